@@ -1,0 +1,3 @@
+//! The admin command.
+#![forbid(unsafe_code)]
+fn main() {}

@@ -1,0 +1,2 @@
+//! Fetches one image.
+fn main() {}

@@ -1,0 +1,2 @@
+//! Image store, layers, runtime specification.
+#![forbid(unsafe_code)]

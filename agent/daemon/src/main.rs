@@ -1,0 +1,3 @@
+//! The agent.
+#![forbid(unsafe_code)]
+fn main() {}

@@ -1,0 +1,2 @@
+//! The initrd program.
+fn main() {}

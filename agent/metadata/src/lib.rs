@@ -1,0 +1,2 @@
+//! What the provider says of this box.
+#![forbid(unsafe_code)]

@@ -1,0 +1,2 @@
+//! Links, addresses, routes, DHCP and nftables.
+#![forbid(unsafe_code)]

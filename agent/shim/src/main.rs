@@ -1,0 +1,2 @@
+//! Runs one container.
+fn main() {}

@@ -1,0 +1,3 @@
+//! Builds, checks and runs images.
+#![forbid(unsafe_code)]
+fn main() {}

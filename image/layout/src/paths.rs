@@ -1,0 +1,22 @@
+//! Paths on the box.
+
+/// The agent's state, on data.
+pub const STATE: &str = "/var/lib/holdfast";
+/// Volatile state: sockets, bundles, container state.
+pub const RUN: &str = "/run/holdfast";
+/// The admin's socket.
+pub const API_SOCKET: &str = "/run/holdfast/api.sock";
+/// What the initrd found and did, as JSON, for the agent.
+pub const INITRD_REPORT: &str = "/run/holdfast/initrd.json";
+/// Library recipes, `NAME.toml`.
+pub const RECIPES: &str = "/usr/share/holdfast/recipes";
+/// Embedded images: one OCI layout, entries named by full reference.
+pub const IMAGES: &str = "/usr/share/holdfast/images";
+/// The default seccomp profile, resolved for this architecture, as OCI runtime `linux.seccomp`.
+pub const SECCOMP: &str = "/usr/share/holdfast/seccomp.json";
+/// Our programs that are not commands.
+pub const LIBEXEC: &str = "/usr/libexec/holdfast";
+/// The keys that may log in as `admin`.
+pub const ADMIN_KEYS: &str = "/run/holdfast/ssh/admin.keys";
+/// Machine identity, on data: `machine-id` and `ssh_host_*_key`.
+pub const IDENTITY: &str = "/var/lib/holdfast/identity";

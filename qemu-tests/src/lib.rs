@@ -1,0 +1,2 @@
+//! Drives a box in QEMU.
+#![forbid(unsafe_code)]

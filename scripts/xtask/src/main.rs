@@ -1,0 +1,3 @@
+//! Checks of the repository.
+#![forbid(unsafe_code)]
+fn main() {}

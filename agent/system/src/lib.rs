@@ -1,1 +1,7 @@
-//! Effects on the box.
+//! Effects on the box: files, systemd, slots, mounts, identity.
+//!
+//! Everything here does one thing that was decided elsewhere and says what it changed. System calls that
+//! no crate offers safely are made here, each block with its `SAFETY` comment. Without the feature `bus`
+//! only what the initrd needs is built, with neither an async runtime nor D-Bus.
+
+pub mod files;

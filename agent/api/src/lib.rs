@@ -1,2 +1,72 @@
-//! Wire types and client of the box's local API.
+//! The box's local API: wire types, routes, the exec framing, and a client.
+//!
+//! HTTP/1.1 and JSON under `/v1` on [`SOCKET`]. Every reply of the server is one of the types here, and
+//! [`openapi`] is generated from them. Deliberately absent: what the server does.
+
 #![forbid(unsafe_code)]
+
+pub mod client;
+mod doc;
+pub mod exec;
+mod stdio;
+pub mod types;
+
+pub use client::{Client, ClientError};
+pub use doc::openapi;
+
+/// Where the server listens.
+pub const SOCKET: &str = "/run/holdfast/api.sock";
+
+/// The hidden CLI command that joins stdin and stdout to [`SOCKET`], for a client behind `ssh`.
+pub const STDIO_COMMAND: &str = "api-stdio";
+
+/// Routes. `{name}` is a path segment.
+pub mod routes {
+    /// GET → [`Status`](super::types::Status).
+    pub const STATUS: &str = "/v1/status";
+    /// GET → a list of [`Container`](super::types::Container).
+    pub const CONTAINERS: &str = "/v1/containers";
+    /// GET → [`Plan`](super::types::Plan) for what is accepted; POST a user-data document for what it
+    /// would do.
+    pub const PLAN: &str = "/v1/plan";
+    /// POST a user-data document, with [`ApplyQuery`](super::types::ApplyQuery) →
+    /// [`Applied`](super::types::Applied) when the new state is durable. An empty body retries now.
+    pub const APPLY: &str = "/v1/apply";
+    /// GET with [`WaitQuery`](super::types::WaitQuery) → [`Waited`](super::types::Waited).
+    pub const WAIT: &str = "/v1/wait";
+    /// GET with [`LogsQuery`](super::types::LogsQuery) → lines of [`LogLine`](super::types::LogLine).
+    pub const LOGS: &str = "/v1/logs";
+    /// GET with [`EventsQuery`](super::types::EventsQuery) → lines of [`Event`](super::types::Event).
+    pub const EVENTS: &str = "/v1/events";
+    /// POST [`ExecRequest`](super::types::ExecRequest) with `Upgrade: holdfast-exec` →
+    /// [`exec`](super::exec) frames.
+    pub const EXEC: &str = "/v1/exec";
+    /// GET → a list of [`Image`](super::types::Image).
+    pub const IMAGES: &str = "/v1/images";
+    /// POST → [`Pruned`](super::types::Pruned).
+    pub const IMAGES_PRUNE: &str = "/v1/images/prune";
+    /// POST → [`Pulled`](super::types::Pulled), when the new image is healthy or the old one is back.
+    pub const PULL: &str = "/v1/instances/{name}/pull";
+    /// POST → [`Changed`](super::types::Changed). The name is an instance or `INSTANCE.CONTAINER`.
+    pub const RESTART: &str = "/v1/restart/{name}";
+    /// GET → a list of [`Volume`](super::types::Volume).
+    pub const VOLUMES: &str = "/v1/volumes";
+    /// DELETE → [`Changed`](super::types::Changed).
+    pub const VOLUME: &str = "/v1/volumes/{instance}/{volume}";
+    /// GET → a tar stream; PUT a tar stream → [`Changed`](super::types::Changed).
+    pub const VOLUME_CONTENT: &str = "/v1/volumes/{instance}/{volume}/content";
+    /// GET → [`Data`](super::types::Data).
+    pub const DATA: &str = "/v1/data";
+    /// POST → [`DataChecked`](super::types::DataChecked).
+    pub const DATA_CHECK: &str = "/v1/data/check";
+    /// POST [`DataFormat`](super::types::DataFormat) → [`Changed`](super::types::Changed).
+    pub const DATA_FORMAT: &str = "/v1/data/format";
+    /// POST → [`Changed`](super::types::Changed).
+    pub const REBOOT: &str = "/v1/reboot";
+    /// POST → [`Changed`](super::types::Changed).
+    pub const POWEROFF: &str = "/v1/poweroff";
+    /// GET → [`Version`](super::types::Version).
+    pub const VERSION: &str = "/v1/version";
+    /// GET → the OpenAPI document.
+    pub const OPENAPI: &str = "/v1/openapi.json";
+}

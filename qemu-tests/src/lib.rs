@@ -1,2 +1,23 @@
-//! Drives a box in QEMU.
+//! Drives a box in QEMU, from outside.
+//!
+//! A test makes a [`Lab`] (image, tools, registry, keys), describes a [`Machine`], boots it and looks at
+//! it as its owner would: the served page, the console, the CLI over ssh. Nothing here reaches into the
+//! box but through those. A console line that means trouble fails the test when the machine is dropped.
+
 #![forbid(unsafe_code)]
+
+mod command;
+mod console;
+mod disk;
+mod lab;
+mod machine;
+mod qmp;
+mod registry;
+mod seed;
+
+pub use console::{Console, TROUBLE};
+pub use disk::{Disk, Image};
+pub use lab::Lab;
+pub use machine::{Bus, Firmware, Machine, Nic, Setup};
+pub use registry::{Access, Registry};
+pub use seed::Channel;

@@ -15,8 +15,8 @@ pub const VERITY: &str = "hf.verity";
 
 /// The value of argument `name` on a kernel command line; the last one counts.
 pub fn argument<'a>(cmdline: &'a str, name: &str) -> Option<&'a str> {
-    let values = cmdline.split_whitespace().filter_map(|w| w.strip_prefix(name)?.strip_prefix('='));
-    values.last()
+    let mut values = cmdline.split_whitespace().filter_map(|w| w.strip_prefix(name)?.strip_prefix('='));
+    values.next_back()
 }
 
 /// How the root of a slot is opened.

@@ -1,0 +1,125 @@
+//! What the box writes to its serial console.
+
+use std::io::Read;
+use std::os::unix::net::UnixStream;
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+/// Text in a console line that means trouble, whatever the test is about.
+pub const TROUBLE: [&str; 12] = [
+    "Kernel panic",
+    "Oops:",
+    "BUG:",
+    "Call Trace",
+    "segfault at",
+    "general protection",
+    "ordering cycle",
+    "Out of memory",
+    "oom-kill:",
+    "blocked for more than",
+    "panicked at",
+    "I/O error",
+];
+
+/// The console, read by a thread of its own from a socket.
+#[derive(Clone, Debug)]
+pub struct Console {
+    state: Arc<(Mutex<State>, Condvar)>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    text: String,
+    ended: bool,
+}
+
+impl Console {
+    pub(crate) fn follow(mut socket: UnixStream) -> Console {
+        let console = Console { state: Arc::default() };
+        let state = console.state.clone();
+        std::thread::spawn(move || {
+            let mut buffer = [0; 4096];
+            loop {
+                let read = socket.read(&mut buffer).unwrap_or(0);
+                let mut locked = state.0.lock().unwrap_or_else(|e| e.into_inner());
+                locked.text.push_str(&String::from_utf8_lossy(&buffer[..read]));
+                locked.ended = read == 0;
+                state.1.notify_all();
+                if read == 0 {
+                    return;
+                }
+            }
+        });
+        console
+    }
+
+    /// Everything so far.
+    pub fn text(&self) -> String {
+        self.state.0.lock().unwrap_or_else(|e| e.into_inner()).text.clone()
+    }
+
+    /// How long the text is now, for [`Console::wait_after`].
+    pub fn mark(&self) -> usize {
+        self.state.0.lock().unwrap_or_else(|e| e.into_inner()).text.len()
+    }
+
+    /// Waits for `wanted` to appear anywhere and gives the line that it is in.
+    pub fn wait(&self, wanted: &str, limit: Duration) -> Result<String> {
+        self.wait_after(0, wanted, limit)
+    }
+
+    /// Waits for `wanted` to appear behind `mark`.
+    pub fn wait_after(&self, mark: usize, wanted: &str, limit: Duration) -> Result<String> {
+        let end = Instant::now() + limit;
+        let mut locked = self.state.0.lock().unwrap_or_else(|e| e.into_inner());
+        loop {
+            if let Some(at) = locked.text.get(mark..).and_then(|t| t.find(wanted)) {
+                let (before, after) = locked.text.split_at(mark + at);
+                let start = before.rfind('\n').map_or(0, |n| n + 1);
+                let stop = after.find('\n').map_or(locked.text.len(), |n| before.len() + n);
+                return Ok(locked.text[start..stop].trim_end().to_owned());
+            }
+            let left = end.saturating_duration_since(Instant::now());
+            if left.is_zero() || locked.ended {
+                let why = if locked.ended { "ended" } else { "timed out" };
+                bail!("the console {why} without `{wanted}`; its last lines:\n{}", tail(&locked.text, 40));
+            }
+            locked = self.state.1.wait_timeout(locked, left).unwrap_or_else(|e| e.into_inner()).0;
+        }
+    }
+
+    /// The last `lines` lines.
+    pub fn tail(&self, lines: usize) -> String {
+        tail(&self.text(), lines)
+    }
+
+    /// Lines that mean trouble, but for those that contain one of `expected`.
+    pub fn trouble(&self, expected: &[&str]) -> Vec<String> {
+        trouble(&self.text(), expected)
+    }
+}
+
+fn trouble(text: &str, expected: &[&str]) -> Vec<String> {
+    let bad = |line: &&str| TROUBLE.iter().any(|t| line.contains(t));
+    let odd = |line: &&str| !expected.iter().any(|e| line.contains(e));
+    text.lines().filter(bad).filter(odd).map(str::to_owned).collect()
+}
+
+fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<&str> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_trouble_but_what_is_expected() {
+        let text = "fine\nsh[1]: segfault at 0\nMemory cgroup: Out of memory: site.web\n";
+        assert_eq!(trouble(text, &[]).len(), 2);
+        assert_eq!(trouble(text, &["site.web"]), ["sh[1]: segfault at 0"]);
+    }
+}

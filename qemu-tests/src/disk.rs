@@ -1,0 +1,125 @@
+//! Disks of machines, and what is done to them while nothing runs.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+use image_layout::disk::{self, Role};
+use image_layout::{Slot, SlotState};
+
+use crate::command::run;
+use crate::lab::Lab;
+
+/// A raw copy of the image, sparse, as long as asked.
+#[derive(Clone, Debug)]
+pub struct Disk {
+    path: PathBuf,
+}
+
+/// A partition of a disk as a range of bytes that can be read and changed.
+#[derive(Debug)]
+pub struct Image {
+    file: File,
+    start: u64,
+    size: u64,
+}
+
+impl Disk {
+    /// Copies the image under test to `name` in the lab and makes it `size` bytes long.
+    pub fn new(lab: &Lab, name: &str, size: u64) -> Result<Disk> {
+        let path = lab.dir().join(name);
+        run(Command::new("cp").arg("--sparse=always").arg(lab.image()).arg(&path))?;
+        let file = File::options().write(true).open(&path)?;
+        ensure!(file.metadata()?.len() <= size, "the image is longer than {size} bytes");
+        file.set_len(size)?;
+        Ok(Disk { path })
+    }
+
+    /// Another disk with the same bytes.
+    pub fn copy(&self, name: &str) -> Result<Disk> {
+        let path = self.path.with_file_name(name);
+        run(Command::new("cp").arg("--sparse=always").arg(&self.path).arg(&path))?;
+        Ok(Disk { path })
+    }
+
+    /// Where it lies.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The partition with this role, at the place that a freshly built image has it.
+    pub fn partition(&self, role: Role) -> Result<Image> {
+        let file = File::options().read(true).write(true).open(&self.path)?;
+        Ok(Image { file, start: disk::start(role), size: disk::partition(role).size })
+    }
+
+    /// Copies boot and root of slot `from` to the other slot.
+    pub fn copy_slot(&self, from: Slot) -> Result<()> {
+        for role in [Role::Boot, Role::Root] {
+            self.partition(role(from))?.copy_to(&self.partition(role(from.other()))?)?;
+        }
+        Ok(())
+    }
+
+    /// The slot state's copies: what parses.
+    pub fn slot_states(&self) -> Result<[Option<SlotState>; 2]> {
+        let esp = self.partition(Role::Esp)?;
+        let read = |offset| -> Result<_> { Ok(SlotState::parse(&esp.read(offset, 1024)?).ok()) };
+        let [first, second] = disk::esp::GRUBENV_OFFSETS;
+        Ok([read(first)?, read(second)?])
+    }
+
+    /// Writes both copies of the slot state.
+    pub fn set_slot_state(&self, state: &SlotState) -> Result<()> {
+        let esp = self.partition(Role::Esp)?;
+        disk::esp::GRUBENV_OFFSETS.iter().try_for_each(|offset| esp.write(*offset, &state.encode()))
+    }
+}
+
+impl Image {
+    /// Reads `length` bytes at `offset`.
+    pub fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        self.file.read_exact_at(&mut bytes, self.start + offset).context("cannot read the disk")?;
+        Ok(bytes)
+    }
+
+    /// Writes bytes at `offset`.
+    pub fn write(&self, offset: u64, bytes: &[u8]) -> Result<()> {
+        ensure!(offset + bytes.len() as u64 <= self.size, "a write beyond the partition");
+        self.file.write_all_at(bytes, self.start + offset).context("cannot write the disk")
+    }
+
+    /// Flips all bits of `length` bytes at `offset`.
+    pub fn flip(&self, offset: u64, length: usize) -> Result<()> {
+        let bytes: Vec<u8> = self.read(offset, length)?.iter().map(|b| !b).collect();
+        self.write(offset, &bytes)
+    }
+
+    /// Where `needle` first stands, in bytes from the partition's start.
+    pub fn find(&self, needle: &[u8]) -> Result<u64> {
+        const CHUNK: usize = 1024 * 1024;
+        for start in (0..self.size).step_by(CHUNK) {
+            let length = (CHUNK + needle.len()).min((self.size - start) as usize);
+            let bytes = self.read(start, length)?;
+            if let Some(at) = bytes.windows(needle.len()).position(|w| w == needle) {
+                return Ok(start + at as u64);
+            }
+        }
+        anyhow::bail!("{:?} is not in the partition", String::from_utf8_lossy(needle))
+    }
+
+    fn copy_to(&self, other: &Image) -> Result<()> {
+        ensure!(self.size == other.size, "the partitions differ in size");
+        const CHUNK: u64 = 4 * 1024 * 1024;
+        for offset in (0..self.size).step_by(CHUNK as usize) {
+            let bytes = self.read(offset, CHUNK.min(self.size - offset) as usize)?;
+            if bytes.iter().any(|b| *b != 0) {
+                other.write(offset, &bytes)?;
+            }
+        }
+        Ok(())
+    }
+}

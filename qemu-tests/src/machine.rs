@@ -1,0 +1,406 @@
+//! A box in QEMU.
+
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::{Value, json};
+
+use crate::console::Console;
+use crate::disk::Disk;
+use crate::lab::Lab;
+use crate::qmp::Qmp;
+use crate::registry::free_port;
+use crate::seed::{Channel, Seed};
+
+/// What starts the disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Firmware {
+    /// SeaBIOS.
+    #[default]
+    Bios,
+    /// OVMF.
+    Uefi,
+}
+
+/// How disks are attached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Bus {
+    /// virtio-blk.
+    #[default]
+    VirtioBlk,
+    /// A disk of a virtio-scsi controller.
+    VirtioScsi,
+    /// NVMe.
+    Nvme,
+    /// SATA behind AHCI.
+    Sata,
+}
+
+/// A network interface beyond the first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nic {
+    /// The network that QEMU's user-mode stack makes, as `10.9.0.0/24`.
+    pub net: String,
+    /// Hardware address.
+    pub mac: String,
+}
+
+/// What a machine is made of.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Firmware.
+    pub firmware: Firmware,
+    /// MiB.
+    pub memory: u32,
+    /// How disks are attached.
+    pub bus: Bus,
+    /// User-data and how it comes; absent: none at all.
+    pub user_data: Option<(Channel, Vec<u8>)>,
+    /// The provider's name for this machine.
+    pub instance_id: String,
+    /// Host name that the provider gives.
+    pub hostname: String,
+    /// Further disks, attached before the one that boots when `true`.
+    pub more_disks: Vec<(Disk, bool)>,
+    /// Further interfaces.
+    pub more_nics: Vec<Nic>,
+    /// Console lines that would mean trouble but are expected.
+    pub expected: Vec<&'static str>,
+    /// Further arguments of QEMU.
+    pub arguments: Vec<String>,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup {
+            firmware: Firmware::Bios,
+            memory: 512,
+            bus: Bus::VirtioBlk,
+            user_data: None,
+            instance_id: "i-1".into(),
+            hostname: "box".into(),
+            more_disks: vec![],
+            more_nics: vec![],
+            expected: vec![],
+            arguments: vec![],
+        }
+    }
+}
+
+impl Setup {
+    /// A machine that is given `user_data` by a NoCloud volume.
+    pub fn with(user_data: impl Into<Vec<u8>>) -> Setup {
+        Setup { user_data: Some((Channel::NoCloud, user_data.into())), ..Setup::default() }
+    }
+
+    /// Lets user-data come another way.
+    pub fn by(mut self, channel: Channel) -> Setup {
+        if let Some((way, _)) = &mut self.user_data {
+            *way = channel;
+        }
+        self
+    }
+}
+
+/// A running box. Power is cut when it is dropped.
+#[derive(Debug)]
+pub struct Machine {
+    child: Child,
+    qmp: Qmp,
+    /// Its serial console.
+    pub console: Console,
+    http: u16,
+    ssh: u16,
+    key: PathBuf,
+    cli: PathBuf,
+    expected: Vec<&'static str>,
+    started: Instant,
+}
+
+impl Machine {
+    /// Switches a machine on.
+    pub fn boot(lab: &Lab, disk: &Disk, setup: &Setup) -> Result<Machine> {
+        let dir = tempfile::Builder::new().prefix("vm-").tempdir_in(lab.dir())?.keep();
+        let (http, ssh) = (free_port()?, free_port()?);
+        let serial = UnixListener::bind(dir.join("serial"))?;
+        let mut command = lab.tool("qemu-system-x86_64");
+        command.args(base(setup)).args(firmware(lab, setup, &dir)?).args(network(setup, http, ssh));
+        command.args(disks(disk, setup)).args(&setup.arguments);
+        if let Some((channel, user_data)) = &setup.user_data {
+            let public_key = lab.public_key()?;
+            let (instance_id, hostname) = (&setup.instance_id, &setup.hostname);
+            let seed = Seed { user_data, instance_id, hostname, public_key: &public_key };
+            command.args(seed.arguments(*channel, &dir)?);
+        }
+        command.arg("-chardev").arg(format!("socket,id=serial,path={}", dir.join("serial").display()));
+        command.args(["-serial", "chardev:serial", "-qmp"]);
+        command.arg(format!("unix:{},server=on,wait=off", dir.join("qmp").display()));
+        let log = std::fs::File::create(dir.join("qemu.log"))?;
+        command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
+        let started = Instant::now();
+        let mut child = command.spawn().context("cannot start QEMU")?;
+        let connected = connect(&serial, &mut child, &dir);
+        let (console, qmp) = match connected {
+            Ok(connected) => connected,
+            Err(error) => {
+                child.kill()?;
+                child.wait()?;
+                return Err(error);
+            }
+        };
+        let (key, cli, expected) = (lab.key(), lab.cli(), setup.expected.clone());
+        Ok(Machine { child, qmp, console, http, ssh, key, cli, expected, started })
+    }
+
+    /// Seconds since power-on.
+    pub fn age(&self) -> Duration {
+        self.started.elapsed()
+    }
+
+    /// GETs `path` from port 80 of the box: status and body.
+    pub fn get(&self, path: &str) -> Result<(u16, String)> {
+        let config = ureq::Agent::config_builder()
+            .timeout_global(Some(Duration::from_secs(10)))
+            .http_status_as_error(false)
+            .build();
+        let url = format!("http://127.0.0.1:{}{path}", self.http);
+        let mut response = ureq::Agent::new_with_config(config).get(url).call()?;
+        Ok((response.status().as_u16(), response.body_mut().read_to_string()?))
+    }
+
+    /// Waits until the box serves a page with `text` in it.
+    pub fn wait_served(&self, text: &str, limit: Duration) -> Result<Duration> {
+        let end = Instant::now() + limit;
+        loop {
+            let got = self.get("/");
+            match &got {
+                Ok((200, body)) if body.contains(text) => return Ok(self.age()),
+                _ if Instant::now() < end => std::thread::sleep(Duration::from_millis(100)),
+                _ => bail!("no page with `{text}` ({got:?}); the console's end:\n{}", self.console.tail(60)),
+            }
+        }
+    }
+
+    /// Runs the CLI on the box over ssh, as the admin does.
+    pub fn cli(&self, arguments: &[&str]) -> Result<Output> {
+        self.cli_with(arguments, Stdio::null())
+    }
+
+    /// Runs the CLI on the box over ssh with something on its stdin.
+    pub fn cli_with(&self, arguments: &[&str], stdin: Stdio) -> Result<Output> {
+        let words: Vec<String> = arguments.iter().map(|a| quote(a)).collect();
+        let mut ssh = self.ssh_command();
+        Ok(ssh.arg("admin@127.0.0.1").arg(words.join(" ")).stdin(stdin).output()?)
+    }
+
+    /// `ssh` with everything that leads to the box but the destination and the command.
+    pub fn ssh_command(&self) -> Command {
+        let mut ssh = Command::new("ssh");
+        ssh.args(["-q", "-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"]);
+        ssh.args([
+            "-o",
+            "UserKnownHostsFile=/dev/null",
+            "-o",
+            "ConnectTimeout=20",
+            "-o",
+            "IdentitiesOnly=yes",
+        ]);
+        ssh.arg("-i").arg(&self.key).arg("-p").arg(self.ssh.to_string());
+        ssh
+    }
+
+    /// `holdfast --host` of the workstation, with an ssh configuration that leads to the box.
+    pub fn remote(&self, dir: &Path, arguments: &[&str]) -> Result<Output> {
+        let wrapper = dir.join("ssh");
+        let line: Vec<String> = std::iter::once("exec /usr/bin/ssh".to_owned())
+            .chain(self.ssh_command().get_args().skip(1).map(|a| quote(&a.to_string_lossy())))
+            .collect();
+        std::fs::write(&wrapper, format!("#!/bin/sh\n{} \"$@\"\n", line.join(" ")))?;
+        std::fs::set_permissions(&wrapper, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+        let path = format!("{}:{}", dir.display(), std::env::var("PATH").unwrap_or_default());
+        let mut cli = Command::new(&self.cli);
+        Ok(cli.args(["--host", "admin@127.0.0.1"]).args(arguments).env("PATH", path).output()?)
+    }
+
+    /// Runs the CLI with `--json` and gives the document; the exit code may be any of `codes`.
+    pub fn json(&self, arguments: &[&str], codes: &[i32]) -> Result<Value> {
+        let output = self.cli(&[arguments, &["--json"]].concat())?;
+        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        let code = output.status.code().unwrap_or(-1);
+        ensure!(codes.contains(&code), "`holdfast {}` gave {code}: {out}{err}", arguments.join(" "));
+        serde_json::from_str(&out).with_context(|| format!("no JSON of {arguments:?}: {out}{err}"))
+    }
+
+    /// Waits until ssh answers.
+    pub fn wait_ssh(&self, limit: Duration) -> Result<()> {
+        let end = Instant::now() + limit;
+        loop {
+            let output = self.cli(&["version"])?;
+            if output.status.success() {
+                return Ok(());
+            }
+            if Instant::now() > end {
+                let err = String::from_utf8_lossy(&output.stderr).into_owned();
+                bail!("ssh does not answer: {err}\nthe console's end:\n{}", self.console.tail(60));
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+    }
+
+    /// Executes a QMP command.
+    pub fn qmp(&mut self, command: &str, arguments: Value) -> Result<Value> {
+        self.qmp.execute(command, arguments)
+    }
+
+    /// Cuts the power and checks the console.
+    pub fn kill(mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        self.check()
+    }
+
+    /// Presses the power button and waits until the box is off, then checks the console.
+    pub fn power_off(mut self, limit: Duration) -> Result<()> {
+        self.qmp.execute("system_powerdown", json!({}))?;
+        self.wait_off(limit)?;
+        self.check()
+    }
+
+    /// Waits until QEMU has ended by itself.
+    pub fn wait_off(&mut self, limit: Duration) -> Result<()> {
+        let end = Instant::now() + limit;
+        while self.child.try_wait()?.is_none() {
+            ensure!(Instant::now() < end, "the box is still on:\n{}", self.console.tail(40));
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        Ok(())
+    }
+
+    /// Fails when a console line means trouble.
+    pub fn check(&self) -> Result<()> {
+        let trouble = self.console.trouble(&self.expected);
+        ensure!(trouble.is_empty(), "trouble on the console:\n{}", trouble.join("\n"));
+        Ok(())
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Both fail only when QEMU has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if !std::thread::panicking() {
+            let trouble = self.console.trouble(&self.expected);
+            assert!(trouble.is_empty(), "trouble on the console:\n{}", trouble.join("\n"));
+        }
+    }
+}
+
+fn connect(serial: &UnixListener, child: &mut Child, dir: &Path) -> Result<(Console, Qmp)> {
+    serial.set_nonblocking(true)?;
+    let end = Instant::now() + Duration::from_secs(30);
+    let socket = loop {
+        match serial.accept() {
+            Ok((socket, _)) => break socket,
+            Err(_) if Instant::now() < end && child.try_wait()?.is_none() => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(_) => bail!("QEMU did not start: {}", std::fs::read_to_string(dir.join("qemu.log"))?),
+        }
+    };
+    socket.set_nonblocking(false)?;
+    let qmp = loop {
+        match Qmp::connect(&dir.join("qmp")) {
+            Ok(qmp) => break qmp,
+            Err(error) if Instant::now() > end => return Err(error),
+            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+        }
+    };
+    Ok((Console::follow(socket), qmp))
+}
+
+fn base(setup: &Setup) -> Vec<String> {
+    let memory = setup.memory.to_string();
+    let accel = std::env::var("HOLDFAST_ACCEL").unwrap_or_else(|_| "tcg,thread=multi".into());
+    ["-nodefaults", "-display", "none", "-machine", "q35", "-cpu", "max", "-smp", "2", "-m", &memory]
+        .into_iter()
+        .chain([
+            "-accel",
+            &accel,
+            "-device",
+            "virtio-rng-pci",
+            "-device",
+            "i6300esb",
+            "-action",
+            "watchdog=reset",
+        ])
+        .map(str::to_owned)
+        .collect()
+}
+
+fn firmware(lab: &Lab, setup: &Setup, dir: &Path) -> Result<Vec<String>> {
+    if setup.firmware == Firmware::Bios {
+        return Ok(vec![]);
+    }
+    let code = lab.tool_file("usr/share/OVMF/OVMF_CODE_4M.fd")?;
+    let vars = dir.join("vars.fd");
+    std::fs::copy(lab.tool_file("usr/share/OVMF/OVMF_VARS_4M.fd")?, &vars)?;
+    Ok(vec![
+        "-drive".into(),
+        format!("if=pflash,format=raw,unit=0,readonly=on,file={}", code.display()),
+        "-drive".into(),
+        format!("if=pflash,format=raw,unit=1,file={}", vars.display()),
+    ])
+}
+
+fn network(setup: &Setup, http: u16, ssh: u16) -> Vec<String> {
+    let forward = format!("hostfwd=tcp:127.0.0.1:{http}-:80,hostfwd=tcp:127.0.0.1:{ssh}-:22");
+    let mut arguments = vec![
+        "-netdev".to_owned(),
+        format!("user,id=net0,{forward}"),
+        "-device".to_owned(),
+        "virtio-net-pci,netdev=net0,romfile=,mac=52:54:00:12:34:56".to_owned(),
+    ];
+    for (n, nic) in setup.more_nics.iter().enumerate() {
+        let n = n + 1;
+        arguments.extend(["-netdev".to_owned(), format!("user,id=net{n},net={}", nic.net)]);
+        let device = format!("virtio-net-pci,netdev=net{n},romfile=,mac={}", nic.mac);
+        arguments.extend(["-device".to_owned(), device]);
+    }
+    arguments
+}
+
+fn disks(disk: &Disk, setup: &Setup) -> Vec<String> {
+    let before = setup.more_disks.iter().filter(|(_, first)| *first).map(|(d, _)| (d, false));
+    let after = setup.more_disks.iter().filter(|(_, first)| !first).map(|(d, _)| (d, false));
+    let all = before.chain([(disk, true)]).chain(after);
+    let mut arguments = match setup.bus {
+        Bus::VirtioScsi => vec!["-device".to_owned(), "virtio-scsi-pci,id=scsi".to_owned()],
+        Bus::VirtioBlk | Bus::Nvme | Bus::Sata => vec![],
+    };
+    for (n, (disk, boots)) in all.enumerate() {
+        let path = disk.path().display();
+        let drive = format!("if=none,id=disk{n},format=raw,cache=writeback,discard=unmap,file={path}");
+        let device = match setup.bus {
+            Bus::VirtioBlk => format!("virtio-blk-pci,drive=disk{n}"),
+            Bus::VirtioScsi => format!("scsi-hd,bus=scsi.0,drive=disk{n}"),
+            Bus::Nvme => format!("nvme,serial=disk{n},drive=disk{n}"),
+            Bus::Sata => format!("ide-hd,bus=ide.{n},drive=disk{n}"),
+        };
+        let device = if boots { format!("{device},bootindex=1") } else { device };
+        arguments.extend(["-drive".to_owned(), drive, "-device".to_owned(), device]);
+    }
+    arguments
+}
+
+/// A word as the box's login program splits it.
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}

@@ -1,0 +1,113 @@
+//! A real registry on loopback, started from the locked tools.
+
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::command::run;
+use crate::lab::Lab;
+
+/// How the registry is reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Access {
+    /// HTTP, no password.
+    #[default]
+    Plain,
+    /// HTTPS with a certificate of a private authority, and a password.
+    Private,
+}
+
+/// A running registry. It ends when dropped.
+#[derive(Debug)]
+pub struct Registry {
+    child: Option<Child>,
+    port: u16,
+    dir: std::path::PathBuf,
+}
+
+impl Registry {
+    /// Starts an empty registry on a free port, over plain HTTP.
+    pub fn start(lab: &Lab) -> Result<Registry> {
+        let dir = lab.dir().join("registry");
+        std::fs::create_dir_all(&dir)?;
+        let port = free_port()?;
+        let config = format!(
+            "version: 0.1\nlog:\n  level: warn\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:{port}\n",
+            dir.display()
+        );
+        std::fs::write(dir.join("config.yml"), config)?;
+        let mut registry = Registry { child: None, port, dir };
+        registry.up(lab)?;
+        Ok(registry)
+    }
+
+    /// Starts it again after [`Registry::down`], on the same port with what it held.
+    pub fn up(&mut self, lab: &Lab) -> Result<()> {
+        let log = std::fs::File::create(self.dir.join("log"))?;
+        let child = lab
+            .tool("docker-registry")
+            .arg("serve")
+            .arg(self.dir.join("config.yml"))
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("cannot start the registry")?;
+        self.child = Some(child);
+        let end = Instant::now() + Duration::from_secs(30);
+        while TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            if Instant::now() > end {
+                bail!("the registry does not answer: {}", std::fs::read_to_string(self.dir.join("log"))?);
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// Stops it; its port refuses connections then.
+    pub fn down(&mut self) -> Result<()> {
+        if let Some(mut child) = self.child.take() {
+            child.kill()?;
+            child.wait()?;
+        }
+        Ok(())
+    }
+
+    /// How a machine names an image of it: `10.0.2.2:PORT/NAME`.
+    pub fn reference(&self, name: &str) -> String {
+        format!("{}/{name}", self.host())
+    }
+
+    /// How a machine reaches it: `10.0.2.2:PORT`.
+    pub fn host(&self) -> String {
+        format!("10.0.2.2:{}", self.port)
+    }
+
+    /// Where it keeps its blobs.
+    pub fn storage(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Pushes an OCI layout under `name` (`app:tag`).
+    pub fn push(&self, lab: &Lab, layout: &Path, name: &str) -> Result<()> {
+        let reference = format!("127.0.0.1:{}/{name}", self.port);
+        let mut command = Command::new(lab.builder());
+        run(command.args(["app", "push", "--plain-http"]).arg(layout).arg(reference)).map(drop)
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        if let Err(error) = self.down() {
+            eprintln!("the registry did not end: {error}");
+        }
+    }
+}
+
+/// A port of loopback that nothing listens on just now.
+pub(crate) fn free_port() -> Result<u16> {
+    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
+}

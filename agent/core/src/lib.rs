@@ -5,6 +5,7 @@
 #![forbid(unsafe_code)]
 
 pub mod container;
+pub mod network;
 
 pub use container::{Allocation, ContainerConfig, ContainerName};
 pub use recipes::Secret;

@@ -1,0 +1,16 @@
+//! Networks as they should be: the box's own interfaces, and one network per instance. Which
+//! addresses an instance gets is decided in [`crate::allocate`].
+//!
+//! Everything here is data and decisions about it; `agent-net` observes and applies. Deliberately
+//! absent: the DHCP protocol (its outcome arrives as a [`host::LinkSettings`]) and anything that
+//! asks the kernel.
+
+pub mod cidr;
+pub mod host;
+pub mod ruleset;
+pub mod status;
+
+pub use cidr::{Cidr, Mac};
+pub use host::{HostConfig, InterfaceConfig, LinkChange, LinkMatch, LinkSettings, Route, RouteConfig};
+pub use ruleset::{InstanceNetwork, PublishedPort, ruleset};
+pub use status::{AddressSource, NetworkEvent, NetworkStatus, NicState, NicStatus};

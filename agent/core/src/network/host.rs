@@ -1,0 +1,345 @@
+//! The box's own interfaces: what their owner asks for, what a link should have, and the changes
+//! that lead there.
+//!
+//! Invariant: [`diff`] of a link that has what it should is empty, so applying twice changes
+//! nothing. Only what is ours is ever removed: IPv4 addresses, permanent IPv6 addresses of global
+//! scope and routes that carry one of our protocols; the kernel's own and those of router
+//! advertisements are never in an [`ObservedLink`].
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Cidr, Mac};
+
+/// Metric of the first NIC's routes; each further one in order is one more, so that of two default
+/// routes the first NIC's wins. Below 1024, the metric of routes from router advertisements.
+pub const BASE_METRIC: u32 = 100;
+/// The least MTU at which IPv6 works (RFC 8200, section 5).
+pub const MIN_MTU_V6: u32 = 1280;
+
+/// What the owner asks for. The default is DHCP and router advertisements on every NIC.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostConfig {
+    /// In order of preference for the default route.
+    pub interfaces: Vec<InterfaceConfig>,
+    /// The resolver's servers; empty: those of DHCP and of the interfaces.
+    pub dns: Vec<IpAddr>,
+}
+
+impl HostConfig {
+    /// The settings for a NIC and their place; none: it keeps DHCP and router advertisements.
+    pub fn interface(&self, name: &str, mac: Mac) -> Option<(usize, &InterfaceConfig)> {
+        self.interfaces.iter().enumerate().find(|(_, i)| i.matches.is(name, mac))
+    }
+}
+
+/// One `[[box.interface]]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceConfig {
+    /// Which NIC.
+    pub matches: LinkMatch,
+    /// Whether to ask DHCP.
+    pub dhcp4: bool,
+    /// Whether the kernel takes router advertisements.
+    pub accept_ra: bool,
+    /// Static addresses.
+    pub addresses: Vec<Cidr>,
+    /// Static routes.
+    pub routes: Vec<RouteConfig>,
+    /// Resolver's servers.
+    pub dns: Vec<IpAddr>,
+    /// Bytes.
+    pub mtu: Option<u32>,
+}
+
+impl InterfaceConfig {
+    /// What a NIC has that no settings match.
+    pub fn automatic(name: &str) -> InterfaceConfig {
+        InterfaceConfig {
+            matches: LinkMatch::Name(name.to_owned()),
+            dhcp4: true,
+            accept_ra: true,
+            addresses: Vec::new(),
+            routes: Vec::new(),
+            dns: Vec::new(),
+            mtu: None,
+        }
+    }
+
+    /// Next hops whose silence would mean that these settings are wrong. Empty where nothing is
+    /// static.
+    pub fn gateways(&self) -> BTreeSet<IpAddr> {
+        self.routes.iter().filter_map(|route| route.via).collect()
+    }
+
+    /// What the link should have of these settings, without any lease. `order` is the NIC's place
+    /// among all (0 first) and gives the metric of routes that name none.
+    pub fn link_settings(&self, order: u32) -> LinkSettings {
+        let addresses: BTreeSet<Cidr> = self.addresses.iter().copied().collect();
+        let routes = self
+            .routes
+            .iter()
+            .map(|route| Route {
+                to: route.to.network(),
+                via: route.via,
+                on_link: route.on_link || route.via.is_some_and(|via| !on_subnet(&addresses, via)),
+                metric: route.metric.unwrap_or(BASE_METRIC + order).max(1),
+                source: None,
+            })
+            .collect();
+        LinkSettings { mtu: self.mtu, accept_ra: self.accept_ra, addresses, routes }
+    }
+}
+
+/// Whether the kernel would find `via` by the subnets of `addresses`, or by the link itself.
+fn on_subnet(addresses: &BTreeSet<Cidr>, via: IpAddr) -> bool {
+    let link_local = matches!(via, IpAddr::V6(via) if via.is_unicast_link_local());
+    link_local || addresses.iter().any(|own| own.contains(via))
+}
+
+/// Which NIC settings are for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LinkMatch {
+    /// By hardware address.
+    Mac(Mac),
+    /// By the kernel's name.
+    Name(String),
+}
+
+impl LinkMatch {
+    /// Whether it names this NIC.
+    pub fn is(&self, name: &str, mac: Mac) -> bool {
+        match self {
+            LinkMatch::Mac(own) => *own == mac,
+            LinkMatch::Name(own) => own == name,
+        }
+    }
+}
+
+/// A route as the owner writes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RouteConfig {
+    /// Destination; `/0` for the default.
+    pub to: Cidr,
+    /// Next hop; absent: the destination is on the link.
+    pub via: Option<IpAddr>,
+    /// The next hop is on the link although no address's subnet holds it.
+    pub on_link: bool,
+    /// Absent: by the NIC's place.
+    pub metric: Option<u32>,
+}
+
+/// What a link should have.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LinkSettings {
+    /// Absent: left as it is.
+    pub mtu: Option<u32>,
+    /// Whether the kernel takes router advertisements.
+    pub accept_ra: bool,
+    /// Addresses.
+    pub addresses: BTreeSet<Cidr>,
+    /// Routes.
+    pub routes: BTreeSet<Route>,
+}
+
+/// A route on a link. The order of the fields makes link routes come before those that need them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// Next hop; none sorts first.
+    pub via: Option<IpAddr>,
+    /// Destination.
+    pub to: Cidr,
+    /// Whether the next hop is on the link whatever the subnets say.
+    pub on_link: bool,
+    /// Never 0, which IPv6 would read as 1024.
+    pub metric: u32,
+    /// Preferred source address.
+    pub source: Option<IpAddr>,
+}
+
+/// What a link has now, of what is ours to change.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ObservedLink {
+    /// Whether it is administratively up.
+    pub up: bool,
+    /// Bytes.
+    pub mtu: u32,
+    /// Whether the kernel takes router advertisements.
+    pub accept_ra: bool,
+    /// Addresses that are neither link-local nor made by router advertisements.
+    pub addresses: BTreeSet<Cidr>,
+    /// Routes with one of our protocols.
+    pub routes: BTreeSet<Route>,
+}
+
+/// One change of a link, to be applied in the order given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LinkChange {
+    /// `net.ipv6.conf.LINK.accept_ra`: 2 (also while forwarding) or 0. Before `Up`, since the kernel
+    /// asks for routers when the link comes up.
+    AcceptRa(bool),
+    /// Set the MTU.
+    Mtu(u32),
+    /// Bring it up.
+    Up,
+    /// Remove a route.
+    RemoveRoute(Route),
+    /// Remove an address.
+    RemoveAddress(Cidr),
+    /// Add an address.
+    AddAddress(Cidr),
+    /// Add a route.
+    AddRoute(Route),
+}
+
+/// The changes that make a link what it should be.
+pub fn diff(desired: &LinkSettings, observed: &ObservedLink) -> Vec<LinkChange> {
+    let mut changes = Vec::new();
+    if desired.accept_ra != observed.accept_ra {
+        changes.push(LinkChange::AcceptRa(desired.accept_ra));
+    }
+    if let Some(mtu) = desired.mtu.filter(|mtu| *mtu != observed.mtu) {
+        changes.push(LinkChange::Mtu(mtu));
+    }
+    if !observed.up {
+        changes.push(LinkChange::Up);
+    }
+    let gone = observed.routes.difference(&desired.routes).cloned();
+    changes.extend(gone.map(LinkChange::RemoveRoute));
+    let gone = observed.addresses.difference(&desired.addresses).copied();
+    changes.extend(gone.map(LinkChange::RemoveAddress));
+    let new = desired.addresses.difference(&observed.addresses).copied();
+    changes.extend(new.map(LinkChange::AddAddress));
+    let new = desired.routes.difference(&observed.routes).cloned();
+    changes.extend(new.map(LinkChange::AddRoute));
+    changes
+}
+
+/// Joins static settings and a lease: the owner's MTU wins, and a default route of the owner's
+/// keeps the lease's out.
+pub fn merge(owner: LinkSettings, lease: LinkSettings) -> LinkSettings {
+    let owns_default = owner.routes.iter().any(|r| r.to.is_default() && r.to.address().is_ipv4());
+    let mut merged = owner;
+    merged.mtu = merged.mtu.or(lease.mtu);
+    merged.addresses.extend(lease.addresses);
+    merged.routes.extend(lease.routes.into_iter().filter(|r| !(owns_default && r.to.is_default())));
+    merged
+}
+
+/// The MTU a lease may set: absent, nonsense and what would break IPv6 are not taken.
+pub fn sane_mtu(offered: Option<u16>) -> Option<u32> {
+    offered.map(u32::from).filter(|mtu| (MIN_MTU_V6..=9216).contains(mtu))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interface() -> InterfaceConfig {
+        InterfaceConfig {
+            matches: LinkMatch::Mac("52:54:00:12:34:56".parse().unwrap()),
+            dhcp4: false,
+            accept_ra: true,
+            addresses: vec!["203.0.113.7/24".parse().unwrap(), "2001:db8::7/128".parse().unwrap()],
+            routes: vec![
+                route("0.0.0.0/0", Some("203.0.113.1"), None),
+                route("::/0", Some("2001:db8:1::1"), None),
+                route("198.51.100.7/24", None, Some(7)),
+                route("fd00::/8", Some("fe80::1"), None),
+            ],
+            dns: vec![],
+            mtu: Some(1400),
+        }
+    }
+
+    fn route(to: &str, via: Option<&str>, metric: Option<u32>) -> RouteConfig {
+        RouteConfig { to: to.parse().unwrap(), via: via.map(|v| v.parse().unwrap()), on_link: false, metric }
+    }
+
+    fn find<'a>(settings: &'a LinkSettings, to: &str) -> &'a Route {
+        let to: Cidr = to.parse().unwrap();
+        settings.routes.iter().find(|r| r.to == to).unwrap()
+    }
+
+    #[test]
+    fn settings_become_what_the_link_should_have() {
+        let settings = interface().link_settings(2);
+        assert!(!find(&settings, "0.0.0.0/0").on_link);
+        assert!(find(&settings, "::/0").on_link, "a gateway outside every subnet is on the link");
+        assert!(!find(&settings, "fd00::/8").on_link, "link-local next hops need no subnet");
+        assert_eq!(find(&settings, "198.51.100.0/24").metric, 7);
+        assert_eq!(find(&settings, "0.0.0.0/0").metric, BASE_METRIC + 2);
+        assert_eq!(settings.routes.first().unwrap().via, None, "link routes first");
+    }
+
+    #[test]
+    fn nothing_to_change_when_all_is_there_and_only_strays_go() {
+        let desired = interface().link_settings(0);
+        let mut observed = ObservedLink {
+            up: true,
+            mtu: 1400,
+            accept_ra: true,
+            addresses: desired.addresses.clone(),
+            routes: desired.routes.clone(),
+        };
+        assert_eq!(diff(&desired, &observed), []);
+        let stray: Cidr = "192.0.2.9/24".parse().unwrap();
+        observed.addresses.insert(stray);
+        assert_eq!(diff(&desired, &observed), [LinkChange::RemoveAddress(stray)]);
+        let changes = diff(&desired, &ObservedLink { mtu: 1500, ..ObservedLink::default() });
+        assert_eq!(changes[..3], [LinkChange::AcceptRa(true), LinkChange::Mtu(1400), LinkChange::Up]);
+        let first_route = changes.iter().position(|c| matches!(c, LinkChange::AddRoute(_))).unwrap();
+        let last_address = changes.iter().rposition(|c| matches!(c, LinkChange::AddAddress(_))).unwrap();
+        assert!(last_address < first_route, "routes need their addresses");
+    }
+
+    #[test]
+    fn the_owner_wins_over_the_lease() {
+        let owner = interface().link_settings(0);
+        let mut lease = LinkSettings { mtu: Some(9000), ..LinkSettings::default() };
+        lease.addresses.insert("192.0.2.5/24".parse().unwrap());
+        for to in ["0.0.0.0/0", "10.0.0.0/8"] {
+            lease.routes.insert(Route {
+                to: to.parse().unwrap(),
+                via: Some("192.0.2.1".parse().unwrap()),
+                on_link: false,
+                metric: 100,
+                source: None,
+            });
+        }
+        let merged = merge(owner, lease);
+        assert_eq!(merged.mtu, Some(1400));
+        assert!(merged.addresses.contains(&"192.0.2.5/24".parse().unwrap()));
+        assert!(merged.routes.iter().any(|r| r.to == "10.0.0.0/8".parse().unwrap()));
+        let defaults = merged.routes.iter().filter(|r| r.to == "0.0.0.0/0".parse().unwrap());
+        assert_eq!(defaults.count(), 1);
+    }
+
+    #[test]
+    fn a_lease_cannot_set_an_mtu_that_breaks_the_box() {
+        for (offered, expect) in [
+            (None, None),
+            (Some(0), None),
+            (Some(68), None),
+            (Some(1279), None),
+            (Some(1280), Some(1280)),
+            (Some(1450), Some(1450)),
+            (Some(9000), Some(9000)),
+            (Some(65535), None),
+        ] {
+            assert_eq!(sane_mtu(offered), expect, "{offered:?}");
+        }
+    }
+
+    #[test]
+    fn settings_are_found_by_name_or_hardware_address() {
+        let config = HostConfig { interfaces: vec![interface()], dns: vec![] };
+        let mac = "52:54:00:12:34:56".parse().unwrap();
+        assert_eq!(config.interface("ens3", mac).unwrap().0, 0);
+        assert!(config.interface("ens3", "52:54:00:12:34:57".parse().unwrap()).is_none());
+        assert!(LinkMatch::Name("ens3".into()).is("ens3", mac));
+    }
+}

@@ -1,7 +1,26 @@
-//! The language of recipes and user-data.
+//! The language of recipes and user-data: what a box's owner writes.
+//!
+//! [`user_data::parse`] and [`recipe::parse`] turn text into [`model`] values or into all of its errors, each
+//! with its place and a hint; [`model::Recipe::resolve`] holds parameters against a recipe, and
+//! [`resolve::ResolvedInstance`] fills templates in. Workstation and box use this same crate, so what one accepts
+//! the other does, with the same messages.
+//!
+//! Pure: no input or output, no clock, no randomness; a recipe that is named rather than written in place is
+//! loaded by the caller.
 
 #![forbid(unsafe_code)]
 
+pub mod diagnostic;
+mod keys;
+pub mod model;
+pub mod resolve;
 mod secret;
+pub mod shape;
 
+pub use diagnostic::{Anchor, Diagnostic, Diagnostics};
 pub use secret::Secret;
+
+/// The format of the language that this version reads and writes.
+pub const FORMAT: u32 = 1;
+/// Bytes of the longest document.
+pub const MAX_DOCUMENT: usize = 1024 * 1024;

@@ -1,0 +1,89 @@
+//! From a recipe and its parameters to what runs.
+//!
+//! First [`Recipe::resolve`] holds the given parameters against the declarations; then
+//! [`ResolvedInstance::render_container`] and [`ResolvedInstance::render_step`] fill in templates, one item at a
+//! time, because a step's output is known only once the step has run. Text made from a secret or from a step's
+//! output is [`Text::Secret`] from the moment it is made.
+
+pub(crate) mod fit;
+mod params;
+pub(crate) mod render;
+mod rendered;
+
+use std::collections::BTreeMap;
+
+pub use render::RenderError;
+pub use rendered::{
+    RenderedContainer, RenderedFile, RenderedHealth, RenderedOneOff, RenderedPlace, RenderedProbe,
+    RenderedStep, Text,
+};
+
+use crate::Secret;
+use crate::diagnostic::{Anchor, Diagnostics};
+use crate::model::{BoxSettings, Generator, Given, InstanceDecl, Item, ParamValue, Recipe};
+
+/// A recipe with parameters that fit it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ResolvedInstance {
+    /// The instance's name.
+    pub name: String,
+    /// The recipe.
+    pub recipe: Recipe,
+    /// A value for each parameter, but for secrets that are to be generated.
+    pub params: BTreeMap<String, ParamValue>,
+    /// Secret parameters without a value, and how each is made: once, and then kept.
+    pub generate: BTreeMap<String, Generator>,
+    /// Volumes and their quotas in bytes.
+    pub volumes: BTreeMap<String, Option<u64>>,
+}
+
+/// What templates are filled in with, beside the parameters.
+#[derive(Clone, Debug, Default)]
+pub struct RenderContext {
+    /// Values of the secrets in [`ResolvedInstance::generate`], by parameter.
+    pub secrets: BTreeMap<String, Secret>,
+    /// The box's host name.
+    pub box_hostname: String,
+    /// Output of the steps that have succeeded, trimmed, by step.
+    pub step_outputs: BTreeMap<String, Secret>,
+}
+
+impl InstanceDecl {
+    /// Resolves the instance; `recipe` is its inline recipe or the one loaded from where it says.
+    pub fn resolve(&self, recipe: &Recipe, settings: &BoxSettings) -> Result<ResolvedInstance, Diagnostics> {
+        recipe.resolve(self.name_for(recipe), &self.params, settings, &self.at)
+    }
+}
+
+impl Recipe {
+    /// Holds the given parameters against the declarations. `at` is where the instance is declared: what is
+    /// missing is told there.
+    pub fn resolve(
+        &self,
+        instance: &str,
+        given: &BTreeMap<String, Given>,
+        settings: &BoxSettings,
+        at: &Anchor,
+    ) -> Result<ResolvedInstance, Diagnostics> {
+        params::resolve(self, instance, given, settings, at)
+    }
+}
+
+impl ResolvedInstance {
+    /// The container with every template filled in.
+    pub fn render_container(
+        &self,
+        name: &str,
+        context: &RenderContext,
+    ) -> Result<RenderedContainer, RenderError> {
+        let container = self.recipe.container(name);
+        let container = container.ok_or_else(|| RenderError::Unknown(Item::Container(name.to_owned())))?;
+        render::Renderer::new(self, context).container(container)
+    }
+
+    /// The step with every template filled in.
+    pub fn render_step(&self, name: &str, context: &RenderContext) -> Result<RenderedStep, RenderError> {
+        let step = self.recipe.step(name).ok_or_else(|| RenderError::Unknown(Item::Step(name.to_owned())))?;
+        render::Renderer::new(self, context).step(step)
+    }
+}

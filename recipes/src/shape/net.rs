@@ -1,0 +1,189 @@
+//! Addresses, hosts of registries, and keys of admins.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use base64::Engine;
+use serde::{Deserialize, Serialize};
+
+use super::{ShapeError, is_compatible_hostname};
+
+/// An address with the length of its network's prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Cidr {
+    /// The address, host bits included.
+    pub address: IpAddr,
+    /// Bits of the prefix.
+    pub prefix: u8,
+}
+
+impl Cidr {
+    /// Reads `ADDRESS/PREFIX`.
+    pub fn parse(text: &str) -> Result<Cidr, ShapeError> {
+        let hint = "write `ADDRESS/PREFIX`, such as \"203.0.113.7/24\" or \"2001:db8::7/64\"";
+        let Some((address, prefix)) = text.split_once('/') else {
+            return Err(ShapeError::new("an address without the length of its prefix", hint));
+        };
+        let address: IpAddr = address.parse().map_err(|_| ShapeError::new("not an IP address", hint))?;
+        let most = if address.is_ipv4() { 32 } else { 128 };
+        let digits = !prefix.is_empty() && prefix.len() <= 3 && prefix.bytes().all(|b| b.is_ascii_digit());
+        match prefix.parse::<u8>() {
+            Ok(prefix) if digits && prefix <= most => Ok(Cidr { address, prefix }),
+            _ => Err(ShapeError::new(format!("not the length of a prefix from 0 to {most}"), hint)),
+        }
+    }
+
+    /// Whether the address is in the network.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        let bits = |address: IpAddr| match address {
+            IpAddr::V4(v4) => u128::from(v4.to_bits()) << 96,
+            IpAddr::V6(v6) => v6.to_bits(),
+        };
+        let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
+        self.address.is_ipv4() == address.is_ipv4() && (bits(self.address) ^ bits(address)) & mask == 0
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+impl TryFrom<String> for Cidr {
+    type Error = ShapeError;
+
+    fn try_from(text: String) -> Result<Cidr, ShapeError> {
+        Cidr::parse(&text)
+    }
+}
+
+impl From<Cidr> for String {
+    fn from(cidr: Cidr) -> String {
+        cidr.to_string()
+    }
+}
+
+/// A hardware address of six bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Mac(pub [u8; 6]);
+
+impl Mac {
+    /// Reads `52:54:00:12:34:56`, in either case.
+    pub fn parse(text: &str) -> Result<Mac, ShapeError> {
+        let wrong = || {
+            ShapeError::new(
+                "not a MAC address",
+                "write six pairs of hexadecimal digits: \"52:54:00:12:34:56\"",
+            )
+        };
+        let mut bytes = [0; 6];
+        let mut parts = text.split(':');
+        for byte in &mut bytes {
+            let part = parts.next().filter(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_hexdigit()));
+            *byte = part.and_then(|p| u8::from_str_radix(p, 16).ok()).ok_or_else(wrong)?;
+        }
+        if parts.next().is_some() { Err(wrong()) } else { Ok(Mac(bytes)) }
+    }
+}
+
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl TryFrom<String> for Mac {
+    type Error = ShapeError;
+
+    fn try_from(text: String) -> Result<Mac, ShapeError> {
+        Mac::parse(&text)
+    }
+}
+
+impl From<Mac> for String {
+    fn from(mac: Mac) -> String {
+        mac.to_string()
+    }
+}
+
+/// `HOST[:PORT]` of a registry, an IPv6 address in brackets.
+pub fn registry_host(text: &str) -> Result<String, ShapeError> {
+    let hint = "write `HOST` or `HOST:PORT`, such as \"registry.example.org:5000\", without `https://`";
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
+        _ => (text, None),
+    };
+    let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
+    let good_host = match bracketed {
+        Some(inner) => std::net::Ipv6Addr::from_str(inner).is_ok(),
+        None => is_compatible_hostname(host),
+    };
+    let good_port = port.is_none_or(|p| {
+        p.len() <= 5 && p.bytes().all(|b| b.is_ascii_digit()) && p.parse::<u16>().is_ok_and(|n| n > 0)
+    });
+    if good_host && good_port {
+        Ok(text.to_owned())
+    } else {
+        Err(ShapeError::new("not the host of a registry", hint))
+    }
+}
+
+/// An OpenSSH public key as `authorized_keys` has it: type, base64, comment; no options.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct AdminKey(String);
+
+/// Key types that the box's sshd accepts.
+const KEY_TYPES: &[&str] = &[
+    "ssh-ed25519",
+    "sk-ssh-ed25519@openssh.com",
+    "ecdsa-sha2-nistp256",
+    "ecdsa-sha2-nistp384",
+    "ecdsa-sha2-nistp521",
+    "sk-ecdsa-sha2-nistp256@openssh.com",
+    "ssh-rsa",
+];
+
+impl AdminKey {
+    /// Reads one key (RFC 4253, section 6.6: the blob begins with its type).
+    pub fn parse(text: &str) -> Result<AdminKey, ShapeError> {
+        let hint = "write the whole line of a `.pub` file, such as \"ssh-ed25519 AAAA… name\"";
+        let wrong = |message: &str| ShapeError::new(message, hint);
+        let text = text.trim();
+        if text.contains("PRIVATE KEY") {
+            return Err(wrong("a private key: keep it to yourself and make a new one"));
+        }
+        if text.len() > 16 * 1024 || text.contains(|c: char| c.is_control()) {
+            return Err(wrong("not one line of an OpenSSH public key"));
+        }
+        let mut words = text.split_ascii_whitespace();
+        let kind = words.next().unwrap_or("");
+        if !KEY_TYPES.contains(&kind) {
+            let options = text.split_ascii_whitespace().any(|word| KEY_TYPES.contains(&word));
+            let message =
+                if options { "a key with options before its type" } else { "not an OpenSSH public key" };
+            return Err(wrong(message));
+        }
+        let blob = words.next().and_then(|word| base64::engine::general_purpose::STANDARD.decode(word).ok());
+        let Some(blob) = blob else {
+            return Err(wrong("an OpenSSH public key whose base64 is damaged"));
+        };
+        let inner = blob
+            .split_first_chunk::<4>()
+            .and_then(|(length, rest)| rest.get(..u32::from_be_bytes(*length) as usize));
+        if inner != Some(kind.as_bytes()) || blob.len() < 4 + kind.len() + 32 {
+            return Err(wrong("an OpenSSH public key that is cut short or of another type than it says"));
+        }
+        Ok(AdminKey(text.to_owned()))
+    }
+
+    /// The line, without a line break.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}

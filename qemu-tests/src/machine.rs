@@ -184,6 +184,22 @@ impl Machine {
         }
     }
 
+    /// Whether the box serves a page with `text` in it now.
+    pub fn serves(&self, text: &str) -> bool {
+        matches!(self.get("/"), Ok((200, body)) if body.contains(text))
+    }
+
+    /// Where the box's port 80 is reached.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}/", self.http)
+    }
+
+    /// A command line that opens the CLI on the box.
+    pub fn ssh_line(&self) -> String {
+        let options = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null";
+        format!("ssh {options} -i {} -p {} admin@127.0.0.1", self.key.display(), self.ssh)
+    }
+
     /// Runs the CLI on the box over ssh, as the admin does.
     pub fn cli(&self, arguments: &[&str]) -> Result<Output> {
         self.cli_with(arguments, Stdio::null())

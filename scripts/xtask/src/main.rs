@@ -1,3 +1,62 @@
-//! Checks of the repository.
+//! Checks of the repository, and the runner of its tests.
+
 #![forbid(unsafe_code)]
-fn main() {}
+
+mod generated;
+mod imports;
+mod licences;
+mod results;
+mod sources;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Checks of the repository, and the runner of its tests.
+#[derive(Parser)]
+#[command(name = "xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check imports between crates, sources, licences and generated files.
+    Check {
+        /// Write generated files anew instead of failing on stale ones.
+        #[arg(long)]
+        fix: bool,
+    },
+    /// Run unit tests, then the tests in virtual machines.
+    Test {
+        /// Every test, on both firmwares; goes on where it stopped as long as the commit is the same.
+        #[arg(long)]
+        full: bool,
+        /// Only tests whose name contains this.
+        #[arg(long)]
+        only: Option<String>,
+    },
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Check { fix } => check(fix),
+        Command::Test { full, only } => test::run(full, only.as_deref()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn check(fix: bool) -> anyhow::Result<()> {
+    imports::check()?;
+    sources::check()?;
+    generated::check(fix)?;
+    licences::check()
+}

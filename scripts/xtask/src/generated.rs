@@ -1,0 +1,21 @@
+//! Files that are made from code and kept in the repository.
+
+use anyhow::{Context, Result, ensure};
+
+/// Path and content of each.
+fn files() -> Result<Vec<(&'static str, String)>> {
+    let openapi = serde_json::to_string_pretty(&agent_api::openapi())? + "\n";
+    Ok(vec![("agent/api/openapi.json", openapi)])
+}
+
+/// Fails on a stale file, or writes it anew with `fix`.
+pub(crate) fn check(fix: bool) -> Result<()> {
+    for (path, fresh) in files()? {
+        if std::fs::read_to_string(path).is_ok_and(|kept| kept == fresh) {
+            continue;
+        }
+        ensure!(fix, "{path} is stale: run `cargo run -p scripts-xtask -- check --fix`");
+        std::fs::write(path, fresh).with_context(|| format!("cannot write {path}"))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,48 @@
+//! Rules of the sources that no compiler knows: the top level, and where `unsafe` may stand.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+const TOP: &[&str] = &[
+    "Cargo.lock",
+    "Cargo.toml",
+    "LICENSE",
+    "README.md",
+    "agent",
+    "image",
+    "qemu-tests",
+    "recipes",
+    "rust-toolchain.toml",
+    "scripts",
+];
+const MAY_BE_UNSAFE: &[&str] = &["agent/initrd/", "agent/shim/", "agent/system/"];
+const FORBID: &str = "#![forbid(unsafe_code)]";
+
+pub(crate) fn check() -> Result<()> {
+    let output = Command::new("git").arg("ls-files").output().context("cannot run git")?;
+    ensure!(output.status.success(), "git ls-files: {}", String::from_utf8_lossy(&output.stderr));
+    let listing = String::from_utf8(output.stdout)?;
+    let mut wrong = vec![];
+    for file in listing.lines() {
+        let first = file.split('/').next().unwrap_or_default();
+        if !TOP.contains(&first) && !first.starts_with('.') {
+            wrong.push(format!("{file}: `{first}` does not belong at the top level"));
+        }
+        if is_crate_root(file) && !MAY_BE_UNSAFE.iter().any(|d| file.starts_with(d)) {
+            let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
+            if !text.contains(FORBID) {
+                wrong.push(format!("{file}: lacks `{FORBID}`"));
+            }
+        }
+    }
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+fn is_crate_root(file: &str) -> bool {
+    let name = file.rsplit('/').next().unwrap_or_default();
+    file.ends_with("src/main.rs")
+        || file.ends_with("src/lib.rs")
+        || file.contains("src/bin/") && name.ends_with(".rs")
+}

@@ -1,0 +1,169 @@
+//! Runs all tests and keeps their results.
+//!
+//! Unit tests go through `cargo test`, whose lines are read. A test in a virtual machine is a process of
+//! its own with a limit on its time, two at a time; those whose name starts with `full_` run with
+//! `--full` only.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::results::{Outcome, Results};
+
+/// How long a test in a virtual machine may take.
+const LIMIT: Duration = Duration::from_secs(1200);
+/// Machines at once: each is busy on more than one core while it boots.
+const AT_ONCE: usize = 2;
+
+pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
+    let mut results = Results::open(full)?;
+    if only.is_none() {
+        units(&mut results)?;
+    }
+    let built = Command::new("scripts/build").status().context("cannot run scripts/build")?;
+    ensure!(built.success(), "scripts/build failed");
+    let wanted = |name: &str| only.is_none_or(|o| name.contains(o)) && (full || !is_full(name));
+    let tests: Vec<VmTest> =
+        vm_tests()?.into_iter().filter(|t| wanted(&t.name) && !results.passed(&t.name)).collect();
+    machines(tests, &mut results)?;
+    let [passed, failed, skipped] =
+        [Outcome::Passed, Outcome::Failed, Outcome::Skipped].map(|o| results.count(o));
+    for outcome in [Outcome::Failed, Outcome::Skipped] {
+        for name in results.names(outcome) {
+            println!("{outcome:?}: {name}");
+        }
+    }
+    println!("{passed} passed, {failed} failed, {skipped} skipped");
+    ensure!(failed + skipped == 0 && passed > 0, "not every test passed");
+    Ok(())
+}
+
+fn is_full(name: &str) -> bool {
+    name.rsplit("::").next().unwrap_or(name).starts_with("full_")
+}
+
+/// All tests that need no machine.
+fn units(results: &mut Results) -> Result<()> {
+    let mut child = Command::new(env!("CARGO"))
+        .args(["test", "--workspace", "--locked", "--no-fail-fast", "--lib", "--bins", "--tests"])
+        .args(["--exclude", "qemu-tests"])
+        .stdout(Stdio::piped())
+        .spawn()
+        .context("cannot run cargo test")?;
+    let lines = BufReader::new(child.stdout.take().context("cargo test has no stdout")?).lines();
+    let mut seen = 0;
+    for line in lines {
+        let line = line?;
+        println!("{line}");
+        let Some((name, outcome)) = line.strip_prefix("test ").and_then(|l| l.split_once(" ... ")) else {
+            continue;
+        };
+        let outcome = match outcome.split([' ', ',']).next() {
+            Some("ok") => Outcome::Passed,
+            Some("ignored") => Outcome::Skipped,
+            _ => Outcome::Failed,
+        };
+        seen += 1;
+        results.add(&format!("unit {seen} {name}"), outcome, 0.0)?;
+    }
+    let status = child.wait()?;
+    ensure!(status.success() || results.count(Outcome::Failed) > 0, "cargo test did not build or run");
+    ensure!(seen > 0, "cargo test ran nothing");
+    Ok(())
+}
+
+struct VmTest {
+    name: String,
+    executable: String,
+    function: String,
+}
+
+/// The tests of `qemu-tests`, as its test programs list them.
+fn vm_tests() -> Result<Vec<VmTest>> {
+    let output = Command::new(env!("CARGO"))
+        .args(["test", "-p", "qemu-tests", "--locked", "--no-run", "--message-format=json"])
+        .stderr(Stdio::inherit())
+        .output()?;
+    ensure!(output.status.success(), "the tests in virtual machines do not build");
+    let mut tests = vec![];
+    for line in output.stdout.lines() {
+        let message: Value = serde_json::from_str(&line?)?;
+        let Some(executable) = message["executable"].as_str() else { continue };
+        let file = message["target"]["name"].as_str().unwrap_or("?");
+        let listing = Command::new(executable).args(["--list", "--format", "terse"]).output()?;
+        for line in String::from_utf8(listing.stdout)?.lines() {
+            let Some(function) = line.strip_suffix(": test") else { continue };
+            let name = format!("vm {file}::{function}");
+            tests.push(VmTest { name, executable: executable.to_owned(), function: function.to_owned() });
+        }
+    }
+    if tests.is_empty() {
+        bail!("there are no tests in virtual machines");
+    }
+    tests.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(tests)
+}
+
+fn machines(tests: Vec<VmTest>, results: &mut Results) -> Result<()> {
+    let queue = Mutex::new(tests.into_iter());
+    let results = Mutex::new(results);
+    let lock = |e: std::sync::PoisonError<_>| anyhow::anyhow!("a worker panicked: {e}");
+    std::thread::scope(|scope| {
+        let work = || -> Result<()> {
+            loop {
+                let Some(test) = queue.lock().map_err(lock)?.next() else { return Ok(()) };
+                let start = Instant::now();
+                let passed = one(&test)?;
+                let seconds = start.elapsed().as_secs_f64();
+                let outcome = if passed { Outcome::Passed } else { Outcome::Failed };
+                println!("test {} ... {outcome:?} in {seconds:.0} s", test.name);
+                let mut results = results.lock().map_err(|e| anyhow::anyhow!("a worker panicked: {e}"))?;
+                results.add(&test.name, outcome, seconds)?;
+            }
+        };
+        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
+        for worker in workers {
+            worker.join().map_err(|_| anyhow::anyhow!("a worker panicked"))??;
+        }
+        Ok(())
+    })
+}
+
+/// Runs one test; shows what it said when it failed.
+fn one(test: &VmTest) -> Result<bool> {
+    let log = format!("target/vm-logs/{}.log", test.name.replace([' ', ':'], "_"));
+    std::fs::create_dir_all("target/vm-logs")?;
+    let file = std::fs::File::create(&log)?;
+    let child = Command::new(&test.executable)
+        .args(["--exact", &test.function, "--nocapture"])
+        .stdin(Stdio::null())
+        .stdout(file.try_clone()?)
+        .stderr(file)
+        .spawn()?;
+    let passed = wait(child)?;
+    if !passed {
+        let text = std::fs::read_to_string(&log)?;
+        let lines: Vec<&str> = text.lines().collect();
+        println!("{}:\n{}", test.name, lines[lines.len().saturating_sub(80)..].join("\n"));
+    }
+    Ok(passed)
+}
+
+fn wait(mut child: Child) -> Result<bool> {
+    let end = Instant::now() + LIMIT;
+    loop {
+        if let Some(status) = child.try_wait()? {
+            return Ok(status.success());
+        }
+        if Instant::now() > end {
+            child.kill()?;
+            child.wait()?;
+            return Ok(false);
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}

@@ -89,7 +89,7 @@ impl InterfaceConfig {
                 source: None,
             })
             .collect();
-        LinkSettings { mtu: self.mtu, accept_ra: self.accept_ra, addresses, routes }
+        LinkSettings { mtu: self.mtu, addresses, routes }
     }
 }
 
@@ -137,8 +137,6 @@ pub struct RouteConfig {
 pub struct LinkSettings {
     /// Absent: left as it is.
     pub mtu: Option<u32>,
-    /// Whether the kernel takes router advertisements.
-    pub accept_ra: bool,
     /// Addresses.
     pub addresses: BTreeSet<Cidr>,
     /// Routes.
@@ -167,20 +165,19 @@ pub struct ObservedLink {
     pub up: bool,
     /// Bytes.
     pub mtu: u32,
-    /// Whether the kernel takes router advertisements.
-    pub accept_ra: bool,
     /// Addresses that are neither link-local nor made by router advertisements.
     pub addresses: BTreeSet<Cidr>,
     /// Routes with one of our protocols.
     pub routes: BTreeSet<Route>,
+    /// Addresses that router advertisements made; only for people to see.
+    pub automatic: BTreeSet<Cidr>,
+    /// Routers that advertise a default route; only for people to see.
+    pub routers: BTreeSet<IpAddr>,
 }
 
 /// One change of a link, to be applied in the order given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LinkChange {
-    /// `net.ipv6.conf.LINK.accept_ra`: 2 (also while forwarding) or 0. Before `Up`, since the kernel
-    /// asks for routers when the link comes up.
-    AcceptRa(bool),
     /// Set the MTU.
     Mtu(u32),
     /// Bring it up.
@@ -198,9 +195,6 @@ pub enum LinkChange {
 /// The changes that make a link what it should be.
 pub fn diff(desired: &LinkSettings, observed: &ObservedLink) -> Vec<LinkChange> {
     let mut changes = Vec::new();
-    if desired.accept_ra != observed.accept_ra {
-        changes.push(LinkChange::AcceptRa(desired.accept_ra));
-    }
     if let Some(mtu) = desired.mtu.filter(|mtu| *mtu != observed.mtu) {
         changes.push(LinkChange::Mtu(mtu));
     }
@@ -281,16 +275,16 @@ mod tests {
         let mut observed = ObservedLink {
             up: true,
             mtu: 1400,
-            accept_ra: true,
             addresses: desired.addresses.clone(),
             routes: desired.routes.clone(),
+            ..ObservedLink::default()
         };
         assert_eq!(diff(&desired, &observed), []);
         let stray: Cidr = "192.0.2.9/24".parse().unwrap();
         observed.addresses.insert(stray);
         assert_eq!(diff(&desired, &observed), [LinkChange::RemoveAddress(stray)]);
         let changes = diff(&desired, &ObservedLink { mtu: 1500, ..ObservedLink::default() });
-        assert_eq!(changes[..3], [LinkChange::AcceptRa(true), LinkChange::Mtu(1400), LinkChange::Up]);
+        assert_eq!(changes[..2], [LinkChange::Mtu(1400), LinkChange::Up]);
         let first_route = changes.iter().position(|c| matches!(c, LinkChange::AddRoute(_))).unwrap();
         let last_address = changes.iter().rposition(|c| matches!(c, LinkChange::AddAddress(_))).unwrap();
         assert!(last_address < first_route, "routes need their addresses");

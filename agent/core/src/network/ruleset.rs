@@ -117,18 +117,27 @@ fn name(protocol: Protocol) -> &'static str {
 }
 
 /// The ruleset for all instances, in the order of their indexes. Two equal sets of networks give
-/// equal texts, whatever their order.
+/// equal texts, whatever their order. The table's comment is a digest of the rules, by which one can
+/// see which ruleset is in force.
 pub fn ruleset(networks: &[InstanceNetwork]) -> String {
     let mut networks: Vec<&InstanceNetwork> = networks.iter().collect();
     networks.sort_by_key(|n| n.index);
-    let mut text = String::new();
-    let _ = writeln!(text, "add table inet {TABLE}\ndelete table inet {TABLE}\ntable inet {TABLE} {{");
-    guard(&mut text, &networks);
-    publish(&mut text, &networks);
-    masquerade(&mut text, &networks);
-    filter(&mut text);
-    text.push_str("}\n");
-    text
+    let mut chains = String::new();
+    guard(&mut chains, &networks);
+    publish(&mut chains, &networks);
+    masquerade(&mut chains, &networks);
+    filter(&mut chains);
+    let digest = digest(&chains);
+    format!(
+        "add table inet {TABLE}\ndelete table inet {TABLE}\n\
+         table inet {TABLE} {{\n\tcomment \"{digest:016x}\"\n{chains}}}\n"
+    )
+}
+
+/// FNV-1a, 64 bits: tells one ruleset of ours from another, and guards against nothing.
+fn digest(text: &str) -> u64 {
+    let step = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3);
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, step)
 }
 
 /// Before connection tracking: forged senders, loopback and link-local destinations.

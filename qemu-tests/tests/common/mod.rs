@@ -1,0 +1,73 @@
+//! What the tests share: a lab with a registry and the demo's app in it.
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
+use std::time::Duration;
+
+use qemu_tests::{Lab, Registry};
+
+/// How long a boot may take until its page is served: emulated processors are slow.
+pub(crate) const BOOT: Duration = Duration::from_secs(420);
+/// How long a change to a running box may take.
+pub(crate) const CHANGE: Duration = Duration::from_secs(180);
+/// Bytes of an ordinary disk.
+pub(crate) const DISK: u64 = 4 << 30;
+
+/// A lab and a registry that serves `nginx:1` and `probe:1`.
+pub(crate) fn lab() -> (Lab, Registry) {
+    let lab = Lab::new().unwrap();
+    let registry = Registry::start(&lab).unwrap();
+    for app in ["nginx", "probe"] {
+        registry.push(&lab, &lab.app(app), &format!("{app}:1")).unwrap();
+    }
+    (lab, registry)
+}
+
+/// The settings of every document: the registry over plain HTTP.
+pub(crate) fn settings(registry: &Registry) -> String {
+    format!(
+        "format = 1\n[box]\nhostname = \"box\"\n[[box.registry]]\nhost = \"{}\"\nplain_http = true\n",
+        registry.host()
+    )
+}
+
+/// An instance `site` that serves `text` on port 80.
+pub(crate) fn site(registry: &Registry, text: &str) -> String {
+    format!(
+        r#"
+[[recipe]]
+name = "site"
+[recipe.containers.web]
+image = "{}"
+ports = ["80:8080"]
+files = {{ "/usr/share/nginx/html/index.html" = {{ content = "{text}\n" }} }}
+[recipe.containers.web.health]
+http = ":8080/"
+interval = "5s"
+"#,
+        registry.reference("nginx:1")
+    )
+}
+
+/// Settings and the one site.
+pub(crate) fn page(registry: &Registry, text: &str) -> String {
+    settings(registry) + &site(registry, text)
+}
+
+/// An instance `probe` that sleeps in a container with a shell.
+pub(crate) fn probe(registry: &Registry, more: &str) -> String {
+    format!(
+        "\n[[recipe]]\nname = \"probe\"\n[recipe.containers.sh]\nimage = \"{}\"\n\
+         entrypoint = [\"/bin/sleep\", \"1000000\"]\nstop_timeout = \"1s\"\n{more}\n",
+        registry.reference("probe:1")
+    )
+}
+
+/// The word of a command's stdout, for messages.
+pub(crate) fn out(output: &std::process::Output) -> String {
+    format!(
+        "{}: {}{}",
+        output.status,
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    )
+}

@@ -4,8 +4,22 @@
 
 #![forbid(unsafe_code)]
 
+pub mod action;
+pub mod allocate;
 pub mod container;
+pub mod desired;
+pub mod fingerprint;
+pub mod healing;
+pub mod health;
+pub mod memory;
 pub mod network;
+pub mod observed;
+pub mod plan;
+pub mod state;
 
+pub use action::{Action, Plan, Planned};
 pub use container::{Allocation, ContainerConfig, ContainerName};
+pub use desired::Desired;
+pub use memory::Memory;
+pub use observed::Observed;
 pub use recipes::Secret;

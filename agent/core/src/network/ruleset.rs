@@ -126,7 +126,7 @@ pub fn ruleset(networks: &[InstanceNetwork]) -> String {
     guard(&mut chains, &networks);
     publish(&mut chains, &networks);
     masquerade(&mut chains, &networks);
-    filter(&mut chains);
+    filter(&mut chains, &networks);
     let digest = digest(&chains);
     format!(
         "add table inet {TABLE}\ndelete table inet {TABLE}\n\
@@ -199,7 +199,7 @@ fn publish(text: &mut String, networks: &[&InstanceNetwork]) {
 
 /// Whose address containers go out with, and callers that the container could not answer directly.
 fn masquerade(text: &mut String, networks: &[&InstanceNetwork]) {
-    text.push_str("\tchain masquerade {\n\t\ttype nat hook postrouting priority srcnat; policy accept;\n");
+    text.push_str("\tchain egress {\n\t\ttype nat hook postrouting priority srcnat; policy accept;\n");
     // The box itself by 127.0.0.1, and a container that calls a published port of its own network.
     text.push_str("\t\toifname \"hf-*\" ip saddr 127.0.0.0/8 masquerade\n");
     for network in networks {
@@ -213,7 +213,7 @@ fn masquerade(text: &mut String, networks: &[&InstanceNetwork]) {
 }
 
 /// What may pass through the box, and what of a container may reach the box.
-fn filter(text: &mut String) {
+fn filter(text: &mut String, networks: &[&InstanceNetwork]) {
     text.push_str(concat!(
         "\tchain forward {\n",
         "\t\ttype filter hook forward priority filter; policy drop;\n",
@@ -221,6 +221,12 @@ fn filter(text: &mut String) {
         "\t\tct state invalid drop\n",
         "\t\tct status dnat accept\n",
         "\t\tiifname \"hf-*\" oifname != \"hf-*\" accept\n",
+    ));
+    // Seen only where the kernel shows bridged packets to IP rules.
+    for bridge in networks.iter().map(|network| network.bridge()) {
+        let _ = writeln!(text, "\t\tiifname \"{bridge}\" oifname \"{bridge}\" accept");
+    }
+    text.push_str(concat!(
         "\t}\n",
         "\tchain input {\n",
         "\t\ttype filter hook input priority filter; policy accept;\n",

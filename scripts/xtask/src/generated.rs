@@ -11,11 +11,21 @@ fn files() -> Result<Vec<(&'static str, String)>> {
 /// Fails on a stale file, or writes it anew with `fix`.
 pub(crate) fn check(fix: bool) -> Result<()> {
     for (path, fresh) in files()? {
-        if std::fs::read_to_string(path).is_ok_and(|kept| kept == fresh) {
+        if std::fs::read_to_string(crate::root().join(path)).is_ok_and(|kept| kept == fresh) {
             continue;
         }
         ensure!(fix, "{path} is stale: run `cargo run -p scripts-xtask -- check --fix`");
-        std::fs::write(path, fresh).with_context(|| format!("cannot write {path}"))?;
+        std::fs::write(crate::root().join(path), fresh).with_context(|| format!("cannot write {path}"))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_stale() {
+        check(false).unwrap();
+    }
 }

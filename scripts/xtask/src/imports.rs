@@ -45,8 +45,8 @@ const ALLOWED: &[(&str, &[&str])] = &[
 
 pub(crate) fn check() -> Result<()> {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--workspace", "--no-dedupe", "--depth", "1", "--edges", "all"])
-        .args(["--prefix", "depth", "--format", " {p}", "--target", "all", "--offline"])
+        .args(["tree", "--workspace", "--no-dedupe", "--depth", "1", "--edges", "normal,build,dev"])
+        .args(["--prefix", "depth", "--format", " {p}"])
         .output()
         .context("cannot run cargo tree")?;
     ensure!(output.status.success(), "cargo tree: {}", String::from_utf8_lossy(&output.stderr));

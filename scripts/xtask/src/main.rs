@@ -9,6 +9,7 @@ mod results;
 mod sources;
 mod test;
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -41,6 +42,10 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    if let Err(error) = std::env::set_current_dir(root()) {
+        eprintln!("error: cannot enter {}: {error}", root().display());
+        return ExitCode::FAILURE;
+    }
     let done = match Arguments::parse().command {
         Command::Check { fix } => check(fix),
         Command::Test { full, only } => test::run(full, only.as_deref()),
@@ -52,6 +57,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// The repository's top folder.
+fn root() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
 fn check(fix: bool) -> anyhow::Result<()> {

@@ -20,7 +20,8 @@ const MAY_BE_UNSAFE: &[&str] = &["agent/initrd/", "agent/shim/", "agent/system/"
 const FORBID: &str = "#![forbid(unsafe_code)]";
 
 pub(crate) fn check() -> Result<()> {
-    let output = Command::new("git").arg("ls-files").output().context("cannot run git")?;
+    let output =
+        Command::new("git").arg("ls-files").current_dir(crate::root()).output().context("cannot run git")?;
     ensure!(output.status.success(), "git ls-files: {}", String::from_utf8_lossy(&output.stderr));
     let listing = String::from_utf8(output.stdout)?;
     let mut wrong = vec![];
@@ -30,7 +31,8 @@ pub(crate) fn check() -> Result<()> {
             wrong.push(format!("{file}: `{first}` does not belong at the top level"));
         }
         if is_crate_root(file) && !MAY_BE_UNSAFE.iter().any(|d| file.starts_with(d)) {
-            let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
+            let text = std::fs::read_to_string(crate::root().join(file))
+                .with_context(|| format!("cannot read {file}"))?;
             if !text.contains(FORBID) {
                 wrong.push(format!("{file}: lacks `{FORBID}`"));
             }
@@ -45,4 +47,25 @@ fn is_crate_root(file: &str) -> bool {
     file.ends_with("src/main.rs")
         || file.ends_with("src/lib.rs")
         || file.contains("src/bin/") && name.ends_with(".rs")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sources_keep_the_rules() {
+        check().unwrap();
+    }
+
+    #[test]
+    fn crate_roots() {
+        for (file, root) in [
+            ("agent/core/src/lib.rs", true),
+            ("agent/containers/src/bin/fetch.rs", true),
+            ("agent/core/src/plan/mod.rs", false),
+        ] {
+            assert_eq!(is_crate_root(file), root, "{file}");
+        }
+    }
 }

@@ -1,0 +1,131 @@
+//! Why an image could not be had, for the agent to act on and for people to read.
+
+use std::error::Error;
+use std::{fmt, io};
+
+use serde::{Deserialize, Serialize};
+
+use crate::layer::LayerError;
+
+/// What kind of error it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FetchErrorKind {
+    /// The request makes no sense: a defect of the agent, or another version.
+    Request,
+    /// The registry does not answer, or answers with errors of its own.
+    Unreachable,
+    /// The registry's certificate is not accepted.
+    Certificate,
+    /// The registry wants other credentials.
+    Unauthorized,
+    /// The registry has no such image.
+    NotFound,
+    /// The image is not made for this machine.
+    Platform,
+    /// The manifest or configuration makes no sense.
+    BadImage,
+    /// Content is not what its digest says.
+    DigestMismatch,
+    /// The image is larger than is accepted.
+    Limit,
+    /// A layer is damaged or hostile.
+    BadLayer,
+    /// The disk is full.
+    DiskFull,
+    /// Something of this box failed.
+    Local,
+}
+
+impl FetchErrorKind {
+    /// Whether the same request may succeed later with nothing changed on the box or in the image.
+    pub fn is_transient(self) -> bool {
+        matches!(self, FetchErrorKind::Unreachable)
+    }
+}
+
+/// Why an image could not be had.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FetchError {
+    /// For programs.
+    pub kind: FetchErrorKind,
+    /// For people: what happened.
+    pub message: String,
+    /// For people: what may help.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl Error for FetchError {}
+
+impl FetchError {
+    pub(super) fn new(kind: FetchErrorKind, message: impl Into<String>) -> FetchError {
+        FetchError { kind, message: message.into(), hint: None }
+    }
+
+    pub(super) fn hint(mut self, hint: impl Into<String>) -> FetchError {
+        self.hint = Some(hint.into());
+        self
+    }
+
+    /// Something of the box's own failed.
+    pub(super) fn local(error: &(dyn Error + 'static)) -> FetchError {
+        FetchError::new(kind_of(error, FetchErrorKind::Local), chain(error)).with_disk_hint()
+    }
+
+    /// A file operation of our own failed.
+    pub(super) fn io(what: &str, error: &io::Error) -> FetchError {
+        let kind = kind_of(error, FetchErrorKind::Local);
+        FetchError::new(kind, format!("{what}: {error}")).with_disk_hint()
+    }
+
+    /// A layer, named by `place`, was not accepted.
+    pub(super) fn layer(place: &str, error: &LayerError) -> FetchError {
+        let kind = match error {
+            LayerError::Limit { .. } | LayerError::Bomb { .. } => FetchErrorKind::Limit,
+            LayerError::DiffId { .. } => FetchErrorKind::DigestMismatch,
+            LayerError::Write(_) => kind_of(error, FetchErrorKind::Local),
+            _ => kind_of(error, FetchErrorKind::BadLayer),
+        };
+        FetchError::new(kind, format!("{place}: {}", chain(error))).with_disk_hint()
+    }
+
+    fn with_disk_hint(self) -> FetchError {
+        match self.kind {
+            FetchErrorKind::DiskFull => self.hint("`holdfast images prune` removes images that nothing uses"),
+            _ => self,
+        }
+    }
+}
+
+/// `DiskFull` when that is at the bottom of it.
+fn kind_of(error: &(dyn Error + 'static), otherwise: FetchErrorKind) -> FetchErrorKind {
+    let mut at = Some(error);
+    while let Some(error) = at {
+        if let Some(error) = error.downcast_ref::<io::Error>()
+            && matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        {
+            return FetchErrorKind::DiskFull;
+        }
+        at = error.source();
+    }
+    otherwise
+}
+
+/// An error and what caused it, on one line.
+pub(super) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut at = error.source();
+    while let Some(error) = at {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        at = error.source();
+    }
+    text
+}

@@ -1,0 +1,3 @@
+//! Apps: OCI images made of Debian packages and local files.
+
+pub mod recipe;

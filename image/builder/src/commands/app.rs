@@ -1,0 +1,17 @@
+//! `app`: the box's own parser on the workstation.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::context::Context;
+
+/// Arguments of `app`.
+#[derive(clap::Args)]
+pub struct Args {
+}
+
+/// Runs `app`.
+pub fn run(_context: &Context, _args: Args) -> Result<ExitCode> {
+    anyhow::bail!("not built yet")
+}

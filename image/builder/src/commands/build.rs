@@ -1,0 +1,17 @@
+//! `build`: the box's own parser on the workstation.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::context::Context;
+
+/// Arguments of `build`.
+#[derive(clap::Args)]
+pub struct Args {
+}
+
+/// Runs `build`.
+pub fn run(_context: &Context, _args: Args) -> Result<ExitCode> {
+    anyhow::bail!("not built yet")
+}

@@ -1,0 +1,44 @@
+//! One module per verb.
+
+pub mod app;
+pub mod build;
+pub mod check;
+pub mod inspect;
+pub mod lock;
+pub mod run;
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use crate::context::Context;
+
+/// The verbs.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Resolve Debian packages from signed releases into lock files.
+    Lock(lock::Args),
+    /// Build the image from the lock file.
+    Build(build::Args),
+    /// Say what an image consists of.
+    Inspect(inspect::Args),
+    /// Boot an image in the locked QEMU, on a throw-away overlay.
+    Run(run::Args),
+    /// Check recipes and user-data as the box does.
+    Check(check::Args),
+    /// Build OCI images of apps from Debian packages, and push them.
+    App(app::Args),
+}
+
+/// Runs one verb.
+pub fn run(context: &Context, command: Command) -> Result<ExitCode> {
+    match command {
+        Command::Lock(args) => lock::run(context, args),
+        Command::Build(args) => build::run(context, args),
+        Command::Inspect(args) => inspect::run(context, args),
+        Command::Run(args) => run::run(context, args),
+        Command::Check(args) => check::run(context, args),
+        Command::App(args) => app::run(context, args),
+    }
+}

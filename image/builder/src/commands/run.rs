@@ -1,0 +1,17 @@
+//! `run`: the box's own parser on the workstation.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::context::Context;
+
+/// Arguments of `run`.
+#[derive(clap::Args)]
+pub struct Args {
+}
+
+/// Runs `run`.
+pub fn run(_context: &Context, _args: Args) -> Result<ExitCode> {
+    anyhow::bail!("not built yet")
+}

@@ -1,0 +1,1 @@
+//! OCI images: layers, the image layout, and pushing one to a registry.

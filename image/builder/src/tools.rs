@@ -1,0 +1,222 @@
+//! The programs that build, run and test images: locked packages, unpacked into a tree of their own and
+//! run through that tree's loader, so that what the host has installed does not matter.
+//!
+//! The tree lies in the cache under the hash of what it is made of, and is renamed into place when it
+//! is whole. Before a program is first run, the loader lists its libraries: each must come from the
+//! tree. Scripts are not run: the tree has no interpreters.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Mutex;
+
+use crate::deb::{self, DebError};
+use crate::fetch::{Cache, LocalPackage, digest};
+use crate::progress::Progress;
+
+/// Where the tree's programs are.
+const PROGRAMS: [&str; 3] = ["usr/bin", "usr/sbin", "usr/libexec"];
+/// Where the tree's libraries are.
+const LIBRARIES: [&str; 2] = ["usr/lib/x86_64-linux-gnu", "usr/lib"];
+/// The tree's loader.
+const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
+/// Its presence says that the tree is whole.
+const COMPLETE: &str = ".complete";
+
+/// Why a tool cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ToolError {
+    /// The tree cannot be made.
+    #[error("failed to unpack the tools")]
+    Unpack(#[from] DebError),
+    /// A file of the tree cannot be used.
+    #[error("failed to use `{path}`")]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There is no such program.
+    #[error("no locked package has the program `{0}`")]
+    NoProgram(String),
+    /// There is no such file.
+    #[error("no locked package has the file `{0}`")]
+    NoFile(String),
+    /// It is a script.
+    #[error("`{0}` is a script, and the tools have no interpreter")]
+    Script(String),
+    /// Its libraries are not all in the tree.
+    #[error("`{program}` would not run from its own tree:\n{lines}")]
+    Libraries {
+        /// The program.
+        program: String,
+        /// What the loader said of the libraries in question.
+        lines: String,
+    },
+}
+
+/// The unpacked tree.
+#[derive(Debug)]
+pub struct Tools {
+    tree: PathBuf,
+    checked: Mutex<BTreeSet<String>>,
+}
+
+impl Tools {
+    /// Unpacks the packages, unless their tree is there already.
+    pub fn open(cache: &Cache, packages: &[LocalPackage], progress: &Progress) -> Result<Tools, ToolError> {
+        let mut names: Vec<&str> = packages.iter().map(|local| local.package.sha256.as_str()).collect();
+        names.sort_unstable();
+        let folder = cache.folder().join("tools");
+        let tree = folder.join(&digest::sha256(names.join("\n").as_bytes())[..16]);
+        if !tree.join(COMPLETE).exists() {
+            progress.step(&format!("unpack {} tools", packages.len()), || build(&folder, &tree, packages))?;
+        }
+        Ok(Tools { tree, checked: Mutex::default() })
+    }
+
+    /// The tree's folder.
+    pub fn tree(&self) -> &Path {
+        &self.tree
+    }
+
+    /// A place in the tree, whether or not something is there.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.tree.join(path)
+    }
+
+    /// A file of the tree, like `usr/lib/grub/i386-pc/boot.img`.
+    pub fn file(&self, path: &str) -> Result<PathBuf, ToolError> {
+        let file = self.tree.join(path);
+        if file.exists() { Ok(file) } else { Err(ToolError::NoFile(path.to_owned())) }
+    }
+
+    /// A program of the tree, ready to be given arguments. It finds its libraries in the tree only.
+    pub fn command(&self, name: &str) -> Result<Command, ToolError> {
+        let program = self.program(name)?;
+        let fail = |source| ToolError::File { path: program.clone(), source };
+        let kind = Executable::read(&program).map_err(fail)?;
+        let mut command = match kind {
+            Executable::Script => return Err(ToolError::Script(name.to_owned())),
+            Executable::Static => Command::new(&program),
+            Executable::Dynamic => {
+                self.check(name, &program)?;
+                let mut command = self.loader();
+                command.arg("--argv0").arg(name).arg(&program);
+                command
+            }
+        };
+        command.env_remove("LD_LIBRARY_PATH").env_remove("LD_PRELOAD");
+        if name.starts_with("qemu-") {
+            command.env("QEMU_MODULE_DIR", self.tree.join("usr/lib/x86_64-linux-gnu/qemu"));
+        }
+        if name.starts_with("qemu-system-") {
+            for folder in ["usr/share/qemu", "usr/share/seabios", "usr/lib/ipxe/qemu"] {
+                command.arg("-L").arg(self.tree.join(folder));
+            }
+        }
+        Ok(command)
+    }
+
+    fn program(&self, name: &str) -> Result<PathBuf, ToolError> {
+        let mut places = PROGRAMS.iter().map(|folder| self.tree.join(folder).join(name));
+        places.find(|path| path.is_file()).ok_or_else(|| ToolError::NoProgram(name.to_owned()))
+    }
+
+    fn loader(&self) -> Command {
+        let mut path = self.tree.join(LIBRARIES[0]).into_os_string();
+        for folder in &LIBRARIES[1..] {
+            path.push(":");
+            path.push(self.tree.join(folder));
+        }
+        let mut command = Command::new(self.tree.join(LOADER));
+        command.args([OsStr::new("--inhibit-cache"), OsStr::new("--library-path"), &path]);
+        command
+    }
+
+    /// Has the loader list the libraries, once per program: none may be missing, none may be the host's.
+    fn check(&self, name: &str, program: &Path) -> Result<(), ToolError> {
+        let mut checked = self.checked.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if checked.contains(name) {
+            return Ok(());
+        }
+        let output = self
+            .loader()
+            .arg("--list")
+            .arg(program)
+            .env_remove("LD_LIBRARY_PATH")
+            .env_remove("LD_PRELOAD")
+            .output()
+            .map_err(|source| ToolError::File { path: self.tree.join(LOADER), source })?;
+        let list = String::from_utf8_lossy(&output.stdout);
+        let mut strange: Vec<&str> = list.lines().filter(|line| !self.is_own(line)).collect();
+        let errors = String::from_utf8_lossy(&output.stderr);
+        if !output.status.success() {
+            strange.extend(errors.lines());
+        }
+        if !strange.is_empty() || !output.status.success() {
+            return Err(ToolError::Libraries { program: name.to_owned(), lines: strange.join("\n") });
+        }
+        checked.insert(name.to_owned());
+        Ok(())
+    }
+
+    /// Whether a line of the loader's list, `libc.so.6 => /tree/libc.so.6 (0x…)`, names a library of the
+    /// tree, or the kernel's own.
+    fn is_own(&self, line: &str) -> bool {
+        let line = line.trim();
+        let path = line.split_once("=> ").map_or(line, |(_, path)| path);
+        line.starts_with("linux-vdso.so") || path.starts_with(&*self.tree.to_string_lossy())
+    }
+}
+
+fn build(folder: &Path, tree: &Path, packages: &[LocalPackage]) -> Result<(), ToolError> {
+    let fail = |source| ToolError::File { path: tree.to_owned(), source };
+    fs::create_dir_all(folder).map_err(fail)?;
+    let staging = tempfile::Builder::new().prefix(".part-").tempdir_in(folder).map_err(fail)?;
+    let root = staging.path().join("tree");
+    fs::create_dir(&root).map_err(fail)?;
+    deb::unpack(packages.iter().map(|local| local.path.as_path()), &root)?;
+    File::create(root.join(COMPLETE)).map_err(fail)?;
+    match fs::rename(&root, tree) {
+        Err(source) if !tree.join(COMPLETE).exists() => Err(fail(source)),
+        _ => Ok(()),
+    }
+}
+
+/// How a program is started.
+enum Executable {
+    Script,
+    Static,
+    Dynamic,
+}
+
+impl Executable {
+    /// Looks for `PT_INTERP` in a 64-bit ELF file's program headers.
+    fn read(path: &Path) -> std::io::Result<Executable> {
+        const PT_INTERP: u32 = 3;
+        let mut file = File::open(path)?;
+        let mut header = [0; 64];
+        let read = file.read(&mut header)?;
+        if read < header.len() || !header.starts_with(b"\x7fELF") {
+            return Ok(Executable::Script);
+        }
+        let number = |at: usize, length: usize| {
+            header[at..at + length].iter().rev().fold(0u64, |value, byte| value << 8 | u64::from(*byte))
+        };
+        let (offset, size, count) = (number(32, 8), number(54, 2), number(56, 2));
+        for segment in 0..count {
+            let mut kind = [0; 4];
+            file.read_exact_at(&mut kind, offset + segment * size)?;
+            if u32::from_le_bytes(kind) == PT_INTERP {
+                return Ok(Executable::Dynamic);
+            }
+        }
+        Ok(Executable::Static)
+    }
+}

@@ -46,5 +46,12 @@ pub(crate) fn set_v6(link: &str, key: &str, value: &str) -> Result<Outcome, Sysc
 /// To be called after every NIC that is up takes router advertisements while forwarding: turning
 /// forwarding on drops the routes of those that do not.
 pub fn set_forwarding() -> Result<Outcome, SysctlError> {
-    Ok(set("ipv4/ip_forward", "1")?.or(set("ipv6/conf/all/forwarding", "1")?))
+    let mut outcome = set("ipv4/ip_forward", "1")?.or(set_v6("all", "forwarding", "1")?);
+    // Where the kernel shows bridged packets to IP rules, a container could not call itself.
+    for key in ["bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables"] {
+        if Path::new("/proc/sys/net").join(key).exists() {
+            outcome = outcome.or(set(key, "0")?);
+        }
+    }
+    Ok(outcome)
 }

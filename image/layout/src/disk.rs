@@ -124,8 +124,8 @@ pub mod esp {
     /// Where the data of `grubenv` and `grubenv2` starts, in bytes from the partition's start. The
     /// builder makes these two files first and fails if they land elsewhere.
     pub const GRUBENV_OFFSETS: [u64; 2] = [ENV_OFFSET, ENV2_OFFSET];
-    const ENV_OFFSET: u64 = 1024 * 1024;
-    const ENV2_OFFSET: u64 = 1024 * 1024 + 4096;
+    const ENV_OFFSET: u64 = 20 * 4096;
+    const ENV2_OFFSET: u64 = 21 * 4096;
 }
 
 /// Files of a boot partition, relative to its root.

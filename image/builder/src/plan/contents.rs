@@ -1,0 +1,44 @@
+//! The parts of `image/holdfast.toml` that say what an image holds.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+
+/// `[root]`: the files of the root.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Root {
+    /// Package to patterns of paths that are kept of it; a package that is not named gives nothing.
+    pub keep: BTreeMap<String, Vec<String>>,
+    /// Patterns of paths that are dropped, whoever they are of.
+    #[serde(default)]
+    pub drop: Vec<String>,
+    /// Empty folders that something is mounted on.
+    pub mount_points: Vec<String>,
+    /// Symbolic links that no package has: path to target.
+    pub links: BTreeMap<String, String>,
+}
+
+/// `[kernel]`: the kernel, its arguments and its modules.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Kernel {
+    /// Start of the name of the package that holds kernel and modules.
+    pub package: String,
+    /// The command line; `hf.verity=` is added.
+    pub arguments: Vec<String>,
+    /// Modules of the root; what they depend on follows.
+    pub modules: Vec<String>,
+    /// Modules of the initrd with their parameters, in the order in which they are loaded; what each
+    /// depends on is loaded before it.
+    pub initrd_modules: Vec<String>,
+}
+
+/// `[embed]`: what comes along for containers.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Embed {
+    /// Apps of `recipes/apps` whose images are embedded: the app's name to the full reference.
+    #[serde(default)]
+    pub images: BTreeMap<String, String>,
+}

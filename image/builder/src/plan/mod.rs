@@ -1,0 +1,5 @@
+//! Decisions, without effects: what is in the root, and whether that may be shipped.
+
+pub mod contents;
+pub mod forbidden;
+pub mod select;

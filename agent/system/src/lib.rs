@@ -5,3 +5,6 @@
 //! only what the initrd needs is built, with neither an async runtime nor D-Bus.
 
 pub mod files;
+pub mod notify;
+#[cfg(feature = "bus")]
+pub mod systemd;

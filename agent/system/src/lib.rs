@@ -4,7 +4,13 @@
 //! no crate offers safely are made here, each block with its `SAFETY` comment. Without the feature `bus`
 //! only what the initrd needs is built, with neither an async runtime nor D-Bus.
 
+pub mod block;
 pub mod files;
+pub mod gpt;
+#[allow(missing_docs, unreachable_pub)]
+mod ioctl;
 pub mod notify;
+pub mod resize;
+pub mod slots;
 #[cfg(feature = "bus")]
 pub mod systemd;

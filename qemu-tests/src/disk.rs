@@ -29,8 +29,13 @@ pub struct Image {
 impl Disk {
     /// Copies the image under test to `name` in the lab and makes it `size` bytes long.
     pub fn new(lab: &Lab, name: &str, size: u64) -> Result<Disk> {
+        Disk::of(lab, &lab.image(), name, size)
+    }
+
+    /// The same with another raw image.
+    pub fn of(lab: &Lab, image: &Path, name: &str, size: u64) -> Result<Disk> {
         let path = lab.dir().join(name);
-        run(Command::new("cp").arg("--sparse=always").arg(lab.image()).arg(&path))?;
+        run(Command::new("cp").arg("--sparse=always").arg(image).arg(&path))?;
         let file = File::options().write(true).open(&path)?;
         ensure!(file.metadata()?.len() <= size, "the image is longer than {size} bytes");
         file.set_len(size)?;

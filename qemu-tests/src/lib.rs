@@ -14,6 +14,7 @@ mod machine;
 mod qmp;
 mod registry;
 mod seed;
+mod shell;
 
 pub use console::{Console, TROUBLE};
 pub use disk::{Disk, Image};
@@ -21,3 +22,4 @@ pub use lab::Lab;
 pub use machine::{Bus, Firmware, Machine, Nic, Setup};
 pub use registry::{Access, Registry};
 pub use seed::Channel;
+pub use shell::Shell;

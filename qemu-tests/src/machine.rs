@@ -1,6 +1,6 @@
 //! A box in QEMU.
 
-use std::os::unix::net::UnixListener;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ use crate::lab::Lab;
 use crate::qmp::Qmp;
 use crate::registry::free_port;
 use crate::seed::{Channel, Seed};
+use crate::shell::{self, Shell};
 
 /// What starts the disk.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,6 +68,8 @@ pub struct Setup {
     pub more_disks: Vec<(Disk, bool)>,
     /// Further interfaces.
     pub more_nics: Vec<Nic>,
+    /// Whether the test gets a root shell on a second serial port.
+    pub shell: bool,
     /// Console lines that would mean trouble but are expected.
     pub expected: Vec<&'static str>,
     /// Further arguments of QEMU.
@@ -84,6 +87,7 @@ impl Default for Setup {
             hostname: "box".into(),
             more_disks: vec![],
             more_nics: vec![],
+            shell: false,
             expected: vec![],
             arguments: vec![],
         }
@@ -116,6 +120,7 @@ pub struct Machine {
     ssh: u16,
     key: PathBuf,
     cli: PathBuf,
+    shell: Option<Shell>,
     expected: Vec<&'static str>,
     started: Instant,
 }
@@ -138,12 +143,16 @@ impl Machine {
         command.arg("-chardev").arg(format!("socket,id=serial,path={}", dir.join("serial").display()));
         command.args(["-serial", "chardev:serial", "-qmp"]);
         command.arg(format!("unix:{},server=on,wait=off", dir.join("qmp").display()));
+        let shell = if setup.shell { Some(shell::arguments(lab, &dir)?) } else { None };
+        if let Some((_, arguments)) = &shell {
+            command.args(arguments);
+        }
         let log = std::fs::File::create(dir.join("qemu.log"))?;
         command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log);
         let started = Instant::now();
         let mut child = command.spawn().context("cannot start QEMU")?;
-        let connected = connect(&serial, &mut child, &dir);
-        let (console, qmp) = match connected {
+        let connected = connect(&serial, shell.map(|(port, _)| port), &mut child, &dir);
+        let (console, qmp, shell) = match connected {
             Ok(connected) => connected,
             Err(error) => {
                 child.kill()?;
@@ -152,7 +161,7 @@ impl Machine {
             }
         };
         let (key, cli, expected) = (lab.key(), lab.cli(), setup.expected.clone());
-        Ok(Machine { child, qmp, console, http, ssh, key, cli, expected, started })
+        Ok(Machine { child, qmp, console, http, ssh, key, cli, shell, expected, started })
     }
 
     /// Seconds since power-on.
@@ -250,6 +259,14 @@ impl Machine {
         serde_json::from_str(&out).with_context(|| format!("no JSON of {arguments:?}: {out}{err}"))
     }
 
+    /// Runs a line in the test's root shell and gives what it wrote; any code but 0 is an error.
+    pub fn shell(&mut self, line: &str) -> Result<String> {
+        let shell = self.shell.as_mut().context("this machine was set up without a shell")?;
+        let (code, said) = shell.run(line, Duration::from_secs(300))?;
+        ensure!(code == 0, "`{line}` gave {code}: {said}");
+        Ok(said)
+    }
+
     /// Waits until ssh answers.
     pub fn wait_ssh(&self, limit: Duration) -> Result<()> {
         let end = Instant::now() + limit;
@@ -264,6 +281,15 @@ impl Machine {
             }
             std::thread::sleep(Duration::from_millis(500));
         }
+    }
+
+    /// CPU seconds that QEMU has used: steadier than wall time on a busy machine.
+    pub fn cpu(&self) -> Result<f64> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let (_, fields) = stat.rsplit_once(')').context("no fields in /proc/PID/stat")?;
+        let ticks: Vec<f64> = fields.split_whitespace().skip(11).take(2).flat_map(str::parse).collect();
+        // USER_HZ is 100 on every architecture that Linux has.
+        Ok(ticks.iter().sum::<f64>() / 100.0)
     }
 
     /// Executes a QMP command.
@@ -315,19 +341,32 @@ impl Drop for Machine {
     }
 }
 
-fn connect(serial: &UnixListener, child: &mut Child, dir: &Path) -> Result<(Console, Qmp)> {
-    serial.set_nonblocking(true)?;
+type Connected = (Console, Qmp, Option<Shell>);
+
+fn connect(
+    serial: &UnixListener,
+    port: Option<UnixListener>,
+    child: &mut Child,
+    dir: &Path,
+) -> Result<Connected> {
     let end = Instant::now() + Duration::from_secs(30);
-    let socket = loop {
-        match serial.accept() {
-            Ok((socket, _)) => break socket,
-            Err(_) if Instant::now() < end && child.try_wait()?.is_none() => {
-                std::thread::sleep(Duration::from_millis(20));
+    let mut accept = |listener: &UnixListener| -> Result<UnixStream> {
+        listener.set_nonblocking(true)?;
+        loop {
+            match listener.accept() {
+                Ok((socket, _)) => {
+                    socket.set_nonblocking(false)?;
+                    return Ok(socket);
+                }
+                Err(_) if Instant::now() < end && child.try_wait()?.is_none() => {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+                Err(_) => bail!("QEMU did not start: {}", std::fs::read_to_string(dir.join("qemu.log"))?),
             }
-            Err(_) => bail!("QEMU did not start: {}", std::fs::read_to_string(dir.join("qemu.log"))?),
         }
     };
-    socket.set_nonblocking(false)?;
+    let socket = accept(serial)?;
+    let shell = port.map(|port| accept(&port).and_then(Shell::new)).transpose()?;
     let qmp = loop {
         match Qmp::connect(&dir.join("qmp")) {
             Ok(qmp) => break qmp,
@@ -335,7 +374,7 @@ fn connect(serial: &UnixListener, child: &mut Child, dir: &Path) -> Result<(Cons
             Err(_) => std::thread::sleep(Duration::from_millis(20)),
         }
     };
-    Ok((Console::follow(socket), qmp))
+    Ok((Console::follow(socket), qmp, shell))
 }
 
 fn base(setup: &Setup) -> Vec<String> {

@@ -11,11 +11,16 @@
 #![forbid(unsafe_code)]
 
 pub mod diagnostic;
+mod document;
 mod keys;
 pub mod model;
+mod parse;
+pub mod recipe;
 pub mod resolve;
 mod secret;
 pub mod shape;
+mod spec;
+pub mod user_data;
 
 pub use diagnostic::{Anchor, Diagnostic, Diagnostics};
 pub use secret::Secret;

@@ -21,6 +21,7 @@ pub use rendered::{
 use crate::Secret;
 use crate::diagnostic::{Anchor, Diagnostics};
 use crate::model::{BoxSettings, Generator, Given, InstanceDecl, Item, ParamValue, Recipe};
+use crate::shape::Port;
 
 /// A recipe with parameters that fit it.
 #[derive(Clone, Debug, PartialEq)]
@@ -85,5 +86,12 @@ impl ResolvedInstance {
     pub fn render_step(&self, name: &str, context: &RenderContext) -> Result<RenderedStep, RenderError> {
         let step = self.recipe.step(name).ok_or_else(|| RenderError::Unknown(Item::Step(name.to_owned())))?;
         render::Renderer::new(self, context).step(step)
+    }
+
+    /// The ports that it publishes, as far as they can be told: what waits for a step's output cannot.
+    pub fn ports(&self, context: &RenderContext) -> Vec<Port> {
+        let renderer = render::Renderer::new(self, context);
+        let templates = self.recipe.containers.iter().flat_map(|container| &container.ports);
+        templates.filter_map(|port| renderer.port(port)).collect()
     }
 }

@@ -1,7 +1,7 @@
 //! Addresses, hosts of registries, and keys of admins.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
 use base64::Engine;
@@ -35,14 +35,19 @@ impl Cidr {
         }
     }
 
+    /// The network's own address: without host bits.
+    pub fn network(&self) -> IpAddr {
+        let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
+        match self.address {
+            IpAddr::V4(v4) => IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & (mask >> 96) as u32)),
+            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() & mask)),
+        }
+    }
+
     /// Whether the address is in the network.
     pub fn contains(&self, address: IpAddr) -> bool {
-        let bits = |address: IpAddr| match address {
-            IpAddr::V4(v4) => u128::from(v4.to_bits()) << 96,
-            IpAddr::V6(v6) => v6.to_bits(),
-        };
-        let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
-        self.address.is_ipv4() == address.is_ipv4() && (bits(self.address) ^ bits(address)) & mask == 0
+        let same_family = self.address.is_ipv4() == address.is_ipv4();
+        same_family && Cidr { address, prefix: self.prefix }.network() == self.network()
     }
 }
 
@@ -120,7 +125,7 @@ pub fn registry_host(text: &str) -> Result<String, ShapeError> {
     };
     let bracketed = host.strip_prefix('[').and_then(|h| h.strip_suffix(']'));
     let good_host = match bracketed {
-        Some(inner) => std::net::Ipv6Addr::from_str(inner).is_ok(),
+        Some(inner) => Ipv6Addr::from_str(inner).is_ok(),
         None => is_compatible_hostname(host),
     };
     let good_port = port.is_none_or(|p| {

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use super::ShapeError;
+use crate::keys::clip;
 
 /// What a `{{ path }}` stands for.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -148,15 +149,6 @@ fn parse_path(path: &str) -> Result<TemplatePath, ShapeError> {
         )),
         _ => Err(ShapeError::new(format!("unknown path `{}`", clip(path)), FORM)),
     }
-}
-
-/// At most 60 characters of a text that goes into a message.
-fn clip(text: &str) -> String {
-    let mut clipped: String = text.chars().filter(|c| !c.is_control()).take(60).collect();
-    if clipped.len() < text.len() {
-        clipped.push('…');
-    }
-    clipped
 }
 
 /// A value that is either written down or filled in as a whole.

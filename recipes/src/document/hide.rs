@@ -1,0 +1,83 @@
+//! Which parts of a document hold secrets, told without knowing whether the document is right: an error on the
+//! line of a password must not print it.
+
+use std::ops::Range;
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::Source;
+
+/// Ranges of the values that may be secrets: `password` anywhere, values given under `params`, and the `default`
+/// of a parameter that is not plainly of another type.
+pub(super) fn secrets(root: &Spanned<DeTable<'_>>) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    table(root.get_ref(), false, &mut found);
+    found
+}
+
+fn table(table_: &DeTable<'_>, params: bool, found: &mut Vec<Range<usize>>) {
+    for (key, value) in table_ {
+        match value.get_ref() {
+            DeValue::Table(inner) if params => declaration(inner, found),
+            _ if params || is_secret_key(key.get_ref()) => found.push(value.span()),
+            other => walk(other, key.get_ref() == "params", found),
+        }
+    }
+}
+
+fn walk(value: &DeValue<'_>, params: bool, found: &mut Vec<Range<usize>>) {
+    match value {
+        DeValue::Table(inner) => table(inner, params, found),
+        DeValue::Array(list) => list.iter().for_each(|value| walk(value.get_ref(), params, found)),
+        _ => {}
+    }
+}
+
+/// `[params.NAME]`: its default is open only when its type is a known one that is not secret.
+fn declaration(param: &DeTable<'_>, found: &mut Vec<Range<usize>>) {
+    let kind = param.get("type").map(|kind| kind.get_ref().as_str().unwrap_or(""));
+    let open = match kind {
+        None => !param.contains_key("generate"),
+        Some(kind) => kind != "secret" && crate::spec::recipe::TYPES.contains(&kind),
+    };
+    if !open {
+        found.extend(param.get("default").map(Spanned::span));
+    }
+}
+
+fn is_secret_key(key: &str) -> bool {
+    key == "password"
+}
+
+/// For an error of syntax, where no tree can be relied on: what follows the `=` of the line, or of the line that
+/// the value began on, when its key or its table may hold a secret.
+pub(super) fn broken_line(source: &Source<'_>, offset: usize) -> Option<Range<usize>> {
+    let line = source.line_range(offset.min(source.text().len()));
+    let above = &source.text()[..line.end];
+    let mut header = "";
+    let mut key = None;
+    for text in above.lines().rev() {
+        let trimmed = text.trim_start();
+        let is_key = trimmed.contains('=')
+            && trimmed.starts_with(|c: char| c.is_ascii_alphanumeric() || "\"'_-".contains(c));
+        if key.is_none() && is_key {
+            key = Some(trimmed);
+        }
+        if trimmed.starts_with('[') && trimmed.trim_end().ends_with(']') {
+            header = trimmed;
+            break;
+        }
+    }
+    let key = key.unwrap_or("");
+    let word = |text: &str| {
+        let text = text.to_ascii_lowercase();
+        ["pass", "secret", "params", "token", "default"].iter().any(|word| text.contains(word))
+    };
+    if !word(header) && !word(key) {
+        return None;
+    }
+    let own = &source.text()[line.clone()];
+    let start = if own.trim_start() == key { own.find('=').map_or(0, |at| at + 1) } else { 0 };
+    Some(line.start + start..line.end)
+}

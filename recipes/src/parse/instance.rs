@@ -1,0 +1,134 @@
+//! User-data as a whole, and `[[recipe]]`.
+
+use std::collections::BTreeMap;
+
+use toml::Spanned;
+use toml::de::DeTable;
+
+use super::{body, empty, format, settings};
+use crate::document::{Node, Source, Table};
+use crate::model::{BoxSettings, Given, InstanceDecl, InstanceSource, UserData};
+use crate::resolve::RenderContext;
+use crate::shape::{self, Port, ShapeError};
+use crate::spec;
+
+/// Instances that a box can have.
+const MAX_INSTANCES: usize = 256;
+
+/// Reads a user-data document.
+pub(crate) fn user_data(source: &Source<'_>, root: &Spanned<DeTable<'_>>) -> Option<UserData> {
+    if empty(source, root, "format = 1") {
+        return None;
+    }
+    let document = Table::new(source, root.get_ref(), 0..0, &spec::user_data::DOCUMENT);
+    let format = format(&document);
+    let settings = document.get("box").and_then(|node| node.table(&spec::user_data::BOX));
+    let settings = settings.map(|table| settings::settings(&table)).unwrap_or_default();
+    let instances = match document.get("recipe") {
+        Some(node) if node.as_table().is_some() => {
+            let hint = "user-data lists instances with double brackets, `[[recipe]]`; a recipe's own file is named by `use`";
+            source.error(
+                document.key_span("recipe"),
+                "`[recipe]` where `[[recipe]]` belongs",
+                Some(hint.to_owned()),
+            );
+            Vec::new()
+        }
+        Some(node) => node.list(|node| instance(&node, &settings)).unwrap_or_default(),
+        None => Vec::new(),
+    };
+    if instances.len() > MAX_INSTANCES {
+        source.error(document.key_span("recipe"), format!("more than {MAX_INSTANCES} instances"), None);
+    }
+    names(source, &instances);
+    ports(source, &instances, &settings);
+    Some(UserData { format, settings, instances })
+}
+
+fn instance(node: &Node<'_>, settings: &BoxSettings) -> Option<InstanceDecl> {
+    match node.as_table() {
+        Some(table) if table.contains_key("use") => used(&node.table(&spec::user_data::USE)?),
+        _ => in_place(&node.table(&spec::user_data::INLINE)?, settings),
+    }
+}
+
+fn used(table: &Table<'_>) -> Option<InstanceDecl> {
+    let source = table.need("use")?.parse(recipe_source);
+    let name = table.get("name").map(|node| node.parse(shape::name));
+    let mut params = BTreeMap::new();
+    for entry in table.entries("params") {
+        let value = entry.node.given();
+        params
+            .extend(entry.key(shape::identifier).zip(value.map(|value| Given { value, at: entry.anchor() })));
+    }
+    let source = source?;
+    let name = match (name, &source) {
+        (Some(name), _) => Some(name?),
+        (None, InstanceSource::Library(name)) => Some(name.clone()),
+        (None, _) => None,
+    };
+    let at = table.source.anchor(table.key_span("use"));
+    Some(InstanceDecl { name, source, params, at })
+}
+
+fn recipe_source(text: &str) -> Result<InstanceSource, ShapeError> {
+    if text.starts_with('/') {
+        return shape::file_path(text).map(InstanceSource::Path);
+    }
+    if text.contains("://") {
+        let hint = "until then, name a recipe of the library, put its file on the box, or write it in place"
+            .to_owned();
+        let message = "remote, which needs Holdfast 0.4".to_owned();
+        return Err(ShapeError { message, hint: Some(hint), at: None });
+    }
+    shape::name(text).map(InstanceSource::Library).map_err(|error| {
+        ShapeError::new("neither a name of the library nor an absolute path", error.hint.unwrap_or_default())
+    })
+}
+
+fn in_place(table: &Table<'_>, settings: &BoxSettings) -> Option<InstanceDecl> {
+    let recipe = body::body(table.source, table, Some(table), true)?;
+    if let Err(errors) = recipe.resolve(&recipe.name, &BTreeMap::new(), settings, &recipe.at) {
+        // What lacks a value was told where it is declared.
+        let told = errors.into_iter().filter(|error| !error.message.ends_with("has no value"));
+        told.for_each(|error| table.source.push(error));
+    }
+    let (name, at) = (Some(recipe.name.clone()), table.source.anchor(table.key_span("name")));
+    Some(InstanceDecl { name, source: InstanceSource::Inline(Box::new(recipe)), params: BTreeMap::new(), at })
+}
+
+/// Notes instances of the same name.
+fn names(source: &Source<'_>, instances: &[InstanceDecl]) {
+    let mut seen = BTreeMap::new();
+    for instance in instances {
+        let Some(name) = &instance.name else { continue };
+        if let Some(line) = seen.insert(name, instance.at.line) {
+            let message = format!("there is an instance `{name}` on line {line} already");
+            source.push(instance.at.error(message, Some("give this one another `name`".to_owned())));
+        }
+    }
+}
+
+/// Notes ports that two instances written in place both publish. What a recipe from elsewhere publishes is known
+/// to whoever loads it.
+fn ports(source: &Source<'_>, instances: &[InstanceDecl], settings: &BoxSettings) {
+    let mut published: Vec<(&str, Port)> = Vec::new();
+    for instance in instances {
+        let InstanceSource::Inline(recipe) = &instance.source else { continue };
+        let Ok(resolved) = recipe.resolve(&recipe.name, &BTreeMap::new(), settings, &recipe.at) else {
+            continue;
+        };
+        let ports = resolved.ports(&RenderContext::default());
+        for port in ports {
+            if let Some((other, _)) =
+                published.iter().find(|(name, other)| *name != recipe.name && other.conflicts_with(&port))
+            {
+                let message =
+                    format!("`{}` and `{other}` both publish port {} of the box", recipe.name, port.host);
+                let hint = "publish it on another port or address".to_owned();
+                source.push(instance.at.error(message, Some(hint)));
+            }
+            published.push((&recipe.name, port));
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Recipes from text.
+
+use crate::diagnostic::Diagnostics;
+use crate::document::with_document;
+use crate::model::Recipe;
+use crate::parse;
+
+/// Parses a recipe's own file. `name` is what errors call it.
+pub fn parse(name: &str, text: &str) -> Result<Recipe, Diagnostics> {
+    with_document(name, text, parse::recipe)
+}

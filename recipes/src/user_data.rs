@@ -1,0 +1,99 @@
+//! User-data from text, and what can be saved of it when it is invalid.
+
+use toml::de::DeTable;
+
+use crate::diagnostic::{Anchor, Diagnostics};
+use crate::document::{Source, with_document};
+use crate::model::{BoxSettings, UserData};
+use crate::parse;
+use crate::shape::AdminKey;
+
+/// Parses a user-data document. `name` is what errors call it.
+pub fn parse(name: &str, text: &str) -> Result<UserData, Diagnostics> {
+    if let Some(error) = foreign(text) {
+        return Err(Anchor::elsewhere(name).error(error.0, Some(error.1.to_owned())).into());
+    }
+    with_document(name, text, parse::user_data)
+}
+
+/// What a document of another tool is, told from its beginning, and what to do about it.
+fn foreign(text: &str) -> Option<(&'static str, &'static str)> {
+    let text = text.trim_start_matches('\u{feff}').trim_start();
+    let begins =
+        |prefix: &str| text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    let ours = "user-data of Holdfast is TOML with `[box]` and `[[recipe]]`";
+    if begins("Content-Type:") || begins("MIME-Version:") {
+        return Some(("MIME user-data needs Holdfast 0.2", ours));
+    }
+    if begins("#cloud-config") {
+        return Some(("this is a cloud-config, which Holdfast does not read", ours));
+    }
+    if begins("#!") {
+        return Some(("this is a script, which Holdfast does not run", ours));
+    }
+    if begins("{\"ignition\"") {
+        return Some(("this is an Ignition configuration, which Holdfast does not read", ours));
+    }
+    None
+}
+
+/// The settings of the box when `[box]` and the tables under it are right, whatever the rest of the document is.
+pub fn settings_only(text: &str) -> Option<BoxSettings> {
+    table_only(text, |text| {
+        let (root, errors) = DeTable::parse_recoverable(text);
+        if !errors.is_empty() || parse::newer_format(root.get_ref()).is_some() {
+            return None;
+        }
+        let source = Source::new("", text);
+        let settings = parse::settings_of(&source, root.get_ref())?;
+        source.finish(settings).ok()
+    })
+}
+
+/// The good keys of `[box] admins` whenever that table parses alone: an invalid document must never lock its
+/// owner out. A key that is itself damaged is left out.
+pub fn admins_only(text: &str) -> Vec<AdminKey> {
+    let found = table_only(text, |text| {
+        let (root, errors) = DeTable::parse_recoverable(text);
+        let keys = parse::admins(root.get_ref());
+        (errors.is_empty() && !keys.is_empty()).then_some(keys)
+    });
+    found.unwrap_or_default()
+}
+
+/// Lines that may begin another table; a `[box]` with more of them inside is given up.
+const MAX_HEADERS: usize = 64;
+
+/// Tries `read` on the whole document, and then on `[box]` alone, cut at each line that may begin the next table:
+/// inside an array or a text such a line begins nothing, so the first cut that can be read counts.
+fn table_only<T>(text: &str, read: impl Fn(&str) -> Option<T>) -> Option<T> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    if text.len() > crate::MAX_DOCUMENT {
+        return None;
+    }
+    if let Some(value) = read(text) {
+        return Some(value);
+    }
+    let lines = || {
+        text.split_inclusive('\n').scan(0, |at, line| {
+            let start = *at;
+            *at += line.len();
+            Some((start, line))
+        })
+    };
+    let is_box = |line: &str| {
+        line.trim_start().strip_prefix('[').is_some_and(|rest| {
+            rest.trim_start().strip_prefix("box").is_some_and(|rest| rest.trim_start().starts_with(']'))
+        })
+    };
+    for (start, _) in lines().filter(|(_, line)| is_box(line)).take(MAX_HEADERS) {
+        let headers = lines().filter(|(at, line)| *at > start && line.trim_start().starts_with('['));
+        let foreign = headers.filter(|(_, line)| !line.trim_start().starts_with("[[box.")).map(|(at, _)| at);
+        for end in foreign.take(MAX_HEADERS).chain([text.len()]) {
+            if let Some(value) = read(&text[start..end]) {
+                return Some(value);
+            }
+        }
+    }
+    None
+}

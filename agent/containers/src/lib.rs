@@ -16,6 +16,7 @@ mod reference;
 
 pub mod fetch;
 pub mod layer;
+pub mod spec;
 
 pub use digest::{Digest, DigestError};
 pub use image::{ImageConfig, ImageRecord, LayerRecord};

@@ -1,0 +1,148 @@
+//! The container's output, where it cannot be handed on as it is.
+//!
+//! systemd gives the shim a socket to the journal. A program that opens `/dev/stdout` or
+//! `/dev/stderr` by name, as many images do, cannot open a socket again; a pipe it can. So the
+//! container gets pipes of its own user, and the shim carries what comes out of them.
+
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use anyhow::Context;
+use nix::poll::{PollFd, PollFlags};
+use rustix::fs::{FileType, Mode, OFlags};
+use rustix::io::Errno;
+use rustix::net::SendFlags;
+
+/// Carries one stream from a pipe to a socket.
+pub(crate) struct Relay {
+    from: Option<OwnedFd>,
+    to: OwnedFd,
+    buffer: Box<[u8]>,
+    /// What of the buffer is still to be sent.
+    pending: std::ops::Range<usize>,
+}
+
+impl Relay {
+    /// A relay to a stream of the shim's, and the container's end of it; none where the stream is
+    /// no socket.
+    pub(crate) fn to(stream: BorrowedFd<'_>, owner: (u32, u32)) -> anyhow::Result<Option<(Relay, OwnedFd)>> {
+        let mode = rustix::fs::fstat(stream).context("failed to look at standard output")?.st_mode;
+        if FileType::from_raw_mode(mode) != FileType::Socket {
+            return Ok(None);
+        }
+        let (read, write) = nix::unistd::pipe().context("failed to make a pipe")?;
+        for fd in [&read, &write] {
+            rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::CLOEXEC)?;
+        }
+        rustix::fs::fcntl_setfl(&read, OFlags::NONBLOCK)?;
+        rustix::fs::fchmod(&write, Mode::RUSR | Mode::WUSR)?;
+        let (uid, gid) = (rustix::fs::Uid::from_raw(owner.0), rustix::fs::Gid::from_raw(owner.1));
+        rustix::fs::fchown(&write, Some(uid), Some(gid))
+            .context("failed to give the container its output")?;
+        let to = stream.try_clone_to_owned().context("failed to keep standard output")?;
+        let relay = Relay { from: Some(read), to, buffer: vec![0; 16 << 10].into(), pending: 0..0 };
+        Ok(Some((relay, write)))
+    }
+
+    /// What to wait for; nothing when the stream has ended.
+    pub(crate) fn interest(&self) -> Option<PollFd<'_>> {
+        let from = self.from.as_ref()?;
+        Some(if self.pending.is_empty() {
+            PollFd::new(from.as_fd(), PollFlags::POLLIN)
+        } else {
+            PollFd::new(self.to.as_fd(), PollFlags::POLLOUT)
+        })
+    }
+
+    /// Carries what there is, without waiting. Says whether anything moved.
+    pub(crate) fn carry(&mut self) -> bool {
+        let mut moved = false;
+        while let Some(from) = &self.from {
+            if self.pending.is_empty() {
+                match rustix::io::read(from, &mut *self.buffer) {
+                    Ok(0) => self.from = None,
+                    Ok(length) => self.pending = 0..length,
+                    Err(Errno::AGAIN) => break,
+                    Err(Errno::INTR) => continue,
+                    Err(_) => self.from = None,
+                }
+            } else {
+                let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
+                match rustix::net::send(&self.to, &self.buffer[self.pending.clone()], flags) {
+                    Ok(sent) => self.pending.start += sent,
+                    Err(Errno::AGAIN) => break,
+                    Err(Errno::INTR) => continue,
+                    // Nobody listens any more: the container must not be held up for it.
+                    Err(_) => self.pending = 0..0,
+                }
+            }
+            moved = true;
+        }
+        moved
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::File;
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+
+    use super::*;
+
+    fn relay() -> (UnixStream, Relay, File) {
+        let (journal, stream) = UnixStream::pair().unwrap();
+        let owner = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+        let (relay, end) = Relay::to(stream.as_fd(), owner).unwrap().unwrap();
+        (journal, relay, File::from(end))
+    }
+
+    #[test]
+    fn what_goes_in_comes_out_and_then_ends() {
+        let (mut journal, mut relay, mut end) = relay();
+        assert!(!relay.carry());
+        end.write_all(b"one\ntwo\n").unwrap();
+        assert!(relay.carry());
+        let mut text = [0; 8];
+        journal.read_exact(&mut text).unwrap();
+        assert_eq!(&text, b"one\ntwo\n");
+        drop(end);
+        relay.carry();
+        assert!(relay.interest().is_none());
+    }
+
+    #[test]
+    fn a_reader_that_is_slow_loses_nothing() {
+        let (mut journal, mut relay, mut end) = relay();
+        let sent: Vec<u8> = (0..4 << 20).map(|n: u32| (n % 251) as u8).collect();
+        let copy = sent.clone();
+        let writer = std::thread::spawn(move || end.write_all(&copy).unwrap());
+        let mut got = Vec::new();
+        let mut part = [0; 3000];
+        journal.set_nonblocking(true).unwrap();
+        while got.len() < sent.len() {
+            relay.carry();
+            if let Ok(length) = journal.read(&mut part) {
+                got.extend_from_slice(&part[..length]);
+            }
+        }
+        writer.join().unwrap();
+        assert!(got == sent);
+    }
+
+    #[test]
+    fn a_reader_that_is_gone_holds_nothing_up() {
+        let (journal, mut relay, mut end) = relay();
+        drop(journal);
+        for _ in 0..100 {
+            end.write_all(&[0; 4096]).unwrap();
+            relay.carry();
+        }
+        assert!(relay.interest().is_some());
+    }
+
+    #[test]
+    fn files_need_no_relay() {
+        let file = File::open("/dev/null").unwrap();
+        assert!(Relay::to(file.as_fd(), (0, 0)).unwrap().is_none());
+    }
+}

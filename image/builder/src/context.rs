@@ -10,8 +10,9 @@ use clap::Args;
 use crate::config::{self, Config};
 use crate::error::HintExt;
 use crate::fetch::{Cache, FetchError, LocalPackage, Mirror};
-use crate::lock::Lockfile;
+use crate::lock::{Lockfile, TOOLS};
 use crate::progress::Progress;
+use crate::tools::Tools;
 
 /// Options of every command.
 #[derive(Args, Debug)]
@@ -109,7 +110,16 @@ impl Context {
         self.fetch_lock(&path, sets, || crate::commands::lock::image(self, &self.lockfile()?))
     }
 
-    /// The same with any lock file; `relock` makes a newer one from it where that is allowed.
+    /// The locked tools: fetched and unpacked unless they were before.
+    pub fn tools(&self) -> Result<Tools> {
+        if let Some(tools) = Tools::existing(&self.cache, self.lockfile()?.set(TOOLS)?) {
+            return Ok(tools);
+        }
+        let fetched = self.fetch(&[TOOLS])?;
+        Ok(Tools::open(&self.cache, fetched.packages(TOOLS), &self.progress)?)
+    }
+
+    /// Like [`Context::fetch`] with any lock file; `relock` makes a newer one from it where that is allowed.
     pub fn fetch_lock(
         &self,
         path: &Path,

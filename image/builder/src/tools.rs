@@ -16,6 +16,7 @@ use std::sync::Mutex;
 
 use crate::deb::{self, DebError};
 use crate::fetch::{Cache, LocalPackage, digest};
+use crate::lock::LockedPackage;
 use crate::progress::Progress;
 
 /// Where the tree's programs are.
@@ -68,15 +69,20 @@ pub struct Tools {
 }
 
 impl Tools {
+    /// The tree of these packages, when it has been unpacked already.
+    pub fn existing(cache: &Cache, packages: &[LockedPackage]) -> Option<Tools> {
+        let tree = tree_of(cache, packages);
+        tree.join(COMPLETE).exists().then(|| Tools { tree, checked: Mutex::default() })
+    }
+
     /// Unpacks the packages, unless their tree is there already.
     pub fn open(cache: &Cache, packages: &[LocalPackage], progress: &Progress) -> Result<Tools, ToolError> {
-        let mut names: Vec<&str> = packages.iter().map(|local| local.package.sha256.as_str()).collect();
-        names.sort_unstable();
-        let folder = cache.folder().join("tools");
-        let tree = folder.join(&digest::sha256(names.join("\n").as_bytes())[..16]);
-        if !tree.join(COMPLETE).exists() {
-            progress.step(&format!("unpack {} tools", packages.len()), || build(&folder, &tree, packages))?;
+        let locked: Vec<LockedPackage> = packages.iter().map(|local| local.package.clone()).collect();
+        if let Some(tools) = Tools::existing(cache, &locked) {
+            return Ok(tools);
         }
+        let tree = tree_of(cache, &locked);
+        progress.step(&format!("unpack {} tools", packages.len()), || build(&tree, packages))?;
         Ok(Tools { tree, checked: Mutex::default() })
     }
 
@@ -175,8 +181,16 @@ impl Tools {
     }
 }
 
-fn build(folder: &Path, tree: &Path, packages: &[LocalPackage]) -> Result<(), ToolError> {
+/// Where the tree of these packages is or will be.
+fn tree_of(cache: &Cache, packages: &[LockedPackage]) -> PathBuf {
+    let mut names: Vec<&str> = packages.iter().map(|package| package.sha256.as_str()).collect();
+    names.sort_unstable();
+    cache.folder().join("tools").join(&digest::sha256(names.join("\n").as_bytes())[..16])
+}
+
+fn build(tree: &Path, packages: &[LocalPackage]) -> Result<(), ToolError> {
     let fail = |source| ToolError::File { path: tree.to_owned(), source };
+    let folder = tree.parent().unwrap_or(tree);
     fs::create_dir_all(folder).map_err(fail)?;
     let staging = tempfile::Builder::new().prefix(".part-").tempdir_in(folder).map_err(fail)?;
     let root = staging.path().join("tree");

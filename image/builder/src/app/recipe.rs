@@ -45,7 +45,7 @@ pub struct App {
     pub reference: String,
 }
 
-/// Globs over paths without leading slash; `*` stays within a folder, `**` does not.
+/// Patterns over paths without leading slash, as in `holdfast.toml`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Content {

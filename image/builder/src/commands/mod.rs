@@ -6,6 +6,7 @@ pub mod check;
 pub mod inspect;
 pub mod lock;
 pub mod run;
+pub mod tool;
 
 use std::process::ExitCode;
 
@@ -29,6 +30,8 @@ pub enum Command {
     Check(check::Args),
     /// Build OCI images of apps from Debian packages, and push them.
     App(app::Args),
+    /// Run a program of the locked tools, or say where a file of theirs is.
+    Tool(tool::Args),
 }
 
 /// Runs one verb.
@@ -40,5 +43,6 @@ pub fn run(context: &Context, command: Command) -> Result<ExitCode> {
         Command::Run(args) => run::run(context, args),
         Command::Check(args) => check::run(context, args),
         Command::App(args) => app::run(context, args),
+        Command::Tool(args) => tool::run(context, args),
     }
 }

@@ -1,0 +1,120 @@
+//! What a layer holds, and packing it: a gzip-compressed tar whose bytes depend on nothing else.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use flate2::{Compression, GzBuilder};
+
+use crate::fetch::digest::{self, Hashing};
+use crate::oci::OciError;
+
+/// What a path of the layer is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A folder.
+    Directory,
+    /// A regular file.
+    File(Vec<u8>),
+    /// A symbolic link.
+    Symlink(String),
+}
+
+/// A path of the layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// What it is.
+    pub kind: Kind,
+    /// Permission bits.
+    pub mode: u32,
+    /// Owner.
+    pub uid: u64,
+    /// Group.
+    pub gid: u64,
+    /// Of last change, seconds.
+    pub mtime: u64,
+}
+
+/// All paths of a layer, without leading slash, in order.
+#[derive(Clone, Debug, Default)]
+pub struct Contents {
+    items: BTreeMap<String, Item>,
+}
+
+/// A packed layer.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// The compressed tar.
+    pub blob: Vec<u8>,
+    /// SHA-256 of the compressed tar, hex.
+    pub digest: String,
+    /// SHA-256 of the tar, hex.
+    pub diff_id: String,
+}
+
+impl Contents {
+    /// Puts an item at a path, in the place of what was there.
+    pub fn insert(&mut self, path: impl Into<String>, item: Item) {
+        self.items.insert(path.into(), item);
+    }
+
+    /// What is at a path.
+    pub fn get(&self, path: &str) -> Option<&Item> {
+        self.items.get(path)
+    }
+
+    /// Whether something is at the path or below it.
+    pub fn has_below(&self, path: &str) -> bool {
+        let prefix = format!("{path}/");
+        self.items.range(prefix.clone()..).next().is_some_and(|(found, _)| found.starts_with(&prefix))
+    }
+
+    /// Adds each folder that a path needs and that is not there yet, root's and open to all.
+    pub fn add_parents(&mut self, mtime: u64) {
+        let paths: Vec<String> = self.items.keys().cloned().collect();
+        for path in paths {
+            let mut rest = path.as_str();
+            while let Some((parent, _)) = rest.rsplit_once('/') {
+                let folder = Item { kind: Kind::Directory, mode: 0o755, uid: 0, gid: 0, mtime };
+                self.items.entry(parent.to_owned()).or_insert(folder);
+                rest = parent;
+            }
+        }
+    }
+
+    /// Packs everything; no time is later than `epoch`.
+    pub fn pack(&self, epoch: u64) -> Result<Layer, OciError> {
+        let gzip = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::new(6));
+        let mut tar = tar::Builder::new(Hashing::new(gzip));
+        for (path, item) in &self.items {
+            append(&mut tar, path, item, epoch)
+                .map_err(|source| OciError::Pack { entry: path.clone(), source })?;
+        }
+        let end = |source| OciError::Pack { entry: "the end".to_owned(), source };
+        let (gzip, diff_id) = tar.into_inner().map_err(end)?.finish();
+        let blob = gzip.finish().map_err(end)?;
+        Ok(Layer { digest: digest::sha256(&blob), blob, diff_id })
+    }
+}
+
+fn append(tar: &mut tar::Builder<impl Write>, path: &str, item: &Item, epoch: u64) -> std::io::Result<()> {
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(item.mode);
+    header.set_uid(item.uid);
+    header.set_gid(item.gid);
+    header.set_mtime(item.mtime.min(epoch));
+    header.set_size(0);
+    match &item.kind {
+        Kind::Directory => {
+            header.set_entry_type(tar::EntryType::Directory);
+            tar.append_data(&mut header, format!("{path}/"), std::io::empty())
+        }
+        Kind::File(content) => {
+            header.set_size(content.len() as u64);
+            tar.append_data(&mut header, path, content.as_slice())
+        }
+        Kind::Symlink(target) => {
+            header.set_entry_type(tar::EntryType::Symlink);
+            tar.append_link(&mut header, path, target)
+        }
+    }
+}

@@ -8,6 +8,8 @@
 #![forbid(unsafe_code)]
 
 pub mod containers;
+pub mod dhcp;
+pub mod host;
 pub mod links;
 pub mod netlink;
 pub mod netns;

@@ -1,0 +1,83 @@
+//! Whether a gateway answers ARP or NDP.
+//!
+//! The kernel asks: a neighbour entry marked as in use is resolved or confirmed, and its state is
+//! told by netlink.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt};
+use rtnetlink::packet_core::NetlinkPayload;
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use rtnetlink::packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
+};
+use rtnetlink::{Handle, MulticastGroup};
+
+use crate::netlink::NetlinkError;
+
+/// How often the kernel is told to ask; it gives up after three seconds by itself.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Waits until one of `gateways` answers on the link, and says which. It never gives up.
+pub(super) async fn answers(index: u32, gateways: BTreeSet<IpAddr>) -> Result<IpAddr, NetlinkError> {
+    let (connection, handle, mut messages) =
+        rtnetlink::new_multicast_connection(&[MulticastGroup::Neigh]).map_err(NetlinkError::Open)?;
+    let connection = tokio::spawn(connection);
+    let _guard = AbortOnDrop(connection);
+    let mut again = tokio::time::interval(AGAIN);
+    loop {
+        tokio::select! {
+            _ = again.tick() => {
+                for gateway in &gateways {
+                    ask(&handle, index, *gateway).await;
+                }
+                if let Some(found) = reachable(&handle, index, &gateways).await {
+                    return Ok(found);
+                }
+            }
+            message = messages.next() => {
+                let Some((message, _)) = message else { return std::future::pending().await };
+                if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(neighbour)) = message.payload {
+                    if let Some(found) = alive(&neighbour, index, &gateways) {
+                        return Ok(found);
+                    }
+                }
+            }
+        }
+    }
+}
+
+struct AbortOnDrop(tokio::task::JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+async fn ask(handle: &Handle, index: u32, gateway: IpAddr) {
+    let request = handle.neighbours().add(index, gateway).state(NeighbourState::None);
+    // Refused while the link has no address yet: the next try may do.
+    let _ = request.flags(NeighbourFlags::Use).replace().execute().await;
+}
+
+async fn reachable(handle: &Handle, index: u32, gateways: &BTreeSet<IpAddr>) -> Option<IpAddr> {
+    let neighbours: Vec<NeighbourMessage> = handle.neighbours().get().execute().try_collect().await.ok()?;
+    neighbours.iter().find_map(|neighbour| alive(neighbour, index, gateways))
+}
+
+/// The gateway that this entry shows to be there.
+fn alive(neighbour: &NeighbourMessage, index: u32, gateways: &BTreeSet<IpAddr>) -> Option<IpAddr> {
+    let sure = [NeighbourState::Reachable, NeighbourState::Permanent, NeighbourState::Noarp];
+    if neighbour.header.ifindex != index || !sure.contains(&neighbour.header.state) {
+        return None;
+    }
+    let address = neighbour.attributes.iter().find_map(|attribute| match attribute {
+        NeighbourAttribute::Destination(NeighbourAddress::Inet(a)) => Some(IpAddr::V4(*a)),
+        NeighbourAttribute::Destination(NeighbourAddress::Inet6(a)) => Some(IpAddr::V6(*a)),
+        _ => None,
+    })?;
+    gateways.contains(&address).then_some(address)
+}

@@ -12,6 +12,37 @@ nix::ioctl_write_ptr_bad!(
     /// Changes one partition as the kernel knows it.
     blkpg, 0x1269, BlkpgArgument
 );
+nix::ioctl_write_ptr!(
+    /// Seals a file with fs-verity.
+    fs_enable_verity, b'f', 133, FsverityEnable
+);
+// The number is that of the structure without its flexible end.
+nix::ioctl_readwrite_bad!(
+    /// Measures a sealed file.
+    fs_measure_verity, 0xc004_6686u32, FsverityDigest
+);
+
+/// `struct fsverity_enable_arg` of `linux/fsverity.h`.
+#[repr(C)]
+pub struct FsverityEnable {
+    pub version: u32,
+    pub hash_algorithm: u32,
+    pub block_size: u32,
+    pub salt_size: u32,
+    pub salt: u64,
+    pub signature_size: u32,
+    pub reserved: u32,
+    pub signature: u64,
+    pub reserved_more: [u64; 11],
+}
+
+/// `struct fsverity_digest` with room for SHA-256.
+#[repr(C)]
+pub struct FsverityDigest {
+    pub algorithm: u16,
+    pub size: u16,
+    pub digest: [u8; 32],
+}
 
 /// `struct blkpg_ioctl_arg` of `linux/blkpg.h`.
 #[repr(C)]

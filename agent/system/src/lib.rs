@@ -7,6 +7,7 @@
 pub mod block;
 pub mod files;
 pub mod gpt;
+pub mod identity;
 #[allow(missing_docs, unreachable_pub)]
 mod ioctl;
 pub mod notify;
@@ -14,3 +15,4 @@ pub mod resize;
 pub mod slots;
 #[cfg(feature = "bus")]
 pub mod systemd;
+pub mod verity;

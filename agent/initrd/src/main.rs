@@ -1,2 +1,141 @@
-//! The initrd program.
-fn main() {}
+//! The initrd's program: from the kernel to systemd on a verified root.
+//!
+//! In this order: watchdog, modules, the disk that booted, its slot state, partition table, verity root,
+//! data, machine-id, report, switch. Invariant: whatever fails before there is a root to switch to ends in
+//! a restart, so that the boot loader counts down; what fails of data does not: the box then runs with
+//! `/var` in memory. Absent: a shell, a prompt, the network.
+
+mod check;
+mod choose;
+mod console;
+mod data;
+mod disks;
+mod modules;
+mod report;
+mod root;
+mod verity;
+mod watchdog;
+
+use agent_system::files::{self, Access};
+use agent_system::slots::{self, SlotStore};
+use agent_system::{identity, resize};
+use choose::{BootArguments, next_state};
+use image_layout::disk::{Role, partition};
+use image_layout::paths;
+use report::{Data, Report};
+use std::convert::Infallible;
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+use watchdog::Watchdog;
+
+fn main() {
+    std::panic::set_hook(Box::new(|info| {
+        console::give_up(&format!("a defect in the initrd: {info}"));
+    }));
+    if std::process::id() != 1 {
+        eprintln!("holdfast-initrd is run by the kernel as the initrd's first program");
+        std::process::exit(2);
+    }
+    let Err(error) = boot();
+    console::give_up(&format!("cannot boot this slot: {}", console::chain(error.as_ref())));
+}
+
+fn boot() -> Result<Infallible, Box<dyn Error>> {
+    root::mount_kernel()?;
+    console::open();
+    let list = modules::list().unwrap_or_default();
+    let mut watchdog = Watchdog::arm(&list);
+    modules::load(&list);
+    watchdog.feed();
+
+    let cmdline = fs::read_to_string("/proc/cmdline")?;
+    let arguments = BootArguments::parse(&cmdline)?;
+    let mut report = Report::default();
+    report.watchdog.clone_from(&watchdog.identity);
+    if report.watchdog.is_empty() {
+        report.event("watchdog-missing", "there is no watchdog: a box that hangs will not restart");
+    }
+    let booted = disks::wait(&arguments, &mut watchdog).ok_or("the disk that booted was not found")?;
+    report.disk = booted.disk.node().display().to_string();
+    console::info(&format!("slot {} on {}", arguments.slot, report.disk));
+    if let Some((kind, message)) = booted.choice.event() {
+        report.event(kind, message);
+    }
+    repair_table(&booted, &mut report);
+    write_state(&arguments, &booted, &mut report);
+    watchdog.feed();
+
+    let part = |role| booted.disk.partition(partition(role).number);
+    let device = verity::open(&part(Role::Root(arguments.slot))?, &arguments.verity)?;
+    root::mount_root(&device)?;
+    let data = data::mount(part(Role::Data).ok(), &mut watchdog, &mut report);
+    give_identity(data, &mut report)?;
+    report.write(arguments.slot, data)?;
+    watchdog.feed();
+    match root::switch()? {}
+}
+
+/// Makes the partition table whole and as long as the disk. A disk that cannot be grown still boots.
+fn repair_table(booted: &disks::Booted, report: &mut Report) {
+    match resize::grow_partition(&booted.disk) {
+        Ok(reasons) => {
+            for reason in reasons {
+                report.event("partition-table", format!("partition table rewritten: {reason}"));
+            }
+        }
+        Err(error) => report.event("partition-table", console::chain(&error)),
+    }
+}
+
+/// Writes both copies of the slot state. A box whose state cannot be written still boots.
+fn write_state(arguments: &BootArguments, booted: &disks::Booted, report: &mut Report) {
+    let written = || -> Result<Vec<usize>, Box<dyn Error>> {
+        let boot = slots::new_boot_id()?;
+        let state = next_state(arguments, booted.choice, &booted.candidate, boot);
+        let esp = booted.disk.partition(partition(Role::Esp).number)?;
+        Ok(SlotStore::on(esp).write(&state)?)
+    };
+    let lost: Vec<&str> = (0..2)
+        .filter(|&i| arguments.copy.is_some() && booted.candidate.copies[i].is_err())
+        .map(|i| slots::COPIES[i])
+        .collect();
+    match written() {
+        Ok(foreign) => {
+            for index in foreign {
+                let copy = slots::COPIES[index];
+                report.event("slot-state-foreign", format!("{copy} holds something else and was left alone"));
+            }
+            for copy in lost {
+                report.event("slot-state-repaired", format!("{copy} was not whole and was written anew"));
+            }
+        }
+        Err(error) => report.event("slot-state-unwritten", console::chain(error.as_ref())),
+    }
+}
+
+/// Shows the box's machine-id, which is kept on data, as `/etc/machine-id`; one of this boot alone when
+/// there is no data.
+fn give_identity(data: Data, report: &mut Report) -> Result<(), Box<dyn Error>> {
+    let on_data = Path::new(root::var()).join(paths::IDENTITY.trim_start_matches("/var/"));
+    let kept = || -> Result<PathBuf, Box<dyn Error>> {
+        if let Some(parent) = on_data.parent() {
+            files::create_dir_all(parent, Access::mode(0o755))?;
+        }
+        files::create_dir(&on_data, Access::mode(0o700))?;
+        Ok(identity::machine_id(&on_data)?)
+    };
+    let path = match kept() {
+        Ok(path) => path,
+        Err(error) if data != Data::Unavailable => {
+            report.event(
+                "machine-id",
+                format!("{}; this boot has one of its own", console::chain(error.as_ref())),
+            );
+            identity::machine_id(Path::new("/run"))?
+        }
+        Err(error) => return Err(error),
+    };
+    root::bind_file(&path, "/etc/machine-id")?;
+    Ok(())
+}

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod disk;
+pub mod initrd;
 pub mod kernel;
 pub mod manifest;
 pub mod paths;

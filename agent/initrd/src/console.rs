@@ -1,0 +1,67 @@
+//! What the initrd says, through the kernel's log so that every console shows it and the journal keeps it.
+
+use std::error::Error;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
+use std::thread;
+use std::time::Duration;
+
+/// How long a message is left on the screen before the box restarts.
+const LEGIBLE: Duration = Duration::from_secs(3);
+
+/// How much a line matters, as the kernel numbers it.
+#[derive(Clone, Copy)]
+enum Level {
+    Alert = 1,
+    Warning = 3,
+    Info = 6,
+}
+
+/// Lets every line of ours through; the kernel drops most lines of a program otherwise.
+pub(crate) fn open() {
+    let _ = fs::write("/proc/sys/kernel/printk_devkmsg", "on\n");
+}
+
+/// Says what is done.
+pub(crate) fn info(text: &str) {
+    write(Level::Info, text);
+}
+
+/// Says what is not as it should be; shown with `quiet` too.
+pub(crate) fn warn(text: &str) {
+    write(Level::Warning, text);
+}
+
+/// An error with all its causes, on one line.
+pub(crate) fn chain(error: &dyn Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// Says why this cannot go on and restarts the box, so that the boot loader counts the slot's tries down.
+pub(crate) fn give_up(text: &str) -> ! {
+    write(Level::Alert, &format!("{text}; restarting"));
+    thread::sleep(LEGIBLE);
+    loop {
+        rustix::fs::sync();
+        let _ = rustix::system::reboot(rustix::system::RebootCommand::Restart);
+        // Were the call refused, the kernel has another way; were that refused too, the watchdog has.
+        let _ = fs::write("/proc/sysrq-trigger", "b");
+        thread::sleep(LEGIBLE);
+    }
+}
+
+fn write(level: Level, text: &str) {
+    // There is nobody to tell that telling failed.
+    if let Ok(mut log) = OpenOptions::new().write(true).open("/dev/kmsg") {
+        for line in text.lines().filter(|line| !line.trim().is_empty()) {
+            let line: String = line.chars().take(400).collect();
+            let _ = writeln!(log, "<{}>holdfast-initrd: {line}", level as u8);
+        }
+    }
+}

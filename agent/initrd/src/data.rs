@@ -1,0 +1,53 @@
+//! The data partition: checked, mounted as `/var`, grown.
+//!
+//! Invariant: it is never formatted here, and a box without it still boots.
+
+use crate::check::{self, Checked};
+use crate::console;
+use crate::report::{Data, Report};
+use crate::root;
+use crate::watchdog::Watchdog;
+use agent_system::files::{self, Access};
+use agent_system::resize;
+use image_layout::paths;
+use std::path::{Path, PathBuf};
+
+const UNAVAILABLE: &str = "data unavailable: nothing is kept; see `holdfast data check`";
+
+/// Mounts data as `/var` of the root, or memory when that is impossible.
+pub(crate) fn mount(device: Option<PathBuf>, watchdog: &mut Watchdog, report: &mut Report) -> Data {
+    let mounted = device
+        .ok_or_else(|| "the disk has no data partition".to_owned())
+        .and_then(|device| mount_checked(&device, watchdog, report));
+    match mounted {
+        Ok(data) => data,
+        Err(message) => {
+            report.event("data-unavailable", format!("{message}; {UNAVAILABLE}"));
+            if let Err(error) = root::mount_volatile() {
+                console::give_up(&console::chain(&error));
+            }
+            Data::Unavailable
+        }
+    }
+}
+
+fn mount_checked(device: &Path, watchdog: &mut Watchdog, report: &mut Report) -> Result<Data, String> {
+    files::create_dir_all(paths::RUN, Access::mode(0o755)).map_err(|e| console::chain(&e))?;
+    let data = match check::check(device, watchdog) {
+        Ok(Checked::Clean) => Data::Ok,
+        Ok(Checked::Repaired) => {
+            report.event("data-repaired", "the data file system had errors, which were repaired");
+            Data::Repaired
+        }
+        Ok(Checked::Broken) => return Err("the data file system cannot be repaired".into()),
+        Err(error) => return Err(format!("e2fsck cannot be run: {error}")),
+    };
+    root::mount_data(device).map_err(|e| console::chain(&e))?;
+    watchdog.feed();
+    match resize::grow_ext4(device, Path::new(root::var())) {
+        Ok(true) => console::info("the data file system was grown to the disk's end"),
+        Ok(false) => {}
+        Err(error) => report.event("data-not-grown", console::chain(&error)),
+    }
+    Ok(data)
+}

@@ -1,0 +1,135 @@
+//! Mounts: the kernel's own file systems, the root, `/var`, and the switch to the root's init.
+
+use nix::mount::{MsFlags, mount};
+use std::convert::Infallible;
+use std::fs;
+use std::io;
+use std::os::linux::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Where the root is made before it becomes `/`.
+pub(crate) const ROOT: &str = "/sysroot";
+const INIT: &str = "/usr/lib/systemd/systemd";
+/// What is moved along.
+const KEPT: [&str; 4] = ["/dev", "/proc", "/sys", "/run"];
+
+/// A mount or a step of the switch that failed.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs)]
+pub(crate) enum RootError {
+    /// A mount failed.
+    #[error("failed to mount {what} on `{target}`")]
+    Mount { what: String, target: PathBuf, source: nix::Error },
+    /// A mount point cannot be made.
+    #[error("failed to make `{path}`")]
+    MakeDirectory { path: PathBuf, source: io::Error },
+    /// The root cannot be made `/`.
+    #[error("failed to switch to the root")]
+    Switch { source: io::Error },
+    /// The root's init cannot be started.
+    #[error("failed to start `{INIT}`")]
+    Exec { source: io::Error },
+}
+
+/// Mounts `/dev`, `/proc`, `/sys` and `/run`.
+pub(crate) fn mount_kernel() -> Result<(), RootError> {
+    let strict = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    let run = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    attach("devtmpfs", "/dev", "devtmpfs", MsFlags::MS_NOSUID, "mode=0755")?;
+    attach("proc", "/proc", "proc", strict, "")?;
+    attach("sysfs", "/sys", "sysfs", strict, "")?;
+    attach("tmpfs", "/run", "tmpfs", run, "mode=0755,size=20%")
+}
+
+/// Mounts the root from its verity device.
+pub(crate) fn mount_root(device: &Path) -> Result<(), RootError> {
+    attach(&device.to_string_lossy(), ROOT, "erofs", MsFlags::MS_RDONLY, "")
+}
+
+/// Mounts the data partition as `/var` of the root.
+pub(crate) fn mount_data(device: &Path) -> Result<(), RootError> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOATIME;
+    attach(&device.to_string_lossy(), var(), "ext4", flags, "prjquota,errors=remount-ro")
+}
+
+/// Mounts memory as `/var` of the root, for a box whose data is unavailable.
+pub(crate) fn mount_volatile() -> Result<(), RootError> {
+    attach("tmpfs", var(), "tmpfs", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=0755,size=50%")
+}
+
+/// Shows the file `source` as `target` of the root, read-only.
+pub(crate) fn bind_file(source: &Path, target: &str) -> Result<(), RootError> {
+    let target = Path::new(ROOT).join(target.trim_start_matches('/'));
+    let failed = |error| RootError::Mount {
+        what: source.display().to_string(),
+        target: target.clone(),
+        source: error,
+    };
+    let none = None::<&str>;
+    mount(Some(source), &target, none, MsFlags::MS_BIND, none).map_err(failed)?;
+    let strict = MsFlags::MS_BIND
+        | MsFlags::MS_REMOUNT
+        | MsFlags::MS_RDONLY
+        | MsFlags::MS_NOSUID
+        | MsFlags::MS_NODEV
+        | MsFlags::MS_NOEXEC;
+    mount(none, &target, none, strict, none).map_err(failed)
+}
+
+/// Where `/var` of the root is.
+pub(crate) fn var() -> &'static str {
+    "/sysroot/var"
+}
+
+/// Leaves the initrd: frees its files, makes the root `/`, becomes its init.
+pub(crate) fn switch() -> Result<Infallible, RootError> {
+    let failed = |source| RootError::Switch { source };
+    free_initrd().map_err(failed)?;
+    let none = None::<&str>;
+    for from in KEPT {
+        let target = Path::new(ROOT).join(&from[1..]);
+        mount(Some(from), &target, none, MsFlags::MS_MOVE, none).map_err(|source| RootError::Mount {
+            what: from.to_owned(),
+            target,
+            source,
+        })?;
+    }
+    let switch = || -> io::Result<()> {
+        std::env::set_current_dir(ROOT)?;
+        mount(Some("."), "/", none, MsFlags::MS_MOVE, none)?;
+        nix::unistd::chroot(".")?;
+        std::env::set_current_dir("/")
+    };
+    switch().map_err(failed)?;
+    let source = Command::new(INIT).env_clear().env("TERM", "linux").exec();
+    Err(RootError::Exec { source })
+}
+
+/// Removes what the initrd holds, which is memory. What is mounted stays.
+fn free_initrd() -> io::Result<()> {
+    let own = fs::metadata("/")?.st_dev();
+    for entry in fs::read_dir("/")? {
+        let path = entry?.path();
+        let meta = fs::symlink_metadata(&path)?;
+        if meta.st_dev() != own || path == Path::new(ROOT) {
+            continue;
+        }
+        // What cannot be removed costs memory and nothing else.
+        let _ = if meta.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+    }
+    Ok(())
+}
+
+fn attach(source: &str, target: &str, kind: &str, flags: MsFlags, options: &str) -> Result<(), RootError> {
+    if !Path::new(target).is_dir() {
+        fs::create_dir_all(target)
+            .map_err(|source| RootError::MakeDirectory { path: target.into(), source })?;
+    }
+    mount(Some(source), target, Some(kind), flags, Some(options)).map_err(|error| RootError::Mount {
+        what: source.to_owned(),
+        target: target.into(),
+        source: error,
+    })
+}

@@ -17,6 +17,7 @@ mod reference;
 pub mod fetch;
 pub mod layer;
 pub mod spec;
+pub mod store;
 
 pub use digest::{Digest, DigestError};
 pub use image::{ImageConfig, ImageRecord, LayerRecord};

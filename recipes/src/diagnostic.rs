@@ -40,10 +40,35 @@ impl Anchor {
             text: self.text.to_string(),
             offset: self.offset,
             width: self.width,
+            kind: Kind::Value,
             message: message.into(),
             hint,
         }
     }
+}
+
+impl Diagnostic {
+    /// The same error, of this kind.
+    pub fn of(mut self, kind: Kind) -> Diagnostic {
+        self.kind = kind;
+        self
+    }
+}
+
+/// What sort of error it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// The text is not TOML 1.0, or not a document of ours at all.
+    Syntax,
+    /// The document is of a newer format than this version knows.
+    Newer,
+    /// A key is unknown, missing or of a later release.
+    Key,
+    /// A value is of another type than its key takes.
+    Type,
+    /// A value does not have its form, is out of range, or does not fit the rest of the document.
+    Value,
 }
 
 /// One error in a document.
@@ -61,6 +86,8 @@ pub struct Diagnostic {
     pub offset: u32,
     /// Characters to underline, at least 1.
     pub width: u32,
+    /// What sort of error it is.
+    pub kind: Kind,
     /// What is wrong.
     pub message: String,
     /// What would be right.

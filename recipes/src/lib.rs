@@ -17,12 +17,13 @@ pub mod model;
 mod parse;
 pub mod recipe;
 pub mod resolve;
+pub mod schema;
 mod secret;
 pub mod shape;
 mod spec;
 pub mod user_data;
 
-pub use diagnostic::{Anchor, Diagnostic, Diagnostics};
+pub use diagnostic::{Anchor, Diagnostic, Diagnostics, Kind};
 pub use secret::Secret;
 
 /// The format of the language that this version reads and writes.

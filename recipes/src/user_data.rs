@@ -2,7 +2,7 @@
 
 use toml::de::DeTable;
 
-use crate::diagnostic::{Anchor, Diagnostics};
+use crate::diagnostic::{Anchor, Diagnostics, Kind};
 use crate::document::{Source, with_document};
 use crate::model::{BoxSettings, UserData};
 use crate::parse;
@@ -11,7 +11,7 @@ use crate::shape::AdminKey;
 /// Parses a user-data document. `name` is what errors call it.
 pub fn parse(name: &str, text: &str) -> Result<UserData, Diagnostics> {
     if let Some(error) = foreign(text) {
-        return Err(Anchor::elsewhere(name).error(error.0, Some(error.1.to_owned())).into());
+        return Err(Anchor::elsewhere(name).error(error.0, Some(error.1.to_owned())).of(Kind::Syntax).into());
     }
     with_document(name, text, parse::user_data)
 }

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use recipes::model::{
-    BoxSettings, Generator, Given, GivenValue, InstanceSource, Item, ParamKind, Probe, Restart, StepPlace, When,
+    BoxSettings, Generator, Given, GivenValue, InstanceSource, Item, ParamKind, Probe, Restart, StepPlace,
+    When,
 };
 use recipes::resolve::{RenderContext, RenderedProbe, Text};
 use recipes::{Anchor, Secret, recipe, user_data};
@@ -56,7 +57,9 @@ fn the_recipe_example_renders_with_parameters_and_secrets() {
     assert_eq!(app.env["TITLE"], Text::Plain("Team A".to_owned()));
     assert_eq!(app.secrets["key"].expose(), "5ec2e7");
     assert_eq!(app.ports[0].to_string(), "127.0.0.1:8080:8080");
-    assert!(matches!(app.health.expect("a health check").probe, RenderedProbe::Http(http) if http.path == "/healthz"));
+    assert!(
+        matches!(app.health.expect("a health check").probe, RenderedProbe::Http(http) if http.path == "/healthz")
+    );
 }
 
 #[test]
@@ -71,17 +74,22 @@ fn the_user_data_example_says_what_it_says() {
     assert_eq!(data.instances.len(), 2);
     assert_eq!(data.instances[0].source, InstanceSource::Library("notes".to_owned()));
     assert_eq!(data.instances[0].name.as_deref(), Some("team-a"));
-    assert!(matches!(&data.instances[1].source, InstanceSource::Inline(recipe) if recipe.containers.len() == 1));
+    assert!(
+        matches!(&data.instances[1].source, InstanceSource::Inline(recipe) if recipe.containers.len() == 1)
+    );
 }
 
 #[test]
 fn every_recipe_of_the_library_is_called_as_its_file() {
     let recipe = recipe::parse("hello.toml", HELLO).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(recipe.name, "hello");
-    let instance = recipe.resolve("hello", &given(&[("word", "Grüße")]), &BoxSettings::default(), &Anchor::default());
+    let instance =
+        recipe.resolve("hello", &given(&[("word", "Grüße")]), &BoxSettings::default(), &Anchor::default());
     let instance = instance.unwrap_or_else(|errors| panic!("{errors}"));
     let context = RenderContext { box_hostname: "hub1".to_owned(), ..RenderContext::default() };
     let web = instance.render_container("web", &context).expect("it renders");
     let page = &web.files["/usr/share/nginx/html/index.html"].content;
-    assert!(page.plain().is_some_and(|page| page.contains("<h1>Grüße</h1>") && page.contains("hello on hub1")));
+    assert!(
+        page.plain().is_some_and(|page| page.contains("<h1>Grüße</h1>") && page.contains("hello on hub1"))
+    );
 }

@@ -5,6 +5,7 @@ use toml_parser::Source as TomlSource;
 use toml_parser::parser::{Event, EventKind, RecursionGuard, parse_document};
 
 use super::Source;
+use crate::diagnostic::Kind;
 
 /// Nesting that the parser allows.
 const LIMIT: u32 = 80;
@@ -25,7 +26,12 @@ pub(super) fn check(source: &Source<'_>) {
                 let comma = open.pop().filter(|open| open.inline).and_then(|open| open.comma);
                 if let Some(comma) = comma {
                     let hint = "TOML 1.0 has no comma before the `}`: remove it".to_owned();
-                    source.error(comma, "a comma after the last value of an inline table", Some(hint));
+                    source.error_of(
+                        Kind::Syntax,
+                        comma,
+                        "a comma after the last value of an inline table",
+                        Some(hint),
+                    );
                 }
             }
             EventKind::Newline => {
@@ -33,7 +39,7 @@ pub(super) fn check(source: &Source<'_>) {
                     table.told = true;
                     let hint = "TOML 1.0 has inline tables on one line: join the lines, or write a `[table]`"
                         .to_owned();
-                    source.error(span, "a line break in an inline table", Some(hint));
+                    source.error_of(Kind::Syntax, span, "a line break in an inline table", Some(hint));
                 }
             }
             EventKind::ValueSep => {
@@ -74,7 +80,7 @@ fn escapes(source: &Source<'_>, span: std::ops::Range<usize>) {
         if let Some((_, escaped @ ('e' | 'x'))) = characters.next() {
             let at = span.start + at;
             let hint = "TOML 1.0 has `\\u` and four hexadecimal digits, such as \"\\u001b\"".to_owned();
-            source.error(at..at + 2, format!("`\\{escaped}` in a string"), Some(hint));
+            source.error_of(Kind::Syntax, at..at + 2, format!("`\\{escaped}` in a string"), Some(hint));
         }
     }
 }

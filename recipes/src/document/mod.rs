@@ -14,7 +14,7 @@ use toml::de::DeTable;
 pub(crate) use source::Source;
 pub(crate) use table::{Entry, Node, Table};
 
-use crate::diagnostic::{Anchor, Diagnostics, MAX_DIAGNOSTICS};
+use crate::diagnostic::{Anchor, Diagnostics, Kind, MAX_DIAGNOSTICS};
 
 /// Parses TOML and hands the root table over together with its source. Errors of syntax end it, but for
 /// duplicate keys: there the first one counts, and the others are told with everything else.
@@ -26,7 +26,7 @@ pub(crate) fn with_document<T>(
     if text.len() > crate::MAX_DOCUMENT {
         let message = format!("a document of {} bytes: it may have at most 1 MiB", text.len());
         let hint = "put large files into a volume or an image".to_owned();
-        return Err(Anchor::elsewhere(file).error(message, Some(hint)).into());
+        return Err(Anchor::elsewhere(file).error(message, Some(hint)).of(Kind::Syntax).into());
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut source = Source::new(file, text);
@@ -35,7 +35,7 @@ pub(crate) fn with_document<T>(
         let message = format!("`format = {number}` is newer than this version knows");
         let hint =
             format!("Holdfast {} reads format {}: update it first", env!("CARGO_PKG_VERSION"), crate::FORMAT);
-        return Err(source.anchor(span).error(message, Some(hint)).into());
+        return Err(source.anchor(span).error(message, Some(hint)).of(Kind::Newer).into());
     }
     source.hide(hide::secrets(&root));
     let end = text.len()..text.len();
@@ -46,7 +46,7 @@ pub(crate) fn with_document<T>(
     for (error, span) in broken {
         fatal |= error.message() != DUPLICATE;
         let (message, hint) = explain(error.message(), &text[..span.start.min(text.len())]);
-        source.error(span, message, hint);
+        source.error_of(Kind::Syntax, span, message, hint);
     }
     let value = match fatal {
         true => None,

@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::diagnostic::{Anchor, Diagnostic, Diagnostics};
+use crate::diagnostic::{Anchor, Diagnostic, Diagnostics, Kind};
 
 /// Characters of a line that are shown around an error.
 const WINDOW: usize = 120;
@@ -118,10 +118,21 @@ impl<'a> Source<'a> {
         (0..=offset).rev().find(|i| self.text.is_char_boundary(*i)).unwrap_or(0)
     }
 
-    /// Notes an error.
+    /// Notes a wrong value.
     pub(crate) fn error(&self, span: Range<usize>, message: impl Into<String>, hint: Option<String>) {
+        self.error_of(Kind::Value, span, message, hint);
+    }
+
+    /// Notes an error of a kind.
+    pub(crate) fn error_of(
+        &self,
+        kind: Kind,
+        span: Range<usize>,
+        message: impl Into<String>,
+        hint: Option<String>,
+    ) {
         match self.error_count() {
-            0..MAX_NOTED => self.push(self.anchor(span).error(message, hint)),
+            0..MAX_NOTED => self.push(self.anchor(span).error(message, hint).of(kind)),
             _ => self.unnoted.set(self.unnoted.get() + 1),
         }
     }

@@ -6,7 +6,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Source;
-use crate::diagnostic::Anchor;
+use crate::diagnostic::{Anchor, Kind};
 use crate::keys;
 use crate::model::GivenValue;
 use crate::shape::{ShapeError, Template, TemplatePath, Templated};
@@ -40,7 +40,7 @@ impl<'a> Table<'a> {
     ) -> Self {
         for key in table.keys().filter(|key| spec.key(key.get_ref()).is_none()) {
             let (message, hint) = keys::unknown(key.get_ref(), spec);
-            source.error(key.span(), message, hint);
+            source.error_of(Kind::Key, key.span(), message, hint);
         }
         Table { source, table, span, spec }
     }
@@ -75,7 +75,7 @@ impl<'a> Table<'a> {
         let node = self.get(key);
         if node.is_none() {
             let hint = self.spec.key(key).map(|key| format!("add `{}`", crate::keys::example(key)));
-            self.source.error(self.span(), format!("`{key}` is missing"), hint);
+            self.source.error_of(Kind::Key, self.span(), format!("`{key}` is missing"), hint);
         }
         node
     }
@@ -147,6 +147,16 @@ impl Entry<'_> {
         }
     }
 
+    /// Where the entry begins. The parser gives a table the place of its own header, which can come after
+    /// those of the tables in it.
+    pub(crate) fn start(&self) -> usize {
+        fn first(value: &DeValue<'_>) -> usize {
+            let table = value.as_table().into_iter().flatten();
+            table.map(|(key, value)| key.span().start.min(first(value.get_ref()))).min().unwrap_or(usize::MAX)
+        }
+        self.span.start.min(first(self.node.value.get_ref()))
+    }
+
     /// Where the key is written.
     pub(crate) fn anchor(&self) -> Anchor {
         self.node.source.anchor(self.span.clone())
@@ -164,6 +174,11 @@ impl<'a> Node<'a> {
         self.source.error(self.span(), message, hint.into());
     }
 
+    /// Notes that the value is of another type than it should be.
+    pub(crate) fn type_error(&self, message: impl Into<String>, hint: impl Into<Option<String>>) {
+        self.source.error_of(Kind::Type, self.span(), message, hint.into());
+    }
+
     fn wrong_type(&self, wanted: &str, hint: &str) {
         let found = match self.value.get_ref() {
             DeValue::String(_) => "a string",
@@ -175,7 +190,7 @@ impl<'a> Node<'a> {
             DeValue::Table(_) => "a table",
         };
         let hint = (!hint.is_empty()).then(|| hint.to_owned());
-        self.error(format!("`{}` is {found} where {wanted} belongs", self.label), hint);
+        self.type_error(format!("`{}` is {found} where {wanted} belongs", self.label), hint);
     }
 
     /// Text, if it is one; nothing is noted otherwise.

@@ -162,7 +162,7 @@ fn declared(source: &Source<'_>, containers: &[Entry<'_>], steps: &[Entry<'_>]) 
     let containers = containers.iter().map(|entry| (entry, Item::Container(entry.key.to_owned())));
     let steps = steps.iter().map(|entry| (entry, Item::Step(entry.key.to_owned())));
     let mut all: Vec<_> = containers.chain(steps).collect();
-    all.sort_by_key(|(entry, _)| entry.span.start);
+    all.sort_by_key(|(entry, _)| entry.start());
     let mut names = BTreeMap::new();
     for (entry, item) in &all {
         if let Some(other) = names.insert(item.name().to_owned(), item) {

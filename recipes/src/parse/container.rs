@@ -145,7 +145,7 @@ pub(super) fn files<'a>(reader: &mut Reader<'a>, table: &Table<'a>, item: &Item)
         let path = entry.key(mount_point);
         if entry.node.as_str().is_some() {
             let hint = "write `{ content = \"…\" }`".to_owned();
-            entry.node.error("text where a table with `content` belongs", hint);
+            entry.node.type_error("text where a table with `content` belongs", hint);
             continue;
         }
         let Some(table) = entry.node.table(&spec::recipe::FILE) else { continue };
@@ -165,7 +165,7 @@ pub(super) fn mounts<'a>(reader: &mut Reader<'a>, table: &Table<'a>) -> BTreeMap
         let hint =
             "volumes are named: `volumes = { data = \"/var/lib/notes\" }`, with a table `[volumes.data]`"
                 .to_owned();
-        node.error("`volumes` is a list where a table belongs", hint);
+        node.type_error("`volumes` is a list where a table belongs", hint);
         return BTreeMap::new();
     }
     let mut mounts = BTreeMap::new();
@@ -208,7 +208,7 @@ fn mount_point(text: &str) -> Result<String, ShapeError> {
 
 fn port<'a>(reader: &mut Reader<'a>, node: Node<'a>, item: &Item) -> Option<Template> {
     if node.is_integer() {
-        node.error("a port as a number", "write both sides as text: \"80:8080\"".to_owned());
+        node.type_error("a port as a number", "write both sides as text: \"80:8080\"".to_owned());
         return None;
     }
     let template = reader.paths.template(node, item, Spot::Open)?;
@@ -277,7 +277,7 @@ pub(super) fn duration(
 ) -> Option<Duration> {
     let node = table.get(key)?;
     if node.is_integer() {
-        node.error(
+        node.type_error(
             format!("`{key}` is a number where a time span belongs"),
             "write its unit: \"10s\"".to_owned(),
         );

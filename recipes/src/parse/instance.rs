@@ -6,6 +6,7 @@ use toml::Spanned;
 use toml::de::DeTable;
 
 use super::{body, empty, format, settings};
+use crate::diagnostic::Kind;
 use crate::document::{Node, Source, Table};
 use crate::model::{BoxSettings, Given, InstanceDecl, InstanceSource, UserData};
 use crate::resolve::RenderContext;
@@ -27,7 +28,8 @@ pub(crate) fn user_data(source: &Source<'_>, root: &Spanned<DeTable<'_>>) -> Opt
     let instances = match document.get("recipe") {
         Some(node) if node.as_table().is_some() => {
             let hint = "user-data lists instances with double brackets, `[[recipe]]`; a recipe's own file is named by `use`";
-            source.error(
+            source.error_of(
+                Kind::Type,
                 document.key_span("recipe"),
                 "`[recipe]` where `[[recipe]]` belongs",
                 Some(hint.to_owned()),

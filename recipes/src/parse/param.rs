@@ -17,7 +17,7 @@ pub(super) fn param(entry: &Entry<'_>, in_place: bool) -> Option<Param> {
             "a recipe in place declares it: `[recipe.params.{}]` with `default`",
             keys::clip(entry.key)
         );
-        entry.node.error("a value where a declaration belongs", hint);
+        entry.node.type_error("a value where a declaration belongs", hint);
         return None;
     }
     let table = entry.node.table(&spec::recipe::PARAM)?;

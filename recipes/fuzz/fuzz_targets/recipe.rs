@@ -1,0 +1,8 @@
+//! Any bytes, read as a recipe.
+
+#![no_main]
+
+#[path = "../bodies.rs"]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::recipe(data));

@@ -1,0 +1,112 @@
+//! NoCloud: `user-data` and `meta-data` in the root of a volume.
+//!
+//! Of `meta-data` the fields `instance-id`, `local-hostname` (or `hostname`) and `public-keys` are
+//! read; the others are passed over.
+
+use std::fmt;
+use std::path::Path;
+
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+use super::{NETWORK_NOTE, fill};
+use crate::{Channel, Offer, ReadError, read};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "kebab-case")]
+struct MetaData {
+    instance_id: Option<String>,
+    local_hostname: Option<String>,
+    hostname: Option<String>,
+    public_keys: Option<Keys>,
+}
+
+/// One key, a list, a map by name, or EC2's map of maps: every text in it, however deep.
+#[derive(Debug, Default)]
+struct Keys(Vec<String>);
+
+impl<'de> Deserialize<'de> for Keys {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Keys, D::Error> {
+        deserializer.deserialize_any(KeysVisitor)
+    }
+}
+
+struct KeysVisitor;
+
+impl<'de> Visitor<'de> for KeysVisitor {
+    type Value = Keys;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("public keys")
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Keys, E> {
+        Ok(Keys(vec![text.to_owned()]))
+    }
+
+    fn visit_unit<E>(self) -> Result<Keys, E> {
+        Ok(Keys::default())
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Keys, A::Error> {
+        let mut keys = Keys::default();
+        while let Some(Keys(more)) = items.next_element()? {
+            keys.0.extend(more);
+        }
+        Ok(keys)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Keys, A::Error> {
+        let mut keys = Keys::default();
+        while let Some((IgnoredAny, Keys(more))) = entries.next_entry()? {
+            keys.0.extend(more);
+        }
+        Ok(keys)
+    }
+}
+
+/// What the volume mounted at `root` offers.
+pub(crate) fn offer(root: &Path) -> Result<Option<Offer>, ReadError> {
+    let mut offer = Offer::new(Channel::NoCloud);
+    offer.user_data = read::user_data(&root.join("user-data"))?;
+    let metadata = match metadata(&root.join("meta-data")) {
+        Ok(metadata) => metadata,
+        // User-data that can be had is worth more than what goes with it.
+        Err(error) if offer.user_data.is_none() => return Err(error),
+        Err(error) => {
+            offer.notes.push(format!("{error}; it is not used"));
+            None
+        }
+    };
+    if offer.user_data.is_none() && metadata.is_none() {
+        return Ok(None);
+    }
+    if let Some(MetaData { instance_id, local_hostname, hostname, public_keys }) = metadata {
+        let hostname = local_hostname.or(hostname);
+        let keys = public_keys.unwrap_or_default().0;
+        fill(&mut offer, instance_id, hostname, keys);
+    }
+    if root.join("network-config").exists() {
+        offer.notes.push(NETWORK_NOTE.to_owned());
+    }
+    Ok(Some(offer))
+}
+
+fn metadata(path: &Path) -> Result<Option<MetaData>, ReadError> {
+    let Some(bytes) = read::metadata(path)? else { return Ok(None) };
+    let wrong = |reason: String| {
+        let reason = reason.lines().next().unwrap_or_default().to_owned();
+        ReadError::Yaml { path: path.to_owned(), reason }
+    };
+    let text = std::str::from_utf8(&bytes).map_err(|error| wrong(error.to_string()))?;
+    if text.trim().is_empty() {
+        return Ok(Some(MetaData::default()));
+    }
+    serde_saphyr::from_str::<Option<MetaData>>(text)
+        .map(|document| Some(document.unwrap_or_default()))
+        .map_err(|error| wrong(error.to_string()))
+}
+
+#[cfg(test)]
+#[path = "nocloud_tests.rs"]
+mod tests;

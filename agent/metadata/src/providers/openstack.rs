@@ -1,0 +1,83 @@
+//! Config drives as OpenStack makes them, and those who follow it.
+//!
+//! Only `openstack/latest` is read. Metadata is taken leniently, field by field: providers send
+//! numbers as text, `null` or `""` for empty lists, and an object wrapped in a list.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::{NETWORK_NOTE, fill};
+use crate::{Channel, Offer, ReadError, read};
+
+/// What the volume mounted at `root` offers.
+pub(crate) fn offer(root: &Path) -> Result<Option<Offer>, ReadError> {
+    let latest = root.join("openstack/latest");
+    let mut offer = Offer::new(Channel::ConfigDrive);
+    offer.user_data = read::user_data(&latest.join("user_data"))?;
+    let path = latest.join("meta_data.json");
+    let metadata = match read::metadata(&path) {
+        Ok(Some(bytes)) => match serde_json::from_slice::<Value>(&bytes) {
+            Ok(value) => Some(value),
+            // User-data that can be had is worth more than what goes with it.
+            Err(source) if offer.user_data.is_none() => return Err(ReadError::Json { path, source }),
+            Err(error) => {
+                offer.notes.push(format!("`meta_data.json` is not JSON and is not used: {error}"));
+                None
+            }
+        },
+        Ok(None) => None,
+        Err(error) if offer.user_data.is_none() => return Err(error),
+        Err(error) => {
+            offer.notes.push(format!("{error}; it is not used"));
+            None
+        }
+    };
+    if offer.user_data.is_none() && metadata.is_none() {
+        return Ok(None);
+    }
+    if let Some(metadata) = metadata {
+        take(&mut offer, metadata);
+    }
+    if latest.join("network_data.json").exists() {
+        offer.notes.push(NETWORK_NOTE.to_owned());
+    }
+    Ok(Some(offer))
+}
+
+fn take(offer: &mut Offer, metadata: Value) {
+    let metadata = match metadata {
+        Value::Array(items) => items.into_iter().next().unwrap_or_default(),
+        value => value,
+    };
+    let field = |name: &str| metadata.get(name).and_then(text);
+    let mut keys = strings(metadata.get("public_keys"));
+    if let Some(Value::Array(items)) = metadata.get("keys") {
+        let ssh = items.iter().filter(|item| item.get("type").and_then(Value::as_str) == Some("ssh"));
+        keys.extend(ssh.filter_map(|item| item.get("data").and_then(text)));
+    }
+    let id = field("uuid").or_else(|| field("instance_id"));
+    fill(offer, id, field("hostname").or_else(|| field("name")), keys);
+}
+
+fn text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        _ => None,
+    }
+}
+
+/// The texts of a list, of an object's values, or one alone.
+fn strings(value: Option<&Value>) -> Vec<String> {
+    match value {
+        Some(Value::Array(items)) => items.iter().filter_map(text).collect(),
+        Some(Value::Object(entries)) => entries.values().filter_map(text).collect(),
+        Some(value) => text(value).into_iter().collect(),
+        None => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+#[path = "openstack_tests.rs"]
+mod tests;

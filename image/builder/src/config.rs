@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
+use crate::plan::contents;
+
 /// The version of `holdfast.toml` that this builder reads.
 pub const FORMAT: u32 = 1;
 
@@ -120,6 +122,13 @@ pub struct Config {
     pub packages: PackageSet,
     /// The programs that build, run and test images.
     pub tools: PackageSet,
+    /// The files of the root.
+    pub root: contents::Root,
+    /// The kernel, its arguments and its modules.
+    pub kernel: contents::Kernel,
+    /// What comes along for containers.
+    #[serde(default)]
+    pub embed: contents::Embed,
 }
 
 /// Debian's archive: suites and who may sign them.

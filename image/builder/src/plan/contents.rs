@@ -13,6 +13,9 @@ pub struct Root {
     /// Patterns of paths that are dropped, whoever they are of.
     #[serde(default)]
     pub drop: Vec<String>,
+    /// Paths whose setuid or setgid bit is taken away; any other file that has one stops the build.
+    #[serde(default)]
+    pub without_setuid: Vec<String>,
     /// Empty folders that something is mounted on.
     pub mount_points: Vec<String>,
     /// Symbolic links that no package has: path to target.
@@ -23,8 +26,6 @@ pub struct Root {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Kernel {
-    /// Start of the name of the package that holds kernel and modules.
-    pub package: String,
     /// The command line; `hf.verity=` is added.
     pub arguments: Vec<String>,
     /// Modules of the root; what they depend on follows.

@@ -18,7 +18,8 @@ pub struct Listed<'a> {
 /// Programs that run what they are given: shells, interpreters, and package managers.
 const PROGRAMS: [&str; 26] = [
     "ash", "awk", "bash", "busybox", "csh", "dash", "gawk", "ksh", "lua", "mawk", "node", "perl", "php",
-    "python", "rbash", "ruby", "sh", "tclsh", "tcsh", "toybox", "zsh", "apt", "apt-get", "dpkg", "rpm", "snap",
+    "python", "rbash", "ruby", "sh", "tclsh", "tcsh", "toybox", "zsh", "apt", "apt-get", "dpkg", "rpm",
+    "snap",
 ];
 
 const TYPE: u32 = 0o170_000;

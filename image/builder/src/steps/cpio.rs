@@ -53,8 +53,7 @@ impl Archive {
         let size = u32::try_from(size).expect("newc holds files of less than 4 GiB");
         let links = if mode & DIRECTORY != 0 { 2 } else { 1 };
         let name_bytes = name.len() as u32 + 1;
-        let fields =
-            [self.inode, mode, 0, 0, links, 0, size, 0, 0, device.0, device.1, name_bytes, 0];
+        let fields = [self.inode, mode, 0, 0, links, 0, size, 0, 0, device.0, device.1, name_bytes, 0];
         self.bytes.extend_from_slice(b"070701");
         for field in fields {
             self.bytes.extend_from_slice(format!("{field:08X}").as_bytes());

@@ -29,7 +29,8 @@ pub struct Grub {
 
 /// Makes GRUB's images; `sources` is the folder with `grub.cfg` and the early configurations.
 pub fn build(tools: &Tools, sources: &Path, scratch: &Path) -> Result<Grub> {
-    let read = |path: &Path| std::fs::read(path).with_context(|| format!("failed to read `{}`", path.display()));
+    let read =
+        |path: &Path| std::fs::read(path).with_context(|| format!("failed to read `{}`", path.display()));
     let bios = format!("{MODULES} {BIOS_MODULES}");
     Ok(Grub {
         boot_img: read(&tools.path("usr/lib/grub/i386-pc/boot.img"))?,

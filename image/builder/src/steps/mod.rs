@@ -1,9 +1,14 @@
 //! The steps of a build: each takes bytes or paths and writes what it says, and decides nothing that
 //! [`crate::plan`] could decide.
 
+pub mod binaries;
 pub mod cpio;
+pub mod disk;
+pub mod erofs;
 pub mod fat;
+pub mod formats;
 pub mod grub;
+pub mod kernel;
 pub mod partitions;
 pub mod rootfs;
 pub mod table;

@@ -25,8 +25,7 @@ pub struct BootFiles {
 /// The ESP: the two copies of the slot state first, so that they lie where
 /// [`esp::GRUBENV_OFFSETS`] says for ever, which is checked.
 pub fn esp(grub: &Grub) -> Result<Vec<u8>> {
-    let volume =
-        Volume { size: disk::partition(Role::Esp).size, label: esp::LABEL, serial: esp::SERIAL };
+    let volume = Volume { size: disk::partition(Role::Esp).size, label: esp::LABEL, serial: esp::SERIAL };
     let state = SlotState {
         slot: Slot::A,
         good: Slot::A,

@@ -53,9 +53,7 @@ where
     D: Read + Write + Seek + std::fmt::Debug,
 {
     let sectors = u32::try_from(disk_size() / SECTOR - 1).unwrap_or(u32::MAX);
-    gpt::mbr::ProtectiveMBR::with_lb_size(sectors)
-        .overwrite_lba0(device)
-        .map_err(TableError::Mbr)?;
+    gpt::mbr::ProtectiveMBR::with_lb_size(sectors).overwrite_lba0(device).map_err(TableError::Mbr)?;
     let config = gpt::GptConfig::new().writable(true).logical_block_size(LogicalBlockSize::Lb512);
     let mut table = config.create_from_device(device, Some(derived_uuid(seed, "disk")))?;
     let mut partitions = BTreeMap::new();

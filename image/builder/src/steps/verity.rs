@@ -25,11 +25,8 @@ pub fn tree(data: &[u8], salt: &[u8; HASH_BYTES]) -> (Verity, Vec<u8>) {
         levels.push(hashes);
         hashes = above;
     }
-    let verity = Verity {
-        data_blocks: (data.len() / BLOCK_BYTES) as u64,
-        root_hash: hex(&hashes),
-        salt: hex(salt),
-    };
+    let verity =
+        Verity { data_blocks: (data.len() / BLOCK_BYTES) as u64, root_hash: hex(&hashes), salt: hex(salt) };
     (verity, levels.into_iter().rev().flatten().collect())
 }
 

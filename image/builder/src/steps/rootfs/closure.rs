@@ -16,7 +16,9 @@ pub fn missing(tree: &Tree) -> Vec<String> {
         let Some(dynamic) = elf::dynamic(content) else { continue };
         let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
         let own = dynamic.runpath.iter().map(|path| path.replace("$ORIGIN", folder));
-        let folders: Vec<String> = own.chain(FOLDERS.map(str::to_owned)).collect();
+        // A private library may count on its neighbours: the program that loads it loads those as well.
+        let neighbours = std::iter::once(folder.to_owned());
+        let folders: Vec<String> = own.chain(FOLDERS.map(str::to_owned)).chain(neighbours).collect();
         for name in dynamic.needed {
             if !folders.iter().any(|folder| tree.resolves(&format!("{folder}/{name}"))) {
                 missing.push(format!("`{path}` needs `{name}`"));

@@ -27,9 +27,8 @@ pub fn dynamic(file: &[u8]) -> Option<Dynamic> {
         return None;
     }
     let (table, size, count) = (u64_at(file, 32)?, u16_at(file, 54)?, u16_at(file, 56)?);
-    let headers: Vec<&[u8]> = (0..u64::from(count))
-        .map(|i| slice(file, table + i * u64::from(size), 56))
-        .collect::<Option<_>>()?;
+    let headers: Vec<&[u8]> =
+        (0..u64::from(count)).map(|i| slice(file, table + i * u64::from(size), 56)).collect::<Option<_>>()?;
     let field = |header: &[u8], at: usize| u64_at(header, at).unwrap_or(0);
     let kind = |header: &[u8]| u32_at(header, 0).unwrap_or(0);
     let mut result = Dynamic::default();

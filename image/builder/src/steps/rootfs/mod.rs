@@ -1,5 +1,6 @@
 //! The root's files.
 
+pub mod assemble;
 pub mod certs;
 pub mod closure;
 pub mod elf;

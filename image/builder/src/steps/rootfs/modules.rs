@@ -70,12 +70,16 @@ impl Modules {
         Ok(order)
     }
 
-    fn visit(&self, name: &str, seen: &mut BTreeSet<String>, order: &mut Vec<String>) -> Result<(), ModuleError> {
+    fn visit(
+        &self,
+        name: &str,
+        seen: &mut BTreeSet<String>,
+        order: &mut Vec<String>,
+    ) -> Result<(), ModuleError> {
         if self.builtin.contains(name) || !seen.insert(name.to_owned()) {
             return Ok(());
         }
-        let (path, content) =
-            self.files.get(name).ok_or_else(|| ModuleError::Unknown(name.to_owned()))?;
+        let (path, content) = self.files.get(name).ok_or_else(|| ModuleError::Unknown(name.to_owned()))?;
         for dependency in depends(path, content)? {
             self.visit(&dependency, seen, order)?;
         }

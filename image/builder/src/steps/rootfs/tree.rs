@@ -64,7 +64,8 @@ impl Tree {
     /// Adds or replaces an entry; missing parents become folders.
     pub fn insert(&mut self, path: &str, node: Node) {
         let path = normal(path);
-        if path.is_empty() || path == "." || (MERGED.contains(&path.as_str()) && node.kind == Kind::Directory) {
+        if path.is_empty() || path == "." || (MERGED.contains(&path.as_str()) && node.kind == Kind::Directory)
+        {
             return;
         }
         for (slash, _) in path.match_indices('/') {
@@ -184,6 +185,8 @@ impl Tree {
                 }
                 Kind::File(content) => {
                     let mut header = header(node, content.len() as u64);
+                    // mkfs.erofs passes over entries of the old kind, NUL.
+                    header.set_entry_type(tar::EntryType::Regular);
                     builder.append_data(&mut header, name, content.as_slice())?;
                 }
                 Kind::Symlink(target) => {
@@ -258,6 +261,7 @@ mod tests {
             let path = entry.path().unwrap().to_string_lossy().trim_matches('/').to_owned();
             let path = normal(&path);
             assert_eq!((entry.header().uid().unwrap(), entry.header().mtime().unwrap()), (0, 77));
+            assert_ne!(entry.header().as_bytes()[156], 0, "{path} has a kind");
             let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned();
             assert!(seen.contains(&parent), "{path} before its parent");
             seen.push(path);

@@ -7,7 +7,6 @@
 //! | `org.holdfast.idmap` | `BASE:SIZE` | host ids of the container's user namespace; absent: none |
 //! | `org.holdfast.volumes` | JSON array of `{source, destination, read_only}` | folders bound into the container |
 //! | `org.holdfast.stop-signal` | `SIGTERM`, `TERM`, `15`, `SIGRTMIN+3` | what SIGTERM to the shim becomes; absent: SIGTERM |
-//! | `org.holdfast.user` | `USER[:GROUP]` | looked up in the container's own files; replaces `process.user` |
 //!
 //! A path or a plain text may also be written as a JSON string. An unknown `org.holdfast.` key is
 //! an error: it may be a protection that this version would leave out.
@@ -35,8 +34,6 @@ pub(crate) struct Annotations {
     pub(crate) volumes: Vec<Volume>,
     /// Signal number that asks the container to stop.
     pub(crate) stop_signal: i32,
-    /// `USER[:GROUP]`.
-    pub(crate) user: Option<String>,
 }
 
 /// The host ids that a user namespace maps from 0 on, for users and groups alike.
@@ -104,7 +101,7 @@ pub(crate) enum AnnotationError {
 
 /// Reads the annotations of a bundle.
 pub(crate) fn parse(all: &HashMap<String, String>) -> Result<Annotations, AnnotationError> {
-    const KNOWN: [&str; 6] = ["layers", "upper", "idmap", "volumes", "stop-signal", "user"];
+    const KNOWN: [&str; 5] = ["layers", "upper", "idmap", "volumes", "stop-signal"];
     for key in all.keys() {
         if key.strip_prefix(PREFIX).is_some_and(|name| !KNOWN.contains(&name)) {
             return Err(AnnotationError::Unknown(key.clone()));
@@ -143,9 +140,8 @@ pub(crate) fn parse(all: &HashMap<String, String>) -> Result<Annotations, Annota
         }
         None => nix::libc::SIGTERM,
     };
-    let user = get("user").map(|text| unquote("user", text)).transpose()?;
 
-    Ok(Annotations { layers, upper, id_map, volumes, stop_signal, user })
+    Ok(Annotations { layers, upper, id_map, volumes, stop_signal })
 }
 
 fn from_json<T: for<'a> Deserialize<'a>>(name: &'static str, text: &str) -> Result<T, AnnotationError> {
@@ -196,7 +192,6 @@ mod tests {
             ("idmap", "131072:65536"),
             ("volumes", volumes),
             ("stop-signal", "SIGQUIT"),
-            ("user", "nginx:adm"),
         ])
         .unwrap();
         assert_eq!(read.layers, [PathBuf::from("/l/b.erofs"), PathBuf::from("/l/a.erofs")]);
@@ -204,7 +199,6 @@ mod tests {
         assert_eq!(read.id_map, Some(IdMap { base: 131072, size: 65536 }));
         assert!(!read.volumes[0].read_only && read.volumes[1].read_only);
         assert_eq!(read.stop_signal, nix::libc::SIGQUIT);
-        assert_eq!(read.user.as_deref(), Some("nginx:adm"));
     }
 
     #[test]

@@ -69,7 +69,10 @@ impl Subscriber for First {
         event.record(&mut line);
         let mut text = line.message + &line.fields;
         if text.len() > LIMIT {
-            text.truncate(text.floor_char_boundary(LIMIT));
+            while !text.is_char_boundary(text.len().min(LIMIT)) {
+                text.pop();
+            }
+            text.truncate(LIMIT.min(text.len()));
         }
         let _ = self.file.write_all_at(text.as_bytes(), 0);
     }

@@ -26,7 +26,7 @@ pub(crate) fn exec(args: &args::Exec) -> anyhow::Result<u8> {
     let mut target = Target::open(&args.state, &bundle.id, &bundle.spec)?;
     let root = target.root()?;
     let passwd = inside::read(root.as_fd(), "etc/passwd")?;
-    let identity = identity(args, &bundle, process, &passwd, root.as_fd())?;
+    let identity = identity(args, process, &passwd, root.as_fd())?;
     drop(root);
     hand_over_pipes(bundle.annotations.id_map, &identity)?;
     join::limits(process)?;
@@ -65,12 +65,11 @@ pub(crate) fn exec(args: &args::Exec) -> anyhow::Result<u8> {
 /// Who the command runs as: who is asked for, else whoever the container runs as.
 fn identity(
     args: &args::Exec,
-    bundle: &Bundle,
     process: &Process,
     passwd: &str,
     root: BorrowedFd<'_>,
 ) -> anyhow::Result<Identity> {
-    match args.user.as_ref().or(bundle.annotations.user.as_ref()) {
+    match &args.user {
         Some(user) => Ok(users::resolve(user, passwd, &inside::read(root, "etc/group")?)?),
         None => Ok(Identity {
             uid: process.user().uid(),

@@ -38,6 +38,8 @@ pub(crate) struct Target {
     pidfd: OwnedFd,
     pid: i32,
     procs: File,
+    /// Whether its cgroup namespace is the host's, seen while that can still be seen.
+    shares_cgroup_namespace: bool,
 }
 
 impl Target {
@@ -71,7 +73,9 @@ impl Target {
             .write(true)
             .open(&procs)
             .with_context(|| format!("failed to open `{}`", procs.display()))?;
-        Ok(Target { pidfd, pid, procs })
+        let shares_cgroup_namespace =
+            namespace_at(&format!("/proc/{pid}/ns/cgroup"))? == namespace_at("/proc/self/ns/cgroup")?;
+        Ok(Target { pidfd, pid, procs, shares_cgroup_namespace })
     }
 
     /// The container's root, as its first process has it.
@@ -109,6 +113,9 @@ impl Target {
 
     /// For the child: joins the cgroup namespace.
     pub(crate) fn join_cgroup_namespace(&self) -> anyhow::Result<()> {
+        if self.shares_cgroup_namespace {
+            return Ok(());
+        }
         setns(&self.pidfd, CloneFlags::CLONE_NEWCGROUP)
             .context("failed to join the container's cgroup namespace")
     }

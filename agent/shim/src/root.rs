@@ -15,14 +15,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
-use rustix::fs::AtFlags;
 
 use crate::annotations::{self, IdMap};
 use crate::bundle::Bundle;
 use crate::mounts::{self, Change};
 use crate::spec::{self, Scratch};
-use crate::users::{self, Identity};
-use crate::{idmap, inside};
+use crate::{idmap, inside, users};
 
 /// A root that libcontainer can take over.
 pub(crate) struct Prepared {
@@ -37,8 +35,6 @@ struct Sources {
     layers: Vec<OwnedFd>,
     /// With their place in `mounts`.
     binds: Vec<(usize, OwnedFd)>,
-    /// Which of them are secrets.
-    secrets: Vec<usize>,
     sys: OwnedFd,
 }
 
@@ -61,23 +57,11 @@ pub(crate) fn prepare(bundle: &Bundle, state: &Path) -> anyhow::Result<Prepared>
 
     let root = overlay(bundle, &scratch, &sources.layers)?;
     let passwd = inside::read(root.as_fd(), "etc/passwd")?;
-    let identity = match &bundle.annotations.user {
-        Some(user) => Some(users::resolve(user, &passwd, &inside::read(root.as_fd(), "etc/group")?)?),
-        None => None,
-    };
-    let (uid, gid) = match &identity {
-        Some(identity) => (identity.uid, identity.gid),
-        None => {
-            let user = bundle.spec.process().as_ref().context("`process` is missing")?.user();
-            (user.uid(), user.gid())
-        }
-    };
+    let user = bundle.spec.process().as_ref().context("`process` is missing")?.user();
+    let (uid, gid) = (user.uid(), user.gid());
     let owner = (annotations::to_host(map, uid)?, annotations::to_host(map, gid)?);
 
     for (index, fd) in &sources.binds {
-        if sources.secrets.contains(index) {
-            give(fd.as_fd(), owner)?;
-        }
         attach_bind(fd.as_fd(), &scratch.bind(*index))?;
     }
     std::fs::create_dir(scratch.sys()).context("failed to make a mount point")?;
@@ -85,7 +69,7 @@ pub(crate) fn prepare(bundle: &Bundle, state: &Path) -> anyhow::Result<Prepared>
     volumes(bundle, &scratch, namespace, root.as_fd(), (uid, gid))?;
 
     let home = users::home(uid, &passwd);
-    write_config(bundle, &scratch, identity.as_ref(), home)?;
+    write_config(bundle, &scratch, home)?;
     Ok(Prepared { bundle: place, owner })
 }
 
@@ -122,7 +106,7 @@ fn open_sources(bundle: &Bundle, namespace: Option<BorrowedFd<'_>>) -> anyhow::R
         .map(|file| mounts::layer(file, namespace))
         .collect::<anyhow::Result<_>>()?;
 
-    let (mut binds, mut secrets) = (Vec::new(), Vec::new());
+    let mut binds = Vec::new();
     for (index, mount) in bundle.spec.mounts().iter().flatten().enumerate() {
         let Some(recursive) = spec::bind_kind(mount) else { continue };
         let Some(source) = mount.source() else {
@@ -136,13 +120,10 @@ fn open_sources(bundle: &Bundle, namespace: Option<BorrowedFd<'_>>) -> anyhow::R
         let as_host = annotations.id_map.is_some_and(|map| map.contains(metadata.uid()));
         let id_map = if own && !as_host { namespace } else { None };
         let change = Change { id_map, read_only: false, inert: false };
-        if source.starts_with(bundle.path.join("secrets")) {
-            secrets.push(index);
-        }
         binds.push((index, mounts::cloned(source, recursive, change)?));
     }
 
-    Ok(Sources { layers, binds, secrets, sys: mounts::sysfs()? })
+    Ok(Sources { layers, binds, sys: mounts::sysfs()? })
 }
 
 /// Mounts the overlay at its place and opens it.
@@ -207,13 +188,6 @@ fn owned_folder(path: &Path, map: Option<IdMap>) -> anyhow::Result<PathBuf> {
     Ok(path.to_owned())
 }
 
-/// Makes a file the container's user's. The agent cannot: it does not know a user given by name.
-fn give(file: BorrowedFd<'_>, owner: (u32, u32)) -> anyhow::Result<()> {
-    let (uid, gid) = (rustix::fs::Uid::from_raw(owner.0), rustix::fs::Gid::from_raw(owner.1));
-    rustix::fs::chownat(file, "", Some(uid), Some(gid), AtFlags::EMPTY_PATH)
-        .context("failed to give a secret to the container's user")
-}
-
 fn attach_bind(fd: BorrowedFd<'_>, at: &Path) -> anyhow::Result<()> {
     let kind = rustix::fs::FileType::from_raw_mode(rustix::fs::fstat(fd)?.st_mode);
     if kind.is_dir() {
@@ -265,14 +239,9 @@ fn is_unused(volume: &Path) -> anyhow::Result<bool> {
     Ok(empty && metadata.uid() == 0 && metadata.gid() == 0)
 }
 
-fn write_config(
-    bundle: &Bundle,
-    scratch: &Scratch<'_>,
-    identity: Option<&Identity>,
-    home: &str,
-) -> anyhow::Result<()> {
+fn write_config(bundle: &Bundle, scratch: &Scratch<'_>, home: &str) -> anyhow::Result<()> {
     let volumes = &bundle.annotations.volumes;
-    let spec = spec::for_runtime(&bundle.spec, volumes, scratch, identity, home);
+    let spec = spec::for_runtime(&bundle.spec, volumes, scratch, home);
     let mut file = std::fs::OpenOptions::new()
         .write(true)
         .create_new(true)

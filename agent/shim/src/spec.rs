@@ -10,7 +10,6 @@ use oci_spec::runtime::{LinuxIdMapping, LinuxNamespaceType, Mount, Spec};
 use thiserror::Error;
 
 use crate::annotations::{Annotations, IdMap, Volume};
-use crate::users::Identity;
 
 /// Searched where the container's environment names no PATH.
 const DEFAULT_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -57,9 +56,6 @@ pub(crate) fn check(spec: &Spec, annotations: &Annotations) -> Result<(), SpecEr
     for (kind, name) in [
         (LinuxNamespaceType::Mount, "the mount namespace in `linux.namespaces`"),
         (LinuxNamespaceType::Pid, "the PID namespace in `linux.namespaces`"),
-        (LinuxNamespaceType::Cgroup, "the cgroup namespace in `linux.namespaces`"),
-        (LinuxNamespaceType::Ipc, "the IPC namespace in `linux.namespaces`"),
-        (LinuxNamespaceType::Uts, "the UTS namespace in `linux.namespaces`"),
     ] {
         if !lists(kind) {
             return Err(SpecError::Missing(name));
@@ -132,13 +128,7 @@ pub(crate) fn bind_kind(mount: &Mount) -> Option<bool> {
 }
 
 /// The configuration for libcontainer.
-pub(crate) fn for_runtime(
-    spec: &Spec,
-    volumes: &[Volume],
-    scratch: &Scratch<'_>,
-    identity: Option<&Identity>,
-    home: &str,
-) -> Spec {
+pub(crate) fn for_runtime(spec: &Spec, volumes: &[Volume], scratch: &Scratch<'_>, home: &str) -> Spec {
     let mut spec = spec.clone();
     let mut mounts = spec.mounts().clone().unwrap_or_default();
     for (index, mount) in mounts.iter_mut().enumerate() {
@@ -168,13 +158,6 @@ pub(crate) fn for_runtime(
         let mut env = process.env().clone().unwrap_or_default();
         complete_env(&mut env, home);
         process.set_env(Some(env));
-        if let Some(identity) = identity {
-            let mut user = process.user().clone();
-            user.set_uid(identity.uid);
-            user.set_gid(identity.gid);
-            user.set_additional_gids(Some(identity.groups.clone()));
-            process.set_user(user);
-        }
         spec.set_process(Some(process));
     }
     spec.set_annotations(None);

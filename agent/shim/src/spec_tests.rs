@@ -77,7 +77,6 @@ fn what_would_protect_less_is_refused() {
     let missing = |name| SpecError::Missing(name);
     refused("/linux/namespaces", list("mount"), missing("the mount namespace in `linux.namespaces`"));
     refused("/linux/namespaces", list("pid"), missing("the PID namespace in `linux.namespaces`"));
-    refused("/linux/namespaces", list("cgroup"), missing("the cgroup namespace in `linux.namespaces`"));
 }
 
 #[test]
@@ -92,9 +91,8 @@ fn a_read_only_root_needs_no_upper() {
 #[test]
 fn the_runtime_gets_only_prepared_sources_in_mounting_order() {
     let (spec, annotations) = parsed(config());
-    let identity = Identity { uid: 7, gid: 8, groups: vec![9] };
     let scratch = Scratch(Path::new("/s"));
-    let spec = for_runtime(&spec, &annotations.volumes, &scratch, Some(&identity), "/home/x");
+    let spec = for_runtime(&spec, &annotations.volumes, &scratch, "/home/x");
     let mounts: Vec<_> = spec
         .mounts()
         .iter()
@@ -116,8 +114,6 @@ fn the_runtime_gets_only_prepared_sources_in_mounting_order() {
     assert_eq!(mounts, expected);
     assert_eq!(spec.root().as_ref().unwrap().path(), Path::new("/s/root"));
     let process = spec.process().as_ref().unwrap();
-    assert_eq!((process.user().uid(), process.user().gid()), (7, 8));
-    assert_eq!(process.user().additional_gids(), &Some(vec![9]));
     let env = process.env().clone().unwrap();
     assert_eq!(env, ["A=1".to_owned(), format!("PATH={DEFAULT_PATH}"), "HOME=/home/x".to_owned()]);
 }

@@ -1,8 +1,9 @@
 //! What the initrd says, through the kernel's log so that every console shows it and the journal keeps it.
 
 use std::error::Error;
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::Write;
+use std::sync::OnceLock;
 use std::thread;
 use std::time::Duration;
 
@@ -17,9 +18,15 @@ enum Level {
     Info = 6,
 }
 
-/// Lets every line of ours through; the kernel drops most lines of a program otherwise.
+/// The kernel's log, open for as long as this runs: while mounts are moved there is no `/dev`.
+static LOG: OnceLock<File> = OnceLock::new();
+
+/// Opens the kernel's log and lets every line of ours through; it drops most lines of a program otherwise.
 pub(crate) fn open() {
     let _ = fs::write("/proc/sys/kernel/printk_devkmsg", "on\n");
+    if let Ok(log) = OpenOptions::new().write(true).open("/dev/kmsg") {
+        let _ = LOG.set(log);
+    }
 }
 
 /// Says what is done.
@@ -58,10 +65,11 @@ pub(crate) fn give_up(text: &str) -> ! {
 
 fn write(level: Level, text: &str) {
     // There is nobody to tell that telling failed.
-    if let Ok(mut log) = OpenOptions::new().write(true).open("/dev/kmsg") {
+    if let Some(mut log) = LOG.get() {
         for line in text.lines().filter(|line| !line.trim().is_empty()) {
             let line: String = line.chars().take(400).collect();
-            let _ = writeln!(log, "<{}>holdfast-initrd: {line}", level as u8);
+            // One write is one record.
+            let _ = log.write_all(format!("<{}>holdfast-initrd: {line}\n", level as u8).as_bytes());
         }
     }
 }

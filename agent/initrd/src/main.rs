@@ -70,7 +70,7 @@ fn boot() -> Result<Infallible, Box<dyn Error>> {
     let device = verity::open(&part(Role::Root(arguments.slot))?, &arguments.verity)?;
     root::mount_root(&device)?;
     let data = data::mount(part(Role::Data).ok(), &mut watchdog, &mut report);
-    give_identity(data, &mut report)?;
+    give_identity(&mut report);
     report.write(arguments.slot, data)?;
     watchdog.feed();
     match root::switch()? {}
@@ -114,9 +114,9 @@ fn write_state(arguments: &BootArguments, booted: &disks::Booted, report: &mut R
     }
 }
 
-/// Shows the box's machine-id, which is kept on data, as `/etc/machine-id`; one of this boot alone when
-/// there is no data.
-fn give_identity(data: Data, report: &mut Report) -> Result<(), Box<dyn Error>> {
+/// Shows the box's machine-id, which is kept on data, as `/etc/machine-id`. Without data, or where it
+/// cannot be kept, this boot has one of its own.
+fn give_identity(report: &mut Report) {
     let on_data = Path::new(root::var()).join(paths::IDENTITY.trim_start_matches("/var/"));
     let kept = || -> Result<PathBuf, Box<dyn Error>> {
         if let Some(parent) = on_data.parent() {
@@ -125,17 +125,16 @@ fn give_identity(data: Data, report: &mut Report) -> Result<(), Box<dyn Error>> 
         files::create_dir(&on_data, Access::mode(0o700))?;
         Ok(identity::machine_id(&on_data)?)
     };
-    let path = match kept() {
-        Ok(path) => path,
-        Err(error) if data != Data::Unavailable => {
-            report.event(
-                "machine-id",
-                format!("{}; this boot has one of its own", console::chain(error.as_ref())),
-            );
-            identity::machine_id(Path::new("/run"))?
-        }
-        Err(error) => return Err(error),
-    };
-    root::bind_file(&path, "/etc/machine-id")?;
-    Ok(())
+    let shown = kept()
+        .or_else(|error| {
+            let message =
+                format!("{}; this boot has a machine-id of its own", console::chain(error.as_ref()));
+            report.event("machine-id", message);
+            Ok(identity::machine_id(Path::new(paths::RUN))?)
+        })
+        .and_then(|path| Ok(root::bind_file(&path, "/etc/machine-id")?));
+    if let Err(error) = shown {
+        let error: Box<dyn Error> = error;
+        report.event("machine-id", console::chain(error.as_ref()));
+    }
 }

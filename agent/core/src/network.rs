@@ -10,7 +10,8 @@ pub mod host;
 pub mod ruleset;
 pub mod status;
 
-pub use cidr::{Cidr, Mac};
+pub use cidr::Cidr;
 pub use host::{HostConfig, InterfaceConfig, LinkChange, LinkMatch, LinkSettings, Route, RouteConfig};
+pub use recipes::shape::Mac;
 pub use ruleset::{InstanceNetwork, PublishedPort, ruleset};
 pub use status::{AddressSource, NetworkEvent, NetworkStatus, NicState, NicStatus};

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 /// Most keys that are taken.
 const MOST: usize = 200;
-/// Most bytes of a comment.
+/// Most characters of a comment.
 const COMMENT: usize = 200;
 
 /// The key types OpenSSH 10 takes.
@@ -50,8 +50,8 @@ fn key(line: &str) -> Option<String> {
     if !named {
         return None;
     }
-    let comment: String = parts.collect::<Vec<_>>().join(" ").chars().filter(|c| !c.is_control()).collect();
-    let comment = &comment[..comment.floor_char_boundary(COMMENT)];
+    let comment: String =
+        parts.collect::<Vec<_>>().join(" ").chars().filter(|c| !c.is_control()).take(COMMENT).collect();
     Some(format!("{kind} {blob} {comment}").trim_end().to_owned())
 }
 

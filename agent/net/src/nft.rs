@@ -11,7 +11,7 @@ use crate::Outcome;
 
 /// The program.
 const NFT: &str = "nft";
-/// At most this much of its complaint is kept.
+/// At most this many characters of its complaint is kept.
 const COMPLAINT: usize = 2000;
 
 /// A ruleset that was not taken; what was in force before still is.
@@ -40,7 +40,7 @@ pub async fn apply(ruleset: &str) -> Result<(), NftError> {
 pub async fn apply_if_changed(ruleset: &str) -> Result<Outcome, NftError> {
     let wanted = comment_of(ruleset);
     let present = run(&["-t", "list", "table", "inet", TABLE], "").await;
-    let same = wanted.is_some() && present.is_ok_and(|listing| comment_of(&listing) == wanted.as_deref());
+    let same = wanted.is_some() && present.is_ok_and(|listing| comment_of(&listing) == wanted);
     if same {
         return Ok(Outcome::Unchanged);
     }
@@ -76,7 +76,6 @@ async fn run(arguments: &[&str], input: &str) -> Result<String, NftError> {
     if output.status.success() {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
-    let mut complaint = String::from_utf8_lossy(&output.stderr).trim().to_owned();
-    complaint.truncate(complaint.floor_char_boundary(COMPLAINT));
+    let complaint = String::from_utf8_lossy(&output.stderr).trim().chars().take(COMPLAINT).collect();
     Err(NftError::Refused { complaint })
 }

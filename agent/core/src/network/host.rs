@@ -234,7 +234,7 @@ mod tests {
 
     fn interface() -> InterfaceConfig {
         InterfaceConfig {
-            matches: LinkMatch::Mac("52:54:00:12:34:56".parse().unwrap()),
+            matches: LinkMatch::Mac(Mac::parse("52:54:00:12:34:56").unwrap()),
             dhcp4: false,
             accept_ra: true,
             addresses: vec!["203.0.113.7/24".parse().unwrap(), "2001:db8::7/128".parse().unwrap()],
@@ -331,9 +331,9 @@ mod tests {
     #[test]
     fn settings_are_found_by_name_or_hardware_address() {
         let config = HostConfig { interfaces: vec![interface()], dns: vec![] };
-        let mac = "52:54:00:12:34:56".parse().unwrap();
+        let mac = Mac::parse("52:54:00:12:34:56").unwrap();
         assert_eq!(config.interface("ens3", mac).unwrap().0, 0);
-        assert!(config.interface("ens3", "52:54:00:12:34:57".parse().unwrap()).is_none());
+        assert!(config.interface("ens3", Mac::parse("52:54:00:12:34:57").unwrap()).is_none());
         assert!(LinkMatch::Name("ens3".into()).is("ens3", mac));
     }
 }

@@ -237,3 +237,7 @@ fn filter(text: &mut String, networks: &[&InstanceNetwork]) {
         "\t}\n",
     ));
 }
+
+#[cfg(test)]
+#[path = "ruleset_tests.rs"]
+mod tests;

@@ -247,3 +247,7 @@ fn domain_name(text: &str) -> Option<String> {
     };
     (text.len() <= 253 && text.split('.').all(label)).then_some(text)
 }
+
+#[cfg(test)]
+#[path = "message_tests.rs"]
+mod tests;

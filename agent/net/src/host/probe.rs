@@ -39,10 +39,12 @@ pub(super) async fn answers(index: u32, gateways: BTreeSet<IpAddr>) -> Result<Ip
             }
             message = messages.next() => {
                 let Some((message, _)) = message else { return std::future::pending().await };
-                if let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(neighbour)) = message.payload {
-                    if let Some(found) = alive(&neighbour, index, &gateways) {
-                        return Ok(found);
-                    }
+                let NetlinkPayload::InnerMessage(RouteNetlinkMessage::NewNeighbour(neighbour)) = message.payload
+                else {
+                    continue;
+                };
+                if let Some(found) = alive(&neighbour, index, &gateways) {
+                    return Ok(found);
                 }
             }
         }

@@ -12,11 +12,11 @@ use serde::de::DeserializeOwned;
 use crate::plan::contents;
 
 /// The version of `holdfast.toml` that this builder reads.
-pub const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// A document that cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
+pub(crate) enum ConfigError {
     /// The file cannot be read.
     #[error("failed to read `{path}`")]
     Read {
@@ -53,7 +53,7 @@ pub enum ConfigError {
 
 impl ConfigError {
     /// The nearest right key, where the mistake is an unknown one.
-    pub fn hint(&self) -> Option<String> {
+    pub(crate) fn hint(&self) -> Option<String> {
         let ConfigError::Syntax { message, .. } = self else { return None };
         let mut quoted = message.split('`').skip(1).step_by(2);
         if !message.starts_with("unknown field") && !message.starts_with("unknown variant") {
@@ -71,14 +71,14 @@ impl ConfigError {
 }
 
 /// Reads a document from a file.
-pub fn load<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
+pub(crate) fn load<T: DeserializeOwned>(path: &Path) -> Result<T, ConfigError> {
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     parse(&text, &path.display().to_string())
 }
 
 /// Reads a document; `name` is the file's name for messages.
-pub fn parse<T: DeserializeOwned>(text: &str, name: &str) -> Result<T, ConfigError> {
+pub(crate) fn parse<T: DeserializeOwned>(text: &str, name: &str) -> Result<T, ConfigError> {
     #[derive(Deserialize)]
     struct Format {
         #[serde(default)]
@@ -113,9 +113,10 @@ fn syntax(text: &str, name: &str, error: &toml::de::Error) -> ConfigError {
 /// `image/holdfast.toml`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Config {
-    /// Of this document.
-    pub format: u32,
+pub(crate) struct Config {
+    /// Of this document; checked before the rest is read.
+    #[serde(rename = "format")]
+    _format: u32,
     /// Where packages come from.
     pub archive: Archive,
     /// The packages of the root.
@@ -134,7 +135,7 @@ pub struct Config {
 /// Debian's archive: suites and who may sign them.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Archive {
+pub(crate) struct Archive {
     /// Debian architecture.
     pub architecture: String,
     /// Files of armored keys, relative to `image/`.
@@ -146,7 +147,7 @@ pub struct Archive {
 /// A suite of the archive.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Suite {
+pub(crate) struct Suite {
     /// `trixie-updates`.
     pub name: String,
     /// The folder of the mirror that holds it: `debian` or `debian-security`.
@@ -158,7 +159,7 @@ pub struct Suite {
 /// Packages that are resolved together.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct PackageSet {
+pub(crate) struct PackageSet {
     /// What is wanted; dependencies follow.
     pub install: Vec<String>,
     /// Names that count as there, because something else does their work.

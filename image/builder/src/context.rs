@@ -16,7 +16,7 @@ use crate::tools::Tools;
 
 /// Options of every command.
 #[derive(Args, Debug)]
-pub struct GlobalOptions {
+pub(crate) struct GlobalOptions {
     /// The repository: the folder that holds `image/holdfast.toml` [default: here or above].
     #[arg(long, global = true, value_name = "DIR")]
     pub root: Option<PathBuf>,
@@ -37,7 +37,7 @@ pub struct GlobalOptions {
 
 /// What every command shares.
 #[derive(Debug)]
-pub struct Context {
+pub(crate) struct Context {
     root: Option<PathBuf>,
     /// Downloaded files.
     pub cache: Cache,
@@ -45,15 +45,13 @@ pub struct Context {
     pub mirror: Mirror,
     /// Whether a test build may lock anew.
     pub relock: bool,
-    /// Whether `--verbose` was given.
-    pub verbose: bool,
     /// What the user sees.
     pub progress: Progress,
 }
 
 /// Locked packages that are local and verified, by set.
 #[derive(Debug)]
-pub struct Fetched {
+pub(crate) struct Fetched {
     /// The lock file they come from, which is another one than the repository's after locking anew.
     pub lockfile: Lockfile,
     sets: BTreeMap<String, Vec<LocalPackage>>,
@@ -61,57 +59,58 @@ pub struct Fetched {
 
 impl Fetched {
     /// The packages of a set, which was asked for.
-    pub fn packages(&self, set: &str) -> &[LocalPackage] {
+    pub(crate) fn packages(&self, set: &str) -> &[LocalPackage] {
         self.sets.get(set).map_or(&[], Vec::as_slice)
     }
 }
 
 impl Context {
     /// Opens what the options name; nothing is created.
-    pub fn open(options: &GlobalOptions) -> Result<Context> {
+    pub(crate) fn open(options: &GlobalOptions) -> Result<Context> {
         let cache = match &options.cache {
             Some(cache) => cache.clone(),
-            None => default_cache().context("neither XDG_CACHE_HOME nor HOME is set").hint("use --cache DIR")?,
+            None => {
+                default_cache().context("neither XDG_CACHE_HOME nor HOME is set").hint("use --cache DIR")?
+            }
         };
         Ok(Context {
             root: options.root.clone().or_else(find_root),
             cache: Cache::new(std::path::absolute(cache)?),
             mirror: Mirror::new(options.mirror.as_deref()),
             relock: options.relock,
-            verbose: options.verbose,
             progress: Progress::new(options.verbose),
         })
     }
 
     /// The repository's folder.
-    pub fn root(&self) -> Result<&Path> {
+    pub(crate) fn root(&self) -> Result<&Path> {
         let root = self.root.as_deref().context("no `image/holdfast.toml` here or above");
         root.hint("run it in the repository, or use --root DIR")
     }
 
     /// A file of `image/`.
-    pub fn image_file(&self, name: &str) -> Result<PathBuf> {
+    pub(crate) fn image_file(&self, name: &str) -> Result<PathBuf> {
         Ok(self.root()?.join("image").join(name))
     }
 
     /// `image/holdfast.toml`.
-    pub fn config(&self) -> Result<Config> {
+    pub(crate) fn config(&self) -> Result<Config> {
         Ok(config::load(&self.image_file("holdfast.toml")?)?)
     }
 
     /// The repository's lock file.
-    pub fn lockfile(&self) -> Result<Lockfile> {
+    pub(crate) fn lockfile(&self) -> Result<Lockfile> {
         Lockfile::load(&self.image_file("holdfast.lock")?)
     }
 
     /// Makes the packages of some sets of `image/holdfast.lock` local and verifies them.
-    pub fn fetch(&self, sets: &[&str]) -> Result<Fetched> {
+    pub(crate) fn fetch(&self, sets: &[&str]) -> Result<Fetched> {
         let path = self.image_file("holdfast.lock")?;
         self.fetch_lock(&path, sets, || crate::commands::lock::image(self, &self.lockfile()?))
     }
 
     /// The locked tools: fetched and unpacked unless they were before.
-    pub fn tools(&self) -> Result<Tools> {
+    pub(crate) fn tools(&self) -> Result<Tools> {
         if let Some(tools) = Tools::existing(&self.cache, self.lockfile()?.set(TOOLS)?) {
             return Ok(tools);
         }
@@ -120,7 +119,7 @@ impl Context {
     }
 
     /// Like [`Context::fetch`] with any lock file; `relock` makes a newer one from it where that is allowed.
-    pub fn fetch_lock(
+    pub(crate) fn fetch_lock(
         &self,
         path: &Path,
         sets: &[&str],
@@ -165,8 +164,9 @@ impl Context {
         all.sort();
         all.dedup();
         let name = format!("verify {} packages", all.len());
-        let local =
-            self.progress.step(&name, || self.cache.packages(lockfile, &all, &self.mirror, &self.progress))?;
+        let local = self
+            .progress
+            .step(&name, || self.cache.packages(lockfile, &all, &self.mirror, &self.progress))?;
         let mut result = BTreeMap::new();
         for set in sets {
             let wanted = lockfile.set(set)?;

@@ -6,11 +6,11 @@ use std::fmt;
 use std::process::ExitCode;
 
 /// An error's exit code when the user's document or usage is at fault.
-pub const INVALID: u8 = 2;
+pub(crate) const INVALID: u8 = 2;
 
 /// An error to which a hint is attached at the edge, where the way out is known.
 #[derive(Debug)]
-pub struct Hinted {
+pub(crate) struct Hinted {
     hint: String,
     source: anyhow::Error,
 }
@@ -30,10 +30,10 @@ impl Error for Hinted {
 /// An error that is the fault of a document or of the arguments: exit code 2.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-pub struct Invalid(pub String);
+pub(crate) struct Invalid(pub String);
 
 /// Attaches hints.
-pub trait HintExt<T> {
+pub(crate) trait HintExt<T> {
     /// Tells, beside the error, what would help.
     fn hint(self, hint: impl Into<String>) -> anyhow::Result<T>;
 }
@@ -45,7 +45,7 @@ impl<T, E: Into<anyhow::Error>> HintExt<T> for Result<T, E> {
 }
 
 /// Prints the error with its causes and hints and gives the exit code.
-pub fn report(error: &anyhow::Error) -> ExitCode {
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     let mut message = String::new();
     for cause in error.chain() {
         let text = cause.to_string();
@@ -62,7 +62,21 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 }
 
 fn hints(error: &anyhow::Error) -> Vec<String> {
-    error.chain().filter_map(hint_of).collect()
+    kinds(error).into_iter().filter_map(hint_of).collect()
+}
+
+/// The causes, with what stands behind a hint told on its own.
+fn kinds(error: &anyhow::Error) -> Vec<&(dyn Error + 'static)> {
+    let mut kinds = Vec::new();
+    for cause in error.chain() {
+        kinds.push(cause);
+        let mut hidden = cause.downcast_ref::<Hinted>();
+        while let Some(hinted) = hidden {
+            kinds.push(hinted.source.as_ref());
+            hidden = hinted.source.downcast_ref::<Hinted>();
+        }
+    }
+    kinds
 }
 
 fn hint_of(error: &(dyn Error + 'static)) -> Option<String> {
@@ -85,5 +99,22 @@ fn hint_of(error: &(dyn Error + 'static)) -> Option<String> {
 }
 
 fn is_invalid(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.is::<Invalid>() || cause.is::<crate::config::ConfigError>())
+    let invalid =
+        |cause: &(dyn Error + 'static)| cause.is::<Invalid>() || cause.is::<crate::config::ConfigError>();
+    kinds(error).into_iter().any(invalid)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hint_hides_neither_the_kind_nor_other_hints() {
+        let error: anyhow::Result<()> = Err(Invalid("a".to_owned())).hint("b").hint("c");
+        let error = error.unwrap_err();
+        assert!(is_invalid(&error));
+        assert_eq!(hints(&error), ["c", "b"]);
+        assert_eq!(error.to_string(), "a");
+        assert!(!is_invalid(&anyhow::anyhow!("d")));
+    }
 }

@@ -9,25 +9,25 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// How progress is shown.
 #[derive(Clone, Copy, Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     verbose: bool,
     terminal: bool,
 }
 
 impl Progress {
     /// Bars where stderr is a terminal.
-    pub fn new(verbose: bool) -> Self {
+    pub(crate) fn new(verbose: bool) -> Self {
         Progress { verbose, terminal: std::io::stderr().is_terminal() }
     }
 
     /// A line that is always shown.
-    pub fn note(&self, text: impl AsRef<str>) {
+    pub(crate) fn note(&self, text: impl AsRef<str>) {
         eprintln!("{}", text.as_ref());
     }
 
     /// Runs a step under its name: a spinner while it runs on a terminal, a line otherwise, and its
     /// time with `--verbose`.
-    pub fn step<T>(&self, name: &str, work: impl FnOnce() -> T) -> T {
+    pub(crate) fn step<T>(&self, name: &str, work: impl FnOnce() -> T) -> T {
         let start = Instant::now();
         let spinner = self.spinner(name);
         let result = work();
@@ -39,7 +39,7 @@ impl Progress {
     }
 
     /// A bar over `total` bytes; a plain line where stderr is no terminal.
-    pub fn bytes(&self, name: &str, total: u64) -> ProgressBar {
+    pub(crate) fn bytes(&self, name: &str, total: u64) -> ProgressBar {
         if !self.terminal {
             eprintln!("{name}, {}", size(total));
             return ProgressBar::hidden();
@@ -66,7 +66,7 @@ impl Progress {
 }
 
 /// A size for people.
-pub fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["B", "kB", "MB", "GB"];
     let mut value = bytes as f64;
     let mut unit = 0;

@@ -30,7 +30,7 @@ const COMPLETE: &str = ".complete";
 
 /// Why a tool cannot be had.
 #[derive(Debug, thiserror::Error)]
-pub enum ToolError {
+pub(crate) enum ToolError {
     /// The tree cannot be made.
     #[error("failed to unpack the tools")]
     Unpack(#[from] DebError),
@@ -63,20 +63,24 @@ pub enum ToolError {
 
 /// The unpacked tree.
 #[derive(Debug)]
-pub struct Tools {
+pub(crate) struct Tools {
     tree: PathBuf,
     checked: Mutex<BTreeSet<String>>,
 }
 
 impl Tools {
     /// The tree of these packages, when it has been unpacked already.
-    pub fn existing(cache: &Cache, packages: &[LockedPackage]) -> Option<Tools> {
+    pub(crate) fn existing(cache: &Cache, packages: &[LockedPackage]) -> Option<Tools> {
         let tree = tree_of(cache, packages);
         tree.join(COMPLETE).exists().then(|| Tools { tree, checked: Mutex::default() })
     }
 
     /// Unpacks the packages, unless their tree is there already.
-    pub fn open(cache: &Cache, packages: &[LocalPackage], progress: &Progress) -> Result<Tools, ToolError> {
+    pub(crate) fn open(
+        cache: &Cache,
+        packages: &[LocalPackage],
+        progress: &Progress,
+    ) -> Result<Tools, ToolError> {
         let locked: Vec<LockedPackage> = packages.iter().map(|local| local.package.clone()).collect();
         if let Some(tools) = Tools::existing(cache, &locked) {
             return Ok(tools);
@@ -87,23 +91,23 @@ impl Tools {
     }
 
     /// The tree's folder.
-    pub fn tree(&self) -> &Path {
+    pub(crate) fn tree(&self) -> &Path {
         &self.tree
     }
 
     /// A place in the tree, whether or not something is there.
-    pub fn path(&self, path: &str) -> PathBuf {
+    pub(crate) fn path(&self, path: &str) -> PathBuf {
         self.tree.join(path)
     }
 
     /// A file of the tree, like `usr/lib/grub/i386-pc/boot.img`.
-    pub fn file(&self, path: &str) -> Result<PathBuf, ToolError> {
+    pub(crate) fn file(&self, path: &str) -> Result<PathBuf, ToolError> {
         let file = self.tree.join(path);
         if file.exists() { Ok(file) } else { Err(ToolError::NoFile(path.to_owned())) }
     }
 
     /// A program of the tree, ready to be given arguments. It finds its libraries in the tree only.
-    pub fn command(&self, name: &str) -> Result<Command, ToolError> {
+    pub(crate) fn command(&self, name: &str) -> Result<Command, ToolError> {
         let program = self.program(name)?;
         let fail = |source| ToolError::File { path: program.clone(), source };
         let kind = Executable::read(&program).map_err(fail)?;

@@ -29,7 +29,12 @@ const FOLDERS: [(&str, u32); 8] = [
 ];
 
 /// Builds the image. `folder` is the recipe's; `epoch` bounds every time in it.
-pub fn image(recipe: &AppRecipe, folder: &Path, packages: &[LocalPackage], epoch: u64) -> Result<Image> {
+pub(crate) fn image(
+    recipe: &AppRecipe,
+    folder: &Path,
+    packages: &[LocalPackage],
+    epoch: u64,
+) -> Result<Image> {
     let mut contents = Contents::default();
     let mut chosen = Chosen::new(&recipe.content);
     for local in packages {
@@ -77,10 +82,7 @@ fn add_package(contents: &mut Contents, deb: &Path, chosen: &mut Chosen<'_>) -> 
             },
         };
         let mode = entry.mode & 0o1777;
-        contents.insert(
-            &entry.path,
-            Item { kind, mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime },
-        );
+        contents.insert(&entry.path, Item { kind, mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime });
         Ok(())
     })
 }
@@ -139,7 +141,8 @@ fn add_users(contents: &mut Contents, users: &[User], mtime: u64) {
 
 fn add_file(contents: &mut Contents, path: &str, file: &LocalFile, folder: &Path, mtime: u64) -> Result<()> {
     let invalid = |reason: &str| Invalid(format!("the file `{path}` of the recipe {reason}"));
-    let Some(relative) = path.strip_prefix('/').filter(|p| !p.split('/').any(|part| matches!(part, "" | "." | "..")))
+    let Some(relative) =
+        path.strip_prefix('/').filter(|p| !p.split('/').any(|part| matches!(part, "" | "." | "..")))
     else {
         return Err(invalid("is no absolute path").into());
     };

@@ -1,4 +1,4 @@
 //! Apps: OCI images made of Debian packages and local files.
 
-pub mod build;
-pub mod recipe;
+pub(crate) mod build;
+pub(crate) mod recipe;

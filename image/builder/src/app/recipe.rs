@@ -11,9 +11,10 @@ use crate::config::{self, PackageSet};
 /// An app's recipe.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct AppRecipe {
-    /// Of this document.
-    pub format: u32,
+pub(crate) struct AppRecipe {
+    /// Of this document; checked before the rest is read.
+    #[serde(rename = "format")]
+    _format: u32,
     /// What it is called.
     pub app: App,
     /// Its packages.
@@ -35,7 +36,7 @@ pub struct AppRecipe {
 /// What the app is called.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct App {
+pub(crate) struct App {
     /// `nginx`.
     pub name: String,
     /// In a line.
@@ -48,7 +49,7 @@ pub struct App {
 /// Patterns over paths without leading slash, as in `holdfast.toml`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Content {
+pub(crate) struct Content {
     /// What of the packages is taken; nothing named: all.
     #[serde(default)]
     pub keep: Vec<String>,
@@ -60,7 +61,7 @@ pub struct Content {
 /// A user with a group of the same name and number.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct User {
+pub(crate) struct User {
     /// `www-data`.
     pub name: String,
     /// Its number, also of its group.
@@ -77,7 +78,7 @@ fn root_folder() -> String {
 /// A file of ours; exactly one of `content`, `source`, `link` and `directory`.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LocalFile {
+pub(crate) struct LocalFile {
     /// Its text.
     pub content: Option<String>,
     /// A file beside the recipe.
@@ -96,7 +97,7 @@ pub struct LocalFile {
 /// How the image is run: the words of the OCI image configuration.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ImageConfig {
+pub(crate) struct ImageConfig {
     /// The program.
     #[serde(default)]
     pub entrypoint: Vec<String>,
@@ -119,18 +120,19 @@ pub struct ImageConfig {
 
 impl AppRecipe {
     /// Reads a recipe.
-    pub fn load(path: &Path) -> Result<AppRecipe> {
+    pub(crate) fn load(path: &Path) -> Result<AppRecipe> {
         Ok(config::load(path)?)
     }
 }
 
 /// The recipes of the repository, by name.
-pub fn library(root: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn library(root: &Path) -> Result<Vec<PathBuf>> {
     let folder = root.join("recipes/apps");
     if !folder.exists() {
         return Ok(Vec::new());
     }
-    let entries = std::fs::read_dir(&folder).with_context(|| format!("failed to read `{}`", folder.display()))?;
+    let entries =
+        std::fs::read_dir(&folder).with_context(|| format!("failed to read `{}`", folder.display()))?;
     let mut files: Vec<PathBuf> = entries
         .flatten()
         .map(|entry| entry.path())
@@ -141,6 +143,6 @@ pub fn library(root: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// The lock file of a recipe, beside it.
-pub fn lock_path(recipe: &Path) -> PathBuf {
+pub(crate) fn lock_path(recipe: &Path) -> PathBuf {
     recipe.with_extension("lock")
 }

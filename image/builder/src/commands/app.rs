@@ -27,7 +27,7 @@ Examples:
 /// Arguments of `app`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Args {
+pub(crate) struct Args {
     #[command(subcommand)]
     verb: Verb,
 }
@@ -71,7 +71,7 @@ struct PushArgs {
 }
 
 /// Runs `app`.
-pub fn run(context: &Context, args: Args) -> Result<ExitCode> {
+pub(crate) fn run(context: &Context, args: Args) -> Result<ExitCode> {
     match args.verb {
         Verb::Build(args) => run_build(context, &args),
         Verb::Push(args) => run_push(context, &args),
@@ -79,21 +79,23 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode> {
 }
 
 /// Builds the image of an app: a name of `recipes/apps`, or a recipe's file.
-pub fn image(context: &Context, app: &Path) -> Result<(AppRecipe, Image)> {
+pub(crate) fn image(context: &Context, app: &Path) -> Result<(AppRecipe, Image)> {
     let file = recipe_file(context, app)?;
     let recipe = AppRecipe::load(&file)?;
     let lock = recipe::lock_path(&file);
     let relock = || crate::commands::lock::app(context, &recipe, &crate::lock::Lockfile::load(&lock)?);
     let fetched = match context.fetch_lock(&lock, &[APP], relock) {
         Err(error) if matches!(error.downcast_ref(), Some(LockError::Missing(_))) => {
-            return Err(error).hint(format!("for this app alone: `holdfast-image lock --app {}`", file.display()));
+            return Err(error)
+                .hint(format!("for this app alone: `holdfast-image lock --app {}`", file.display()));
         }
         fetched => fetched?,
     };
     let folder = file.parent().unwrap_or(Path::new("."));
     let name = format!("build {}", recipe.app.reference);
     let epoch = fetched.lockfile.epoch();
-    let image = context.progress.step(&name, || build::image(&recipe, folder, fetched.packages(APP), epoch))?;
+    let image =
+        context.progress.step(&name, || build::image(&recipe, folder, fetched.packages(APP), epoch))?;
     Ok((recipe, image))
 }
 
@@ -107,8 +109,10 @@ fn recipe_file(context: &Context, app: &Path) -> Result<PathBuf> {
         return Ok(file);
     }
     let known = recipe::library(context.root()?)?;
-    let known: Vec<_> = known.iter().filter_map(|f| f.file_stem()).map(|stem| stem.to_string_lossy()).collect();
-    Err(Invalid(format!("there is no app `{}`", app.display()))).hint(format!("there are: {}", known.join(", ")))
+    let known: Vec<_> =
+        known.iter().filter_map(|f| f.file_stem()).map(|stem| stem.to_string_lossy()).collect();
+    Err(Invalid(format!("there is no app `{}`", app.display())))
+        .hint(format!("there are: {}", known.join(", ")))
 }
 
 fn run_build(context: &Context, args: &BuildArgs) -> Result<ExitCode> {
@@ -127,7 +131,9 @@ fn run_push(context: &Context, args: &PushArgs) -> Result<ExitCode> {
     let target = Target::parse(&args.reference).map_err(|error| Invalid(error.to_string()))?;
     let layout = Layout::open(&args.layout)?;
     let ca = match &args.ca {
-        Some(file) => Some(std::fs::read(file).with_context(|| format!("failed to read `{}`", file.display()))?),
+        Some(file) => {
+            Some(std::fs::read(file).with_context(|| format!("failed to read `{}`", file.display()))?)
+        }
         None => None,
     };
     let access = Access { plain_http: args.plain_http, ca, login: login(args)? };

@@ -27,7 +27,7 @@ Examples:
 /// Arguments of `lock`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Args {
+pub(crate) struct Args {
     /// Move these packages to the newest version, or all without a name, and print what changed.
     #[arg(long, num_args = 0.., value_name = "PACKAGE")]
     update: Option<Vec<String>>,
@@ -44,7 +44,7 @@ struct Target {
 }
 
 /// Runs `lock`.
-pub fn run(context: &Context, args: Args) -> Result<ExitCode> {
+pub(crate) fn run(context: &Context, args: Args) -> Result<ExitCode> {
     let config = context.config()?;
     let targets = match &args.app {
         Some(file) => vec![app_target(file)?],
@@ -69,7 +69,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode> {
 }
 
 /// Locks the image and its tools anew, everything as new as can be, for a test build.
-pub fn image(context: &Context, old: &Lockfile) -> Result<Lockfile> {
+pub(crate) fn image(context: &Context, old: &Lockfile) -> Result<Lockfile> {
     let config = context.config()?;
     let archives = archives(context, &config, Some(old))?;
     let sets = [(IMAGE, &config.packages), (TOOLS, &config.tools)];
@@ -77,7 +77,7 @@ pub fn image(context: &Context, old: &Lockfile) -> Result<Lockfile> {
 }
 
 /// Locks an app anew, everything as new as can be, for a test build.
-pub fn app(context: &Context, recipe: &AppRecipe, old: &Lockfile) -> Result<Lockfile> {
+pub(crate) fn app(context: &Context, recipe: &AppRecipe, old: &Lockfile) -> Result<Lockfile> {
     let config = context.config()?;
     let archives = archives(context, &config, Some(old))?;
     Ok(archives.resolve(&[(APP, &recipe.packages)], Some(old), &Update::All)?)
@@ -115,7 +115,8 @@ fn update(args: &Args, targets: &[Target]) -> Result<Update> {
         Some(names) => names.iter().cloned().collect(),
     };
     let locked = |name: &String| {
-        let mut packages = targets.iter().filter_map(|t| t.old.as_ref()).flat_map(|l| l.sets.values().flatten());
+        let mut packages =
+            targets.iter().filter_map(|t| t.old.as_ref()).flat_map(|l| l.sets.values().flatten());
         packages.any(|package| package.name == *name)
     };
     match names.iter().find(|name| !locked(name)) {

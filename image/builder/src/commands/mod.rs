@@ -1,12 +1,12 @@
 //! One module per verb.
 
-pub mod app;
-pub mod build;
-pub mod check;
-pub mod inspect;
-pub mod lock;
-pub mod run;
-pub mod tool;
+pub(crate) mod app;
+pub(crate) mod build;
+pub(crate) mod check;
+pub(crate) mod inspect;
+pub(crate) mod lock;
+pub(crate) mod run;
+pub(crate) mod tool;
 
 use std::process::ExitCode;
 
@@ -17,7 +17,7 @@ use crate::context::Context;
 
 /// The verbs.
 #[derive(Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Resolve Debian packages from signed releases into lock files.
     Lock(lock::Args),
     /// Build the image from the lock file.
@@ -35,7 +35,7 @@ pub enum Command {
 }
 
 /// Runs one verb.
-pub fn run(context: &Context, command: Command) -> Result<ExitCode> {
+pub(crate) fn run(context: &Context, command: Command) -> Result<ExitCode> {
     match command {
         Command::Lock(args) => lock::run(context, args),
         Command::Build(args) => build::run(context, args),

@@ -18,7 +18,7 @@ Examples:
 /// Arguments of `tool`.
 #[derive(clap::Args)]
 #[command(after_help = EXAMPLES)]
-pub struct Args {
+pub(crate) struct Args {
     /// A program of the tools.
     #[arg(required_unless_present = "path", conflicts_with = "path")]
     name: Option<String>,
@@ -31,7 +31,7 @@ pub struct Args {
 }
 
 /// Runs `tool`.
-pub fn run(context: &Context, args: Args) -> Result<ExitCode> {
+pub(crate) fn run(context: &Context, args: Args) -> Result<ExitCode> {
     let tools = context.tools()?;
     if let Some(path) = &args.path {
         println!("{}", tools.file(path)?.display());

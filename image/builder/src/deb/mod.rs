@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 /// Why a package cannot be read or unpacked.
 #[derive(Debug, thiserror::Error)]
-pub enum DebError {
+pub(crate) enum DebError {
     /// The package cannot be read.
     #[error("failed to read the package `{path}`")]
     Read {
@@ -40,7 +40,7 @@ pub enum DebError {
 
 /// What an entry is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A regular file of so many bytes.
     File(u64),
     /// A directory.
@@ -53,7 +53,7 @@ pub enum Kind {
 
 /// An entry of a package's data.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// `usr/bin/kmod`: no leading `./`, never absolute, never with `..`.
     pub path: String,
     /// What it is.
@@ -69,7 +69,7 @@ pub struct Entry {
 }
 
 /// Calls `each` with every entry of a package and its content, in the package's order.
-pub fn entries<E: From<DebError>>(
+pub(crate) fn entries<E: From<DebError>>(
     deb: &Path,
     mut each: impl FnMut(&Entry, &mut dyn Read) -> Result<(), E>,
 ) -> Result<(), E> {
@@ -147,13 +147,13 @@ fn relative(deb: &Path, path: &str) -> Result<String, DebError> {
 }
 
 /// The top-level links of a merged `/usr`: name and target.
-pub const MERGED: [(&str, &str); 4] =
+pub(crate) const MERGED: [(&str, &str); 4] =
     [("bin", "usr/bin"), ("lib", "usr/lib"), ("lib64", "usr/lib64"), ("sbin", "usr/sbin")];
 
 /// Unpacks packages into a folder, which becomes a tree with a merged `/usr`. Files are the caller's,
 /// without setuid bits, and directories can always be written. An absolute link is made relative, so
 /// that it stays inside.
-pub fn unpack<'a>(debs: impl IntoIterator<Item = &'a Path>, into: &Path) -> Result<(), DebError> {
+pub(crate) fn unpack<'a>(debs: impl IntoIterator<Item = &'a Path>, into: &Path) -> Result<(), DebError> {
     for (name, target) in MERGED {
         let write = |source| DebError::Write { entry: into.join(name), source };
         fs::create_dir_all(into.join(target)).map_err(write)?;

@@ -22,13 +22,13 @@ const WORKERS: usize = 6;
 
 /// A folder of files by hash.
 #[derive(Clone, Debug)]
-pub struct Cache {
+pub(crate) struct Cache {
     folder: PathBuf,
 }
 
 /// A locked package whose file was verified when this was made.
 #[derive(Clone, Debug)]
-pub struct LocalPackage {
+pub(crate) struct LocalPackage {
     /// What it is.
     pub package: LockedPackage,
     /// Its `.deb`.
@@ -43,12 +43,12 @@ struct Wanted {
 
 impl Cache {
     /// The cache in a folder, which need not exist yet.
-    pub fn new(folder: PathBuf) -> Cache {
+    pub(crate) fn new(folder: PathBuf) -> Cache {
         Cache { folder }
     }
 
     /// The folder.
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         &self.folder
     }
 
@@ -57,7 +57,7 @@ impl Cache {
     }
 
     /// An index that a release names by hash, whole in memory.
-    pub fn index(
+    pub(crate) fn index(
         &self,
         mirror: &Mirror,
         archive: &str,
@@ -82,7 +82,7 @@ impl Cache {
 
     /// Makes packages local, several at a time, and verifies each, cached or not. Needs no network when
     /// all are cached. The order is that of the input.
-    pub fn packages(
+    pub(crate) fn packages(
         &self,
         lockfile: &Lockfile,
         packages: &[LockedPackage],
@@ -90,8 +90,12 @@ impl Cache {
         progress: &Progress,
     ) -> Result<Vec<LocalPackage>, FetchError> {
         let cached = parallel(packages, |package| Ok(self.verified(&package.sha256, package.size)))?;
-        let missing: Vec<&LockedPackage> =
-            packages.iter().zip(&cached).filter(|(_, cached)| !**cached).map(|(package, _)| package).collect();
+        let missing: Vec<&LockedPackage> = packages
+            .iter()
+            .zip(&cached)
+            .filter(|(_, cached)| !**cached)
+            .map(|(package, _)| package)
+            .collect();
         if !missing.is_empty() {
             let total = missing.iter().map(|package| package.size).sum();
             let bar = progress.bytes(&format!("fetch {} packages", missing.len()), total);
@@ -117,11 +121,9 @@ impl Cache {
         let url = mirror.url(archive, &package.path)?;
         let wanted = Wanted { sha256: package.sha256.clone(), size: package.size, urls: vec![url] };
         self.obtain(mirror, &wanted, bar).map(drop).map_err(|error| match error {
-            FetchError::Gone { url } => FetchError::PackageGone {
-                name: package.name.clone(),
-                version: package.version.clone(),
-                url,
-            },
+            FetchError::Gone { url } => {
+                FetchError::PackageGone { name: package.name.clone(), version: package.version.clone(), url }
+            }
             error => error,
         })
     }

@@ -15,7 +15,7 @@ const ATTEMPTS: u32 = 3;
 
 /// Archives and how to read them.
 #[derive(Clone, Debug)]
-pub struct Mirror {
+pub(crate) struct Mirror {
     bases: BTreeMap<String, String>,
     everything: Option<String>,
     agent: ureq::Agent,
@@ -23,7 +23,7 @@ pub struct Mirror {
 
 impl Mirror {
     /// A folder or URL that holds the archives; without one, what the host's apt uses.
-    pub fn new(option: Option<&str>) -> Mirror {
+    pub(crate) fn new(option: Option<&str>) -> Mirror {
         let config = ureq::Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(Duration::from_secs(15)))
@@ -39,7 +39,7 @@ impl Mirror {
     }
 
     /// Where a file of an archive is.
-    pub fn url(&self, archive: &str, path: &str) -> Result<String, FetchError> {
+    pub(crate) fn url(&self, archive: &str, path: &str) -> Result<String, FetchError> {
         if let Some(everything) = &self.everything {
             return Ok(format!("{everything}/{archive}/{path}"));
         }
@@ -49,7 +49,7 @@ impl Mirror {
     }
 
     /// Opens a file.
-    pub fn open(&self, url: &str) -> Result<Box<dyn Read + Send>, FetchError> {
+    pub(crate) fn open(&self, url: &str) -> Result<Box<dyn Read + Send>, FetchError> {
         if let Some(path) = local(url) {
             return match File::open(&path) {
                 Ok(file) => Ok(Box::new(file)),
@@ -72,12 +72,14 @@ impl Mirror {
     }
 
     /// Reads a small text file.
-    pub fn read_text(&self, archive: &str, path: &str) -> Result<String, FetchError> {
+    pub(crate) fn read_text(&self, archive: &str, path: &str) -> Result<String, FetchError> {
         let url = self.url(archive, path)?;
         attempts(|| {
             let mut text = String::new();
             let mut reader = self.open(&url)?.take(RELEASE_LIMIT);
-            reader.read_to_string(&mut text).map_err(|source| FetchError::Read { url: url.clone(), source })?;
+            reader
+                .read_to_string(&mut text)
+                .map_err(|source| FetchError::Read { url: url.clone(), source })?;
             Ok(text)
         })
     }

@@ -4,18 +4,18 @@
 //! a package by its hash in the lock file. So plain HTTP is as good as any transport.
 
 mod cache;
-pub mod digest;
+pub(crate) mod digest;
 mod mirror;
 mod sources;
 
-pub use cache::{Cache, LocalPackage};
-pub use mirror::Mirror;
+pub(crate) use cache::{Cache, LocalPackage};
+pub(crate) use mirror::Mirror;
 
 use std::path::PathBuf;
 
 /// Why a file is not there.
 #[derive(Debug, thiserror::Error)]
-pub enum FetchError {
+pub(crate) enum FetchError {
     /// Nobody said where packages come from.
     #[error("no mirror is known for `{archive}`")]
     NoMirror {
@@ -84,7 +84,7 @@ pub enum FetchError {
 
 impl FetchError {
     /// What would help.
-    pub fn hint(&self) -> Option<String> {
+    pub(crate) fn hint(&self) -> Option<String> {
         Some(match self {
             FetchError::NoMirror { .. } => {
                 "give one with --mirror or HOLDFAST_MIRROR: a folder or URL that holds `debian` and \

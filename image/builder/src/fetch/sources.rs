@@ -6,12 +6,12 @@ use std::path::Path;
 use crate::lock::control::paragraphs;
 
 /// The folder of a mirror that holds the main archive.
-pub const DEBIAN: &str = "debian";
+pub(crate) const DEBIAN: &str = "debian";
 /// The folder of a mirror that holds the security archive.
-pub const SECURITY: &str = "debian-security";
+pub(crate) const SECURITY: &str = "debian-security";
 
 /// Base URIs by archive, from `/etc/apt`. What cannot be read offers nothing.
-pub fn host(etc_apt: &Path) -> BTreeMap<String, String> {
+pub(crate) fn host(etc_apt: &Path) -> BTreeMap<String, String> {
     let mut files = vec![etc_apt.join("sources.list")];
     if let Ok(entries) = std::fs::read_dir(etc_apt.join("sources.list.d")) {
         files.extend(entries.flatten().map(|entry| entry.path()));
@@ -54,7 +54,8 @@ fn deb822(text: &str) -> Vec<(String, Vec<String>)> {
         text.lines().filter(|line| !line.starts_with('#')).flat_map(|line| [line.trim_end(), "\n"]).collect();
     let mut sources = Vec::new();
     for paragraph in paragraphs(&text) {
-        let words = |name| paragraph.get(name).unwrap_or_default().split_ascii_whitespace().map(str::to_owned);
+        let words =
+            |name| paragraph.get(name).unwrap_or_default().split_ascii_whitespace().map(str::to_owned);
         let disabled = words("Enabled").any(|word| word == "no" || word == "false");
         if disabled || !words("Types").any(|word| word == "deb") {
             continue;

@@ -6,24 +6,24 @@ use crate::lock::version::Version;
 
 /// Calls `each` for the fields of every paragraph. A continued value keeps its line breaks and loses
 /// the blank that marks the continuation.
-pub fn paragraphs(text: &str) -> impl Iterator<Item = Paragraph<'_>> {
+pub(crate) fn paragraphs(text: &str) -> impl Iterator<Item = Paragraph<'_>> {
     text.split("\n\n").map(|text| Paragraph { text }).filter(|p| !p.text.trim().is_empty())
 }
 
 /// A group of fields.
 #[derive(Clone, Copy, Debug)]
-pub struct Paragraph<'a> {
+pub(crate) struct Paragraph<'a> {
     text: &'a str,
 }
 
 impl<'a> Paragraph<'a> {
     /// The only paragraph of a text.
-    pub fn new(text: &'a str) -> Self {
+    pub(crate) fn new(text: &'a str) -> Self {
         Paragraph { text }
     }
 
     /// Name and first line of each field, with the continuation lines.
-    pub fn fields(self) -> impl Iterator<Item = (&'a str, &'a str)> {
+    pub(crate) fn fields(self) -> impl Iterator<Item = (&'a str, &'a str)> {
         let mut rest = self.text;
         std::iter::from_fn(move || {
             loop {
@@ -47,14 +47,14 @@ impl<'a> Paragraph<'a> {
     }
 
     /// The value of a field, whose names are compared without case.
-    pub fn get(self, name: &str) -> Option<&'a str> {
+    pub(crate) fn get(self, name: &str) -> Option<&'a str> {
         self.fields().find(|(field, _)| field.eq_ignore_ascii_case(name)).map(|(_, value)| value)
     }
 }
 
 /// How a version must compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Operator {
+pub(crate) enum Operator {
     /// `<<`
     Less,
     /// `<=`
@@ -92,7 +92,7 @@ impl Operator {
 
 /// One package with the versions that will do: `libc6 (>= 2.38)`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Relation {
+pub(crate) struct Relation {
     /// Real or virtual name.
     pub name: String,
     /// Absent: any version.
@@ -102,7 +102,7 @@ pub struct Relation {
 impl Relation {
     /// Reads one relation; architecture qualifiers and restrictions are passed over, since only one
     /// architecture is resolved.
-    pub fn parse(text: &str) -> Option<Self> {
+    pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let end = text.find([' ', '(', '[', '<']).unwrap_or(text.len());
         let (name, rest) = text.split_at(end);
@@ -123,7 +123,7 @@ impl Relation {
     }
 
     /// Whether a version of the real package will do.
-    pub fn admits(&self, version: &Version) -> bool {
+    pub(crate) fn admits(&self, version: &Version) -> bool {
         let Some((operator, wanted)) = &self.version else { return true };
         match operator {
             Operator::Less => version < wanted,
@@ -136,7 +136,7 @@ impl Relation {
 
     /// Whether a provided name will do: an unversioned provision satisfies unversioned relations only
     /// (Debian Policy, 7.5).
-    pub fn admits_provided(&self, version: Option<&Version>) -> bool {
+    pub(crate) fn admits_provided(&self, version: Option<&Version>) -> bool {
         match (version, &self.version) {
             (_, None) => true,
             (None, Some(_)) => false,
@@ -145,7 +145,7 @@ impl Relation {
     }
 
     /// The condition alone, for messages: `>= 2.38`, or `*`.
-    pub fn condition(&self) -> String {
+    pub(crate) fn condition(&self) -> String {
         match &self.version {
             None => "*".to_owned(),
             Some((operator, version)) => format!("{} {version}", operator.text()),
@@ -155,7 +155,7 @@ impl Relation {
 
 /// `a | b, c`: every group needs one of its alternatives. A group that cannot be read is left out of
 /// `Provides` and the like by the caller; here it makes the whole field invalid.
-pub fn relations(text: &str) -> Option<Vec<Vec<Relation>>> {
+pub(crate) fn relations(text: &str) -> Option<Vec<Vec<Relation>>> {
     let groups = text.split(',').map(str::trim).filter(|group| !group.is_empty());
     groups.map(|group| group.split('|').map(Relation::parse).collect()).collect()
 }
@@ -166,7 +166,8 @@ mod tests {
 
     #[test]
     fn relations_are_read_as_the_policy_writes_them() {
-        let groups = relations("libc6 (>= 2.38), debconf (>= 0.5) | debconf-2.0, perl:any, a(=1) [amd64]").unwrap();
+        let groups =
+            relations("libc6 (>= 2.38), debconf (>= 0.5) | debconf-2.0, perl:any, a(=1) [amd64]").unwrap();
         let text: Vec<Vec<String>> = groups
             .iter()
             .map(|g| g.iter().map(|r| format!("{} {}", r.name, r.condition())).collect())

@@ -11,7 +11,7 @@ const LIMIT: u64 = 512 << 20;
 
 /// Why an index cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum IndexError {
+pub(crate) enum IndexError {
     /// The compressed file is broken.
     #[error("it cannot be decompressed")]
     Decompress(#[source] std::io::Error),
@@ -30,7 +30,7 @@ pub enum IndexError {
 
 /// A version of a package in a suite.
 #[derive(Clone, Debug)]
-pub struct Package {
+pub(crate) struct Package {
     /// Name.
     pub name: String,
     /// Version.
@@ -55,7 +55,7 @@ pub struct Package {
 
 /// All packages of all suites.
 #[derive(Debug, Default)]
-pub struct Index {
+pub(crate) struct Index {
     packages: Vec<Package>,
     by_name: HashMap<String, Vec<usize>>,
     providers: HashMap<String, Vec<(usize, Option<Version>)>>,
@@ -63,7 +63,7 @@ pub struct Index {
 
 impl Index {
     /// Adds the `Packages.xz` of a suite. The same version in two suites counts once, from the first.
-    pub fn add(&mut self, suite: usize, compressed: &[u8]) -> Result<(), IndexError> {
+    pub(crate) fn add(&mut self, suite: usize, compressed: &[u8]) -> Result<(), IndexError> {
         let mut text = String::new();
         let reader = liblzma::read::XzDecoder::new_multi_decoder(compressed);
         reader.take(LIMIT + 1).read_to_string(&mut text).map_err(IndexError::Decompress)?;
@@ -91,18 +91,18 @@ impl Index {
     }
 
     /// A package by its number.
-    pub fn package(&self, id: usize) -> &Package {
+    pub(crate) fn package(&self, id: usize) -> &Package {
         &self.packages[id]
     }
 
     /// The versions of a real package.
-    pub fn versions(&self, name: &str) -> &[usize] {
+    pub(crate) fn versions(&self, name: &str) -> &[usize] {
         self.by_name.get(name).map_or(&[], Vec::as_slice)
     }
 
     /// Packages that satisfy a relation: real ones, then providers; grouped by name, providers' names
     /// in order.
-    pub fn candidates(&self, relation: &Relation) -> Vec<(&str, Vec<usize>)> {
+    pub(crate) fn candidates(&self, relation: &Relation) -> Vec<(&str, Vec<usize>)> {
         let mut groups: Vec<(&str, Vec<usize>)> = Vec::new();
         let real = self.versions(&relation.name).iter().copied();
         let real: Vec<usize> = real.filter(|&id| relation.admits(&self.packages[id].version)).collect();
@@ -146,7 +146,8 @@ fn package(paragraph: Paragraph<'_>, suite: usize) -> Result<Package, IndexError
         }
     }
     let fail = |field| IndexError::Field { package: raw.name.to_owned(), field };
-    let required = |value: &str, field| if value.is_empty() { Err(fail(field)) } else { Ok(value.to_owned()) };
+    let required =
+        |value: &str, field| if value.is_empty() { Err(fail(field)) } else { Ok(value.to_owned()) };
     let groups = |value, field| relations(value).ok_or_else(|| fail(field));
     let mut depends = groups(raw.pre_depends, "Pre-Depends")?;
     depends.extend(groups(raw.depends, "Depends")?);

@@ -12,7 +12,7 @@ use pgp::types::{KeyDetails, Tag, Timestamp};
 
 /// Why keys or signatures are not accepted.
 #[derive(Debug, thiserror::Error)]
-pub enum KeyringError {
+pub(crate) enum KeyringError {
     /// The key file cannot be opened.
     #[error("cannot be opened")]
     Open(#[source] std::io::Error),
@@ -47,7 +47,7 @@ fn list(signers: &[String]) -> String {
 
 /// Keys that may sign releases.
 #[derive(Debug, Default)]
-pub struct Keyring {
+pub(crate) struct Keyring {
     keys: Vec<Pinned>,
 }
 
@@ -60,7 +60,7 @@ struct Pinned {
 
 impl Keyring {
     /// Adds the keys of an armored or binary file and checks that they certify themselves.
-    pub fn add(&mut self, bytes: &[u8]) -> Result<(), KeyringError> {
+    pub(crate) fn add(&mut self, bytes: &[u8]) -> Result<(), KeyringError> {
         let (keys, _) = SignedPublicKey::from_reader_many(bytes).map_err(|e| KeyringError::NoKey(Some(e)))?;
         let before = self.keys.len();
         for key in keys {
@@ -75,7 +75,7 @@ impl Keyring {
     }
 
     /// The signed text, with a line feed after each line, when a pinned key has signed it.
-    pub fn verify(&self, message: &str) -> Result<String, KeyringError> {
+    pub(crate) fn verify(&self, message: &str) -> Result<String, KeyringError> {
         let (message, _) = CleartextSignedMessage::from_string(message).map_err(KeyringError::Format)?;
         let text = message.signed_text();
         let mut bad = None;
@@ -165,8 +165,8 @@ fn bad(key: &impl KeyDetails, reason: &str) -> KeyringError {
 
 fn primary_usable(key: &Pinned, at: Timestamp) -> Result<(), &'static str> {
     let primary = &key.key.primary_key;
-    let own = |s: &&Signature| names(*s, primary) && s.verify_key(primary).is_ok();
-    if key.key.details.revocation_signatures.iter().any(|s| own(&s)) {
+    let own = |s: &Signature| names(s, primary) && s.verify_key(primary).is_ok();
+    if key.key.details.revocation_signatures.iter().any(own) {
         return Err("the key is revoked");
     }
     match newest(&key.certified, at) {
@@ -206,7 +206,10 @@ fn strong(signature: &Signature) -> Result<(), &'static str> {
     }
     match signature.hash_alg() {
         Some(
-            HashAlgorithm::Sha256 | HashAlgorithm::Sha384 | HashAlgorithm::Sha512 | HashAlgorithm::Sha3_256
+            HashAlgorithm::Sha256
+            | HashAlgorithm::Sha384
+            | HashAlgorithm::Sha512
+            | HashAlgorithm::Sha3_256
             | HashAlgorithm::Sha3_512,
         ) => Ok(()),
         _ => Err("its hash is too weak"),

@@ -3,13 +3,13 @@
 //!
 //! [`Lockfile`] is data; [`resolve`] makes one from signed releases. A lock file never names a mirror.
 
-pub mod control;
-pub mod index;
-pub mod keyring;
-pub mod release;
-pub mod resolve;
-pub mod solve;
-pub mod version;
+pub(crate) mod control;
+pub(crate) mod index;
+pub(crate) mod keyring;
+pub(crate) mod release;
+pub(crate) mod resolve;
+pub(crate) mod solve;
+pub(crate) mod version;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -18,18 +18,18 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 /// The version of lock files that this builder reads and writes.
-pub const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 1;
 
 /// The set of the root's packages.
-pub const IMAGE: &str = "image";
+pub(crate) const IMAGE: &str = "image";
 /// The set of the programs that build, run and test images.
-pub const TOOLS: &str = "tools";
+pub(crate) const TOOLS: &str = "tools";
 /// The set of an app's packages, in the app's own lock file.
-pub const APP: &str = "app";
+pub(crate) const APP: &str = "app";
 
 /// Why no lock file could be made or read.
 #[derive(Debug, thiserror::Error)]
-pub enum LockError {
+pub(crate) enum LockError {
     /// There is no lock file yet.
     #[error("`{0}` does not exist")]
     Missing(PathBuf),
@@ -96,7 +96,7 @@ pub enum LockError {
 
 impl LockError {
     /// What would help.
-    pub fn hint(&self) -> Option<String> {
+    pub(crate) fn hint(&self) -> Option<String> {
         Some(match self {
             LockError::Missing(_) | LockError::NoSet(_) => "run `holdfast-image lock`".to_owned(),
             LockError::Signature { .. } => {
@@ -116,7 +116,7 @@ impl LockError {
 /// A lock file.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Lockfile {
+pub(crate) struct Lockfile {
     /// Of this document.
     pub format: u32,
     /// The releases from which the packages were resolved.
@@ -128,7 +128,7 @@ pub struct Lockfile {
 /// A release as it was when the lock file was made.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LockedSuite {
+pub(crate) struct LockedSuite {
     /// `trixie-security`.
     pub name: String,
     /// The folder of the mirror: `debian-security`.
@@ -142,7 +142,7 @@ pub struct LockedSuite {
 /// A package, pinned.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct LockedPackage {
+pub(crate) struct LockedPackage {
     /// Name.
     pub name: String,
     /// Version.
@@ -161,7 +161,7 @@ pub struct LockedPackage {
 
 impl Lockfile {
     /// Reads a lock file.
-    pub fn load(path: &Path) -> anyhow::Result<Lockfile> {
+    pub(crate) fn load(path: &Path) -> anyhow::Result<Lockfile> {
         if !path.exists() {
             return Err(LockError::Missing(path.to_owned()).into());
         }
@@ -169,24 +169,24 @@ impl Lockfile {
     }
 
     /// The packages of a set.
-    pub fn set(&self, name: &str) -> Result<&[LockedPackage], LockError> {
+    pub(crate) fn set(&self, name: &str) -> Result<&[LockedPackage], LockError> {
         self.sets.get(name).map(Vec::as_slice).ok_or_else(|| LockError::NoSet(name.to_owned()))
     }
 
     /// The archive folder of a suite.
-    pub fn archive_of(&self, suite: &str) -> Option<&str> {
+    pub(crate) fn archive_of(&self, suite: &str) -> Option<&str> {
         self.suites.iter().find(|s| s.name == suite).map(|s| s.archive.as_str())
     }
 
     /// `SOURCE_DATE_EPOCH`: the newest release's date, in seconds.
-    pub fn epoch(&self) -> u64 {
+    pub(crate) fn epoch(&self) -> u64 {
         let seconds = |date: &str| date.parse::<jiff::Timestamp>().ok().map(|t| t.as_second());
         let newest = self.suites.iter().filter_map(|suite| seconds(&suite.date)).max();
         newest.and_then(|s| u64::try_from(s).ok()).unwrap_or(0)
     }
 
     /// The text of the file: one line per package, so that a change reads well in a diff.
-    pub fn to_text(&self) -> String {
+    pub(crate) fn to_text(&self) -> String {
         let mut text = String::from("# Written by `holdfast-image lock`; not edited by hand.\n");
         let _ = writeln!(text, "format = {}", self.format);
         for suite in &self.suites {
@@ -221,7 +221,7 @@ impl Lockfile {
     }
 
     /// Writes the file beside its name and renames it.
-    pub fn write(&self, path: &Path) -> Result<(), LockError> {
+    pub(crate) fn write(&self, path: &Path) -> Result<(), LockError> {
         let fail = |source| LockError::File { path: path.to_owned(), source };
         let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
         std::fs::create_dir_all(folder).map_err(fail)?;

@@ -14,7 +14,7 @@ const SKEW: SignedDuration = SignedDuration::from_hours(24);
 
 /// Why a signed release cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub enum ReleaseError {
+pub(crate) enum ReleaseError {
     /// A field is missing or cannot be read.
     #[error("no valid `{0}` in it")]
     Field(&'static str),
@@ -42,7 +42,7 @@ pub enum ReleaseError {
 
 impl ReleaseError {
     /// What would help.
-    pub fn hint(&self) -> Option<String> {
+    pub(crate) fn hint(&self) -> Option<String> {
         Some(match self {
             ReleaseError::Expired(_) | ReleaseError::Older { .. } => {
                 "the mirror is not up to date: try another one with --mirror".to_owned()
@@ -55,7 +55,7 @@ impl ReleaseError {
 
 /// A release, read.
 #[derive(Debug)]
-pub struct Release {
+pub(crate) struct Release {
     /// When it was made.
     pub date: Timestamp,
     valid_until: Option<Timestamp>,
@@ -65,7 +65,7 @@ pub struct Release {
 
 /// An index by its hash.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct IndexFile {
+pub(crate) struct IndexFile {
     /// Hex.
     pub sha256: String,
     /// Bytes.
@@ -74,7 +74,7 @@ pub struct IndexFile {
 
 impl Release {
     /// Reads the signed text.
-    pub fn parse(text: &str) -> Result<Release, ReleaseError> {
+    pub(crate) fn parse(text: &str) -> Result<Release, ReleaseError> {
         let paragraph = Paragraph::new(text);
         let field = |name: &'static str| paragraph.get(name).ok_or(ReleaseError::Field(name));
         let date = timestamp(field("Date")?).ok_or(ReleaseError::Field("Date"))?;
@@ -91,7 +91,7 @@ impl Release {
     }
 
     /// Checks that it is this suite's, and holds now.
-    pub fn check(&self, suite: &str, now: Timestamp) -> Result<(), ReleaseError> {
+    pub(crate) fn check(&self, suite: &str, now: Timestamp) -> Result<(), ReleaseError> {
         if self.codename != suite {
             return Err(ReleaseError::OtherSuite(self.codename.clone()));
         }
@@ -105,7 +105,7 @@ impl Release {
     }
 
     /// Checks that a mirror has not gone back behind what was locked from it.
-    pub fn check_not_older(&self, locked: &str) -> Result<(), ReleaseError> {
+    pub(crate) fn check_not_older(&self, locked: &str) -> Result<(), ReleaseError> {
         match locked.parse::<Timestamp>() {
             Ok(locked) if self.date < locked => Err(ReleaseError::Older { found: self.date, locked }),
             _ => Ok(()),
@@ -113,7 +113,7 @@ impl Release {
     }
 
     /// The hash of an index, by its path under the suite.
-    pub fn file(&self, path: &str) -> Result<&IndexFile, ReleaseError> {
+    pub(crate) fn file(&self, path: &str) -> Result<&IndexFile, ReleaseError> {
         self.files.get(path).ok_or_else(|| ReleaseError::NotListed(path.to_owned()))
     }
 }

@@ -17,7 +17,7 @@ use crate::progress::Progress;
 
 /// Which locked versions may change.
 #[derive(Clone, Debug)]
-pub enum Update {
+pub(crate) enum Update {
     /// None that is still there and still fits.
     Keep,
     /// This one, and what it takes along.
@@ -28,13 +28,13 @@ pub enum Update {
 
 /// The archive as it is now: verified releases and their indexes.
 #[derive(Debug)]
-pub struct Archives {
+pub(crate) struct Archives {
     suites: Vec<LockedSuite>,
     index: Index,
 }
 
 /// Reads the pinned keys, which lie beside `holdfast.toml`.
-pub fn keyring(archive: &Archive, folder: &Path) -> Result<Keyring, LockError> {
+pub(crate) fn keyring(archive: &Archive, folder: &Path) -> Result<Keyring, LockError> {
     let mut keyring = Keyring::default();
     for file in &archive.keys {
         let path = folder.join(file);
@@ -48,7 +48,7 @@ pub fn keyring(archive: &Archive, folder: &Path) -> Result<Keyring, LockError> {
 impl Archives {
     /// Fetches and verifies every suite. `old` is the lock file that is to be replaced: a mirror that
     /// is behind it is refused.
-    pub fn fetch(
+    pub(crate) fn fetch(
         archive: &Archive,
         keyring: &Keyring,
         mirror: &Mirror,
@@ -60,10 +60,9 @@ impl Archives {
         let mut index = Index::default();
         for (number, suite) in archive.suites.iter().enumerate() {
             let folder = format!("dists/{}", suite.name);
-            let message = progress
-                .step(&format!("fetch release {}", suite.name), || {
-                    mirror.read_text(&suite.archive, &format!("{folder}/InRelease"))
-                })?;
+            let message = progress.step(&format!("fetch release {}", suite.name), || {
+                mirror.read_text(&suite.archive, &format!("{folder}/InRelease"))
+            })?;
             let text = keyring
                 .verify(&message)
                 .map_err(|source| LockError::Signature { suite: suite.name.clone(), source })?;
@@ -87,7 +86,7 @@ impl Archives {
     }
 
     /// Resolves sets of packages into a lock file.
-    pub fn resolve(
+    pub(crate) fn resolve(
         &self,
         sets: &[(&str, &PackageSet)],
         old: Option<&Lockfile>,
@@ -147,7 +146,7 @@ fn kept(old: Option<&Lockfile>, set: &str, update: &Update) -> BTreeMap<String, 
 }
 
 /// What changed between two lock files, a line each: `image: systemd 257.8-1 -> 257.9-1`.
-pub fn changes(old: Option<&Lockfile>, new: &Lockfile) -> Vec<String> {
+pub(crate) fn changes(old: Option<&Lockfile>, new: &Lockfile) -> Vec<String> {
     let mut lines = Vec::new();
     for (set, packages) in &new.sets {
         let none = Vec::new();

@@ -20,7 +20,7 @@ use crate::lock::index::Index;
 
 /// What is to be installed.
 #[derive(Debug)]
-pub struct Request<'a> {
+pub(crate) struct Request<'a> {
     /// Names of packages.
     pub install: &'a [String],
     /// Names that count as there.
@@ -31,7 +31,7 @@ pub struct Request<'a> {
 
 /// Why there is no choice.
 #[derive(Debug)]
-pub enum Failure {
+pub(crate) enum Failure {
     /// A wanted name is no package.
     Unknown(String),
     /// The solver's explanation.
@@ -39,7 +39,7 @@ pub enum Failure {
 }
 
 /// Chooses; the result is the numbers of the chosen packages.
-pub fn solve(index: &Index, request: &Request<'_>) -> Result<Vec<usize>, Failure> {
+pub(crate) fn solve(index: &Index, request: &Request<'_>) -> Result<Vec<usize>, Failure> {
     let provider = Provider::new(index, request);
     let mut requirements = Vec::new();
     for name in request.install {
@@ -108,7 +108,7 @@ impl<'a> Provider<'a> {
     }
 
     fn set(&self, name: &str, condition: String, ids: impl IntoIterator<Item = usize>) -> VersionSetId {
-        let name = self.pool.intern_package_name(&name.to_owned());
+        let name = self.pool.intern_package_name(name.to_owned());
         self.pool.intern_version_set(name, Set { condition, ids: ids.into_iter().collect() })
     }
 
@@ -218,7 +218,8 @@ impl DependencyProvider for Provider<'_> {
             return None;
         }
         let kept = self.request.keep.get(name);
-        let favored = ids.iter().find(|id| kept.is_some_and(|v| v == self.index.package(**id).version.as_str()));
+        let favored =
+            ids.iter().find(|id| kept.is_some_and(|v| v == self.index.package(**id).version.as_str()));
         Some(Candidates {
             candidates: ids.iter().map(|&id| self.solvable(id)).collect(),
             favored: favored.map(|&id| self.solvable(id)),
@@ -228,7 +229,8 @@ impl DependencyProvider for Provider<'_> {
     }
 
     async fn sort_candidates(&self, _cache: &SolverCache<Self>, solvables: &mut [SolvableId]) {
-        let version = |id: &SolvableId| &self.index.package(self.pool.resolve_solvable(*id).record.id).version;
+        let version =
+            |id: &SolvableId| &self.index.package(self.pool.resolve_solvable(*id).record.id).version;
         solvables.sort_by(|a, b| version(b).cmp(version(a)));
     }
 

@@ -5,18 +5,18 @@ use std::fmt;
 
 /// `[epoch:]upstream[-revision]`, ordered as `dpkg` orders them.
 #[derive(Clone, Debug)]
-pub struct Version {
+pub(crate) struct Version {
     text: String,
 }
 
 impl Version {
     /// Any text is a version; what is not well-formed is compared all the same, as `dpkg` does.
-    pub fn new(text: impl Into<String>) -> Self {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
         Version { text: text.into() }
     }
 
     /// As written.
-    pub fn as_str(&self) -> &str {
+    pub(crate) fn as_str(&self) -> &str {
         &self.text
     }
 
@@ -61,7 +61,8 @@ impl Eq for Version {}
 fn compare(a: &str, b: &str) -> Ordering {
     let (mut a, mut b) = (a.as_bytes(), b.as_bytes());
     while !a.is_empty() || !b.is_empty() {
-        let (a_text, b_text) = (split(&mut a, |c| !c.is_ascii_digit()), split(&mut b, |c| !c.is_ascii_digit()));
+        let (a_text, b_text) =
+            (split(&mut a, |c| !c.is_ascii_digit()), split(&mut b, |c| !c.is_ascii_digit()));
         let length = a_text.len().max(b_text.len());
         for at in 0..length {
             let order = weight(a_text.get(at)).cmp(&weight(b_text.get(at)));
@@ -111,7 +112,19 @@ mod tests {
     #[test]
     fn the_order_is_that_of_the_policy() {
         let ascending: [&[&str]; 6] = [
-            &["1.0~beta1~svc1", "1.0~beta1", "1.0", "1.0-1", "1.0-1+b1", "1.0-1.1", "1.0-2", "1.0a", "1.0+", "1.1", "2"],
+            &[
+                "1.0~beta1~svc1",
+                "1.0~beta1",
+                "1.0",
+                "1.0-1",
+                "1.0-1+b1",
+                "1.0-1.1",
+                "1.0-2",
+                "1.0a",
+                "1.0+",
+                "1.1",
+                "2",
+            ],
             &["0:1", "1:0.1", "2:0"],
             &["~~", "~~a", "~", "", "a"],
             &["1.9", "1.10", "1.010.1"],

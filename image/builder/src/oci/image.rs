@@ -10,18 +10,18 @@ use crate::oci::OciError;
 use crate::oci::layer::Layer;
 
 /// Of a configuration.
-pub const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
+pub(crate) const CONFIG: &str = "application/vnd.oci.image.config.v1+json";
 /// Of a manifest.
-pub const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// Of an index.
-pub const INDEX: &str = "application/vnd.oci.image.index.v1+json";
+pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// Of a layer.
-pub const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+pub(crate) const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
 
 /// A blob by its digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Descriptor {
+pub(crate) struct Descriptor {
     /// Free words about it.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
@@ -38,7 +38,7 @@ pub struct Descriptor {
 
 /// A kind of machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Platform {
+pub(crate) struct Platform {
     /// `amd64`.
     pub architecture: String,
     /// `linux`.
@@ -48,7 +48,7 @@ pub struct Platform {
 /// What an image consists of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub struct Manifest {
+pub(crate) struct Manifest {
     /// How it is run.
     pub config: Descriptor,
     /// Its layers, lowest first.
@@ -63,7 +63,7 @@ pub struct Manifest {
 /// How an image is run.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "PascalCase")]
-pub struct RunConfig {
+pub(crate) struct RunConfig {
     /// Arguments.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cmd: Vec<String>,
@@ -114,7 +114,7 @@ struct RootFs {
 
 /// An image, whole in memory.
 #[derive(Clone, Debug)]
-pub struct Image {
+pub(crate) struct Image {
     /// The full reference under which it is known.
     pub reference: String,
     /// The manifest's bytes.
@@ -127,7 +127,7 @@ pub struct Image {
 
 impl Image {
     /// Describes a layer. `created` is RFC 3339.
-    pub fn new(
+    pub(crate) fn new(
         reference: &str,
         architecture: &str,
         created: &str,
@@ -154,13 +154,13 @@ impl Image {
     }
 
     /// The manifest's digest, by which the image is known for ever: `sha256:…`.
-    pub fn digest(&self) -> String {
+    pub(crate) fn digest(&self) -> String {
         format!("sha256:{}", digest::sha256(&self.manifest))
     }
 }
 
 /// Describes bytes.
-pub fn descriptor(bytes: &[u8], media_type: &str) -> Descriptor {
+pub(crate) fn descriptor(bytes: &[u8], media_type: &str) -> Descriptor {
     Descriptor {
         annotations: BTreeMap::new(),
         digest: format!("sha256:{}", digest::sha256(bytes)),

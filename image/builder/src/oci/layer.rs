@@ -5,12 +5,12 @@ use std::io::Write;
 
 use flate2::{Compression, GzBuilder};
 
-use crate::fetch::digest::{self, Hashing};
+use crate::fetch::digest::Hashing;
 use crate::oci::OciError;
 
 /// What a path of the layer is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// A folder.
     Directory,
     /// A regular file.
@@ -21,7 +21,7 @@ pub enum Kind {
 
 /// A path of the layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Item {
+pub(crate) struct Item {
     /// What it is.
     pub kind: Kind,
     /// Permission bits.
@@ -36,40 +36,38 @@ pub struct Item {
 
 /// All paths of a layer, without leading slash, in order.
 #[derive(Clone, Debug, Default)]
-pub struct Contents {
+pub(crate) struct Contents {
     items: BTreeMap<String, Item>,
 }
 
 /// A packed layer.
 #[derive(Clone, Debug)]
-pub struct Layer {
+pub(crate) struct Layer {
     /// The compressed tar.
     pub blob: Vec<u8>,
-    /// SHA-256 of the compressed tar, hex.
-    pub digest: String,
     /// SHA-256 of the tar, hex.
     pub diff_id: String,
 }
 
 impl Contents {
     /// Puts an item at a path, in the place of what was there.
-    pub fn insert(&mut self, path: impl Into<String>, item: Item) {
+    pub(crate) fn insert(&mut self, path: impl Into<String>, item: Item) {
         self.items.insert(path.into(), item);
     }
 
     /// What is at a path.
-    pub fn get(&self, path: &str) -> Option<&Item> {
+    pub(crate) fn get(&self, path: &str) -> Option<&Item> {
         self.items.get(path)
     }
 
     /// Whether something is at the path or below it.
-    pub fn has_below(&self, path: &str) -> bool {
+    pub(crate) fn has_below(&self, path: &str) -> bool {
         let prefix = format!("{path}/");
         self.items.range(prefix.clone()..).next().is_some_and(|(found, _)| found.starts_with(&prefix))
     }
 
     /// Adds each folder that a path needs and that is not there yet, root's and open to all.
-    pub fn add_parents(&mut self, mtime: u64) {
+    pub(crate) fn add_parents(&mut self, mtime: u64) {
         let paths: Vec<String> = self.items.keys().cloned().collect();
         for path in paths {
             let mut rest = path.as_str();
@@ -82,7 +80,7 @@ impl Contents {
     }
 
     /// Packs everything; no time is later than `epoch`.
-    pub fn pack(&self, epoch: u64) -> Result<Layer, OciError> {
+    pub(crate) fn pack(&self, epoch: u64) -> Result<Layer, OciError> {
         let gzip = GzBuilder::new().mtime(0).operating_system(255).write(Vec::new(), Compression::new(6));
         let mut tar = tar::Builder::new(Hashing::new(gzip));
         for (path, item) in &self.items {
@@ -92,7 +90,7 @@ impl Contents {
         let end = |source| OciError::Pack { entry: "the end".to_owned(), source };
         let (gzip, diff_id) = tar.into_inner().map_err(end)?.finish();
         let blob = gzip.finish().map_err(end)?;
-        Ok(Layer { digest: digest::sha256(&blob), blob, diff_id })
+        Ok(Layer { blob, diff_id })
     }
 }
 

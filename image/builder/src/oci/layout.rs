@@ -13,7 +13,7 @@ use crate::oci::OciError;
 use crate::oci::image::{Descriptor, INDEX, Image, MANIFEST, Manifest, Platform, descriptor};
 
 /// Names an entry of the index.
-pub const REF_NAME: &str = "org.opencontainers.image.ref.name";
+pub(crate) const REF_NAME: &str = "org.opencontainers.image.ref.name";
 
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -26,7 +26,7 @@ struct Index {
 
 /// Writes images into a folder: beside its name first, then renamed. A layout that is there is
 /// replaced, anything else is not.
-pub fn write(folder: &Path, images: &[Image]) -> Result<(), OciError> {
+pub(crate) fn write(folder: &Path, images: &[Image]) -> Result<(), OciError> {
     let fail = |path: &Path, source| OciError::File { path: path.to_owned(), source };
     if folder.exists() && !folder.join("oci-layout").exists() && !is_empty(folder) {
         return Err(OciError::Occupied(folder.to_owned()));
@@ -70,28 +70,26 @@ fn is_empty(folder: &Path) -> bool {
 
 /// A layout that is read.
 #[derive(Debug)]
-pub struct Layout {
+pub(crate) struct Layout {
     folder: PathBuf,
     manifests: Vec<Descriptor>,
 }
 
 impl Layout {
     /// Opens a layout.
-    pub fn open(folder: &Path) -> Result<Layout, OciError> {
+    pub(crate) fn open(folder: &Path) -> Result<Layout, OciError> {
         if !folder.join("oci-layout").is_file() {
-            return Err(OciError::Layout { path: folder.to_owned(), reason: "is no image layout".to_owned() });
+            return Err(OciError::Layout {
+                path: folder.to_owned(),
+                reason: "is no image layout".to_owned(),
+            });
         }
         let index: Index = read_json(&folder.join("index.json"))?;
         Ok(Layout { folder: folder.to_owned(), manifests: index.manifests })
     }
 
-    /// The images in it, with their references as annotations.
-    pub fn manifests(&self) -> &[Descriptor] {
-        &self.manifests
-    }
-
     /// The only image in it.
-    pub fn only(&self) -> Result<&Descriptor, OciError> {
+    pub(crate) fn only(&self) -> Result<&Descriptor, OciError> {
         match self.manifests.as_slice() {
             [only] => Ok(only),
             several => Err(OciError::Layout {
@@ -102,16 +100,15 @@ impl Layout {
     }
 
     /// A manifest, with its bytes.
-    pub fn manifest(&self, descriptor: &Descriptor) -> Result<(Manifest, Vec<u8>), OciError> {
+    pub(crate) fn manifest(&self, descriptor: &Descriptor) -> Result<(Manifest, Vec<u8>), OciError> {
         let bytes = self.blob(descriptor)?;
         let path = self.folder.join("blobs");
-        let manifest =
-            serde_json::from_slice(&bytes).map_err(|source| OciError::Json { path, source })?;
+        let manifest = serde_json::from_slice(&bytes).map_err(|source| OciError::Json { path, source })?;
         Ok((manifest, bytes))
     }
 
     /// A blob, verified.
-    pub fn blob(&self, descriptor: &Descriptor) -> Result<Vec<u8>, OciError> {
+    pub(crate) fn blob(&self, descriptor: &Descriptor) -> Result<Vec<u8>, OciError> {
         let changed = || OciError::Blob { digest: descriptor.digest.clone() };
         let name = descriptor.digest.strip_prefix("sha256:").ok_or_else(changed)?;
         if name.len() != 64 || !name.bytes().all(|c| c.is_ascii_hexdigit()) {

@@ -4,16 +4,16 @@
 //! An image here has one layer and is the same bytes each time: entries sorted, times no later than
 //! the lock file's, JSON with its keys in order.
 
-pub mod image;
-pub mod layer;
-pub mod layout;
-pub mod push;
+pub(crate) mod image;
+pub(crate) mod layer;
+pub(crate) mod layout;
+pub(crate) mod push;
 
 use std::path::PathBuf;
 
 /// Why an image cannot be made, read or pushed.
 #[derive(Debug, thiserror::Error)]
-pub enum OciError {
+pub(crate) enum OciError {
     /// A file cannot be read or written.
     #[error("failed to access `{path}`")]
     File {
@@ -91,13 +91,14 @@ pub enum OciError {
 
 impl OciError {
     /// What would help.
-    pub fn hint(&self) -> Option<String> {
+    pub(crate) fn hint(&self) -> Option<String> {
         Some(match self {
             OciError::Refused { status: 401 | 403, .. } => {
                 "give --username and a password by --password-stdin or HOLDFAST_REGISTRY_PASSWORD".to_owned()
             }
             OciError::Transport { .. } => {
-                "--plain-http for a registry without TLS, --ca FILE for one with a private authority".to_owned()
+                "--plain-http for a registry without TLS, --ca FILE for one with a private authority"
+                    .to_owned()
             }
             OciError::Occupied(_) => "give another folder with --output".to_owned(),
             _ => return None,

@@ -18,7 +18,7 @@ use crate::progress::Progress;
 
 /// How to talk to a registry.
 #[derive(Debug, Default)]
-pub struct Access {
+pub(crate) struct Access {
     /// HTTP instead of HTTPS.
     pub plain_http: bool,
     /// PEM certificates of the authorities to trust, instead of the public ones.
@@ -29,7 +29,7 @@ pub struct Access {
 
 /// Where to push to: `HOST[:PORT]/NAME[:TAG]`, tag `latest` where none is given.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Target {
+pub(crate) struct Target {
     host: String,
     name: String,
     tag: String,
@@ -37,7 +37,7 @@ pub struct Target {
 
 impl Target {
     /// Reads a reference.
-    pub fn parse(text: &str) -> Result<Target, OciError> {
+    pub(crate) fn parse(text: &str) -> Result<Target, OciError> {
         let invalid = || OciError::Reference(text.to_owned());
         let (host, rest) = text.split_once('/').ok_or_else(invalid)?;
         let (name, tag) = rest.rsplit_once(':').unwrap_or((rest, "latest"));
@@ -52,13 +52,18 @@ impl Target {
     }
 
     /// The reference in full.
-    pub fn reference(&self) -> String {
+    pub(crate) fn reference(&self) -> String {
         format!("{}/{}:{}", self.host, self.name, self.tag)
     }
 }
 
 /// Pushes the only image of a layout; gives its digest.
-pub fn push(layout: &Layout, target: &Target, access: &Access, progress: &Progress) -> Result<String, OciError> {
+pub(crate) fn push(
+    layout: &Layout,
+    target: &Target,
+    access: &Access,
+    progress: &Progress,
+) -> Result<String, OciError> {
     let descriptor = layout.only()?;
     let (manifest, bytes) = layout.manifest(descriptor)?;
     let session = Session::new(target, access);
@@ -160,7 +165,11 @@ impl<'a> Session<'a> {
         let location = self.location(&start, response.headers())?;
         let separator = if location.contains('?') { '&' } else { '?' };
         let put = format!("{location}{separator}digest={}", blob.digest.replace(':', "%3A"));
-        let name = format!("push {} ({})", &blob.digest[..19.min(blob.digest.len())], crate::progress::size(blob.size));
+        let name = format!(
+            "push {} ({})",
+            &blob.digest[..19.min(blob.digest.len())],
+            crate::progress::size(blob.size)
+        );
         let response = progress.step(&name, || {
             self.send(&put, |agent, auth| {
                 let request = authorized(agent.put(&put), auth);
@@ -234,7 +243,8 @@ fn base64(text: &str) -> String {
     const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut encoded = String::new();
     for chunk in text.as_bytes().chunks(3) {
-        let value = chunk.iter().fold(0u32, |value, byte| value << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        let value =
+            chunk.iter().fold(0u32, |value, byte| value << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
         for place in 0..4 {
             let digit = ALPHABET[(value >> (18 - 6 * place)) as usize & 63];
             encoded.push(if place <= chunk.len() { char::from(digit) } else { '=' });
@@ -264,7 +274,8 @@ mod tests {
 
     #[test]
     fn encodes_as_the_rfc_shows() {
-        for (text, expect) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")] {
+        for (text, expect) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
+        {
             assert_eq!(base64(text), expect);
         }
     }

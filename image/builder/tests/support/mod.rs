@@ -1,0 +1,6 @@
+//! A repository of its own for each test: a signed archive, made by code, and a checkout that locks
+//! from it. Nothing needs a network, a running service or a right.
+#![allow(dead_code, reason = "each test file uses its own part")]
+
+pub(crate) mod archive;
+pub(crate) mod workspace;

@@ -2,7 +2,7 @@
 //! resolved and every default filled in, but for what only the image knows.
 
 use std::collections::BTreeMap;
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use recipes::Secret;
@@ -157,4 +157,17 @@ pub struct Allocation {
     pub gateway6: Ipv6Addr,
     /// Each container's addresses.
     pub addresses: BTreeMap<String, (Ipv4Addr, Ipv6Addr)>,
+}
+
+impl Allocation {
+    /// `/etc/hosts` of the container `own`: itself, then the others of its instance by name.
+    pub fn hosts_file(&self, own: &str) -> String {
+        let mut text = String::from("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n");
+        let others = self.addresses.iter().filter(|(name, _)| *name != own);
+        for (name, (v4, v6)) in self.addresses.get_key_value(own).into_iter().chain(others) {
+            // A String takes everything.
+            let _ = write!(text, "{v4} {name}\n{v6} {name}\n");
+        }
+        text
+    }
 }

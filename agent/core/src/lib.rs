@@ -15,6 +15,7 @@ pub mod memory;
 pub mod network;
 pub mod observed;
 pub mod plan;
+pub mod standing;
 pub mod state;
 
 pub use action::{Action, Plan, Planned};

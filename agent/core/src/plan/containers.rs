@@ -1,7 +1,5 @@
 //! One container: from its image to its running unit, and back when its configuration changed.
 
-use std::fmt::Write as _;
-
 use recipes::model::{Item, Restart};
 
 use super::{Planner, images, instance, steps};
@@ -157,20 +155,8 @@ pub(super) fn fingerprint(
 
 fn hosts(p: &mut Planner<'_>, wanted: &InstanceDesired, id: &ContainerName, found: &ObservedContainer) {
     let Some(record) = p.observed.records.get(&wanted.name) else { return };
-    let text = hosts_file(wanted, record, &id.container);
+    let text = record.allocation.hosts_file(&id.container);
     if found.hosts.as_ref().is_some_and(|hosts| *hosts != text) {
         p.push(Action::WriteHosts(id.clone()), "its siblings changed", vec![]);
     }
-}
-
-/// The hosts file of a container: itself and its siblings by name.
-pub fn hosts_file(wanted: &InstanceDesired, record: &InstanceRecord, own: &str) -> String {
-    let mut text = String::from("127.0.0.1 localhost\n::1 localhost ip6-localhost ip6-loopback\n");
-    let addresses = &record.allocation.addresses;
-    for (name, (v4, v6)) in addresses {
-        if name == own || wanted.containers.contains_key(name) {
-            let _ = writeln!(text, "{v4} {name}\n{v6} {name}");
-        }
-    }
-    text
 }

@@ -12,7 +12,6 @@ mod instance;
 mod removal;
 mod steps;
 
-pub use containers::hosts_file;
 pub use host::firewall;
 pub use images::pull_failed;
 pub use steps::{fingerprint as step_fingerprint, is_done as step_is_done};

@@ -1,0 +1,164 @@
+//! What the agent's parts share.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use agent_api::types::Diagnostic;
+use agent_containers::store::Store;
+use agent_core::healing::Millis;
+use agent_core::network::{HostConfig, NetworkStatus};
+use agent_core::standing::{self, Standing};
+use agent_core::{ContainerName, Desired, Memory, Observed, Plan};
+use agent_net::containers::ContainerNetworks;
+use agent_net::host::HostNetwork;
+use agent_system::systemd::Systemd;
+use tokio::sync::{Notify, watch};
+
+use crate::boot::Boot;
+use crate::console::Console;
+use crate::document::{Document, Library};
+use crate::records::{Events, Records};
+
+/// Everything that lives as long as the agent.
+pub(crate) struct Agent {
+    /// How this boot went so far.
+    pub(crate) boot: Boot,
+    /// Files on data.
+    pub(crate) records: Records,
+    /// Events on data.
+    pub(crate) events: Arc<Events>,
+    /// The consoles.
+    pub(crate) console: Arc<Console>,
+    /// Library recipes.
+    pub(crate) library: Library,
+    /// Images.
+    pub(crate) store: Arc<Store>,
+    /// systemd.
+    pub(crate) systemd: Systemd,
+    /// The system bus, for what is no unit.
+    pub(crate) bus: Option<zbus::Connection>,
+    /// Networks of instances.
+    pub(crate) networks: ContainerNetworks,
+    /// The box's own network.
+    pub(crate) network: HostNetwork,
+    /// Everything that changes.
+    live: Mutex<Live>,
+    /// Asks for another round.
+    pub(crate) wake: Notify,
+    /// Counts rounds, for those that wait for the box to settle.
+    pub(crate) rounds: watch::Sender<u64>,
+}
+
+/// Everything that changes. Held for moments only, never across an await.
+#[derive(Default)]
+pub(crate) struct Live {
+    /// The document in force.
+    pub(crate) document: Document,
+    /// Its generation; 0 for none.
+    pub(crate) generation: u64,
+    /// The generation that the last round was planned for.
+    pub(crate) planned: u64,
+    /// Where it came from.
+    pub(crate) channel: Option<String>,
+    /// Why the newest document was not accepted.
+    pub(crate) errors: Vec<Diagnostic>,
+    /// What was offered and is not used.
+    pub(crate) notes: Vec<String>,
+    /// Records that could not be read.
+    pub(crate) complaints: Vec<String>,
+    /// Keys that the provider gives.
+    pub(crate) provider_keys: Vec<String>,
+    /// Host name that the provider gives.
+    pub(crate) provider_hostname: Option<String>,
+    /// Settings that the network was given.
+    pub(crate) network_given: Option<HostConfig>,
+    /// The network as it was last told.
+    pub(crate) network: NetworkStatus,
+    /// Time servers that were given.
+    pub(crate) time_servers: Option<Vec<String>>,
+    /// Ruleset in force.
+    pub(crate) firewall: Option<String>,
+    /// Runs of units: invocation and when it began.
+    pub(crate) runs: BTreeMap<ContainerName, (String, Millis)>,
+    /// The last round's desired state.
+    pub(crate) desired: Arc<Desired>,
+    /// The last round's observations.
+    pub(crate) observed: Arc<Observed>,
+    /// What is remembered between rounds.
+    pub(crate) memory: Memory,
+    /// The last round's plan.
+    pub(crate) plan: Plan,
+    /// Whether this boot's slot was told that it is healthy.
+    pub(crate) slot_confirmed: bool,
+}
+
+/// The parts of a new [`Agent`].
+pub(crate) struct Parts {
+    pub(crate) boot: Boot,
+    pub(crate) records: Records,
+    pub(crate) events: Arc<Events>,
+    pub(crate) console: Arc<Console>,
+    pub(crate) library: Library,
+    pub(crate) store: Arc<Store>,
+    pub(crate) systemd: Systemd,
+    pub(crate) bus: Option<zbus::Connection>,
+    pub(crate) networks: ContainerNetworks,
+    pub(crate) network: HostNetwork,
+}
+
+impl Live {
+    /// Whether the document in force was planned and nothing is left to do or to wait for.
+    pub(crate) fn settled(&self) -> bool {
+        let waits = self.desired.instances.values().any(|wanted| {
+            let standing = standing::instance(wanted, &self.observed, &self.memory, &self.plan);
+            matches!(standing, Standing::Settling(_))
+        });
+        self.planned == self.generation && self.plan.is_empty() && self.memory.running.is_empty() && !waits
+    }
+}
+
+impl Agent {
+    pub(crate) fn new(parts: Parts) -> Agent {
+        Agent {
+            boot: parts.boot,
+            records: parts.records,
+            events: parts.events,
+            console: parts.console,
+            library: parts.library,
+            store: parts.store,
+            systemd: parts.systemd,
+            bus: parts.bus,
+            networks: parts.networks,
+            network: parts.network,
+            live: Mutex::default(),
+            wake: Notify::new(),
+            rounds: watch::channel(0).0,
+        }
+    }
+
+    /// What changes.
+    pub(crate) fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// A container's bundle.
+    pub(crate) fn bundle(&self, name: &ContainerName) -> PathBuf {
+        bundles().join(name.to_string())
+    }
+
+    /// The folder of a container's writable layer.
+    pub(crate) fn layer(&self, name: &ContainerName) -> PathBuf {
+        self.records.path("containers").join(name.to_string())
+    }
+}
+
+/// Where bundles lie.
+pub(crate) fn bundles() -> PathBuf {
+    PathBuf::from(image_layout::paths::RUN).join("bundles")
+}
+
+/// Where the shim keeps its state.
+pub(crate) fn shim_state() -> PathBuf {
+    PathBuf::from(image_layout::paths::RUN).join("state")
+}

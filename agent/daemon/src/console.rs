@@ -1,0 +1,83 @@
+//! What the box says on its consoles: its addresses, its host keys, how it stands, its last error.
+//!
+//! Lines begin with `holdfast: ` and are written only when they differ from the last of their kind. Their
+//! first words, `ready`, `error` and `state`, are for programs to wait on.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Mutex;
+
+/// Where the kernel lists its consoles.
+const ACTIVE: &str = "/sys/class/tty/console/active";
+
+/// The consoles, and what was said on them last.
+#[derive(Debug)]
+pub(crate) struct Console {
+    devices: Vec<PathBuf>,
+    said: Mutex<BTreeMap<&'static str, String>>,
+}
+
+impl Console {
+    /// All consoles of the kernel.
+    pub(crate) fn open() -> Console {
+        let active = std::fs::read_to_string(ACTIVE).unwrap_or_else(|_| "console".into());
+        Console::on(active.split_whitespace().map(|name| PathBuf::from("/dev").join(name)).collect())
+    }
+
+    fn on(devices: Vec<PathBuf>) -> Console {
+        Console { devices, said: Mutex::default() }
+    }
+
+    /// Says `text` under `topic`, unless that was said last under it.
+    pub(crate) fn say(&self, topic: &'static str, text: &str) {
+        let mut said = self.said.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        if said.get(topic).is_some_and(|last| last == text) {
+            return;
+        }
+        said.insert(topic, text.to_owned());
+        let lines: String = text.lines().map(|line| format!("\rholdfast: {}\r\n", printable(line))).collect();
+        for device in &self.devices {
+            let opened = OpenOptions::new().append(true).open(device);
+            // A console that is gone is no reason to stop.
+            let _ = opened.and_then(|mut file| file.write_all(lines.as_bytes()));
+        }
+    }
+
+    /// Forgets what was said under `topic`, so that it is said again.
+    pub(crate) fn forget(&self, topic: &'static str) {
+        self.said.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(topic);
+    }
+}
+
+/// Without what would command a terminal.
+fn printable(line: &str) -> String {
+    line.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn says_changes_only_and_commands_no_terminal() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let console = Console::on(vec![file.path().to_owned(), "/nonexistent/tty".into()]);
+        console.say("state", "state healthy");
+        console.say("state", "state healthy");
+        console.say("error", "error \u{1b}[2Jgone\nsecond line");
+        console.say("state", "state degraded");
+        let text = std::fs::read_to_string(file.path()).unwrap();
+        let lines: Vec<_> = text.lines().map(|l| l.trim_matches('\r')).collect();
+        assert_eq!(
+            lines,
+            [
+                "holdfast: state healthy",
+                "holdfast: error  [2Jgone",
+                "holdfast: second line",
+                "holdfast: state degraded"
+            ]
+        );
+    }
+}

@@ -1,0 +1,162 @@
+//! Containers: network namespace, bundle, unit.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_containers::spec::{self, Folders};
+use agent_containers::{Digest, ImageRecord};
+use agent_core::desired::ContainerDesired;
+use agent_core::state::InstanceRecord;
+use agent_core::{ContainerConfig, ContainerName};
+use agent_net::Outcome;
+use agent_net::containers::{Attachment, netns_name};
+use agent_system::files::{self, Access};
+use agent_system::systemd::{Flag, List, Span, Text, TransientUnit};
+use anyhow::Context;
+use image_layout::paths;
+
+use crate::agent::{Agent, bundles, shim_state};
+use crate::observe::{FINGERPRINT, HOSTS, STARTED};
+
+/// Time a container may take until its first process runs, images on slow disks considered.
+const START: Duration = Duration::from_secs(120);
+/// Time beyond the stop timeout until systemd kills what is left.
+const GRACE: Duration = Duration::from_secs(5);
+
+fn record(agent: &Agent, name: &ContainerName) -> anyhow::Result<InstanceRecord> {
+    agent
+        .records
+        .instance(&name.instance)?
+        .with_context(|| format!("instance {} is not on record", name.instance))
+}
+
+pub(super) async fn attach(agent: &Arc<Agent>, name: &ContainerName) -> anyhow::Result<bool> {
+    let record = record(agent, name)?;
+    let place = Attachment::new(name, &record.allocation).context("the container has no address")?;
+    Ok(agent.networks.ensure_container(&place).await? == Outcome::Changed)
+}
+
+/// Name servers that containers are told.
+fn resolvers(agent: &Agent) -> Vec<IpAddr> {
+    agent.live().network.dns.clone()
+}
+
+/// The image that a reference means to the instance, every layer's seal measured.
+fn image(agent: &Agent, record: &InstanceRecord, reference: &str) -> anyhow::Result<ImageRecord> {
+    let pin = record.pins.get(reference).with_context(|| format!("{reference} is not resolved"))?;
+    let digest: Digest = pin.digest.parse().context("the recorded digest is none")?;
+    let image = agent.store.image(&digest)?;
+    agent.store.verify(&image)?;
+    Ok(image)
+}
+
+pub(super) async fn write_bundle(
+    agent: &Arc<Agent>,
+    name: &ContainerName,
+    wanted: &ContainerDesired,
+) -> anyhow::Result<bool> {
+    let config = wanted.config.ready().context("something of the container is not known yet")?;
+    prepare(agent, name, &wanted.image, config)
+}
+
+/// Writes what the shim starts a container from, with the fingerprint of its configuration beside it and
+/// beside its writable layer.
+pub(super) fn prepare(
+    agent: &Agent,
+    name: &ContainerName,
+    reference: &str,
+    config: &ContainerConfig,
+) -> anyhow::Result<bool> {
+    let record = record(agent, name)?;
+    let image = image(agent, &record, reference)?;
+    let fingerprint =
+        agent_core::fingerprint::container(config, &image.digest.to_string(), &record.allocation);
+    let seccomp = files::read_text(paths::SECCOMP, 4 << 20)?;
+    let seccomp = serde_json::from_str(&seccomp).context("the seccomp profile cannot be read")?;
+    let folders = folders(agent);
+    let bundle = spec::build(&spec::Input {
+        config,
+        image: &image,
+        allocation: &record.allocation,
+        folders: &folders,
+        seccomp: &seccomp,
+        dns: &resolvers(agent),
+    })?;
+    let layer = agent.layer(name);
+    files::create_dir(&layer, Access::mode(0o711))?;
+    files::write_atomic(layer.join(FINGERPRINT), &fingerprint, 0o600)?;
+    files::create_dir_all(bundles(), Access::mode(0o711))?;
+    spec::write(&bundle)?;
+    std::fs::write(bundle.path.join(FINGERPRINT), &fingerprint).context("failed to finish the bundle")?;
+    Ok(true)
+}
+
+fn folders(agent: &Agent) -> Folders {
+    Folders { layers: agent.store.layers(), containers: agent.records.path("containers"), bundles: bundles() }
+}
+
+/// In place, since the file is bound into the container.
+pub(super) fn write_hosts(agent: &Agent, name: &ContainerName) -> anyhow::Result<bool> {
+    let text = record(agent, name)?.allocation.hosts_file(&name.container);
+    std::fs::write(agent.bundle(name).join(HOSTS), text).context("failed to write the hosts file")?;
+    Ok(true)
+}
+
+pub(super) async fn start(
+    agent: &Arc<Agent>,
+    name: &ContainerName,
+    wanted: &ContainerDesired,
+) -> anyhow::Result<bool> {
+    let config = wanted.config.ready().context("something of the container is not known yet")?;
+    let bundle = agent.bundle(name);
+    std::fs::write(bundle.join(STARTED), "").context("failed to mark the start")?;
+    let stop = Duration::from_millis(config.stop_timeout_ms);
+    agent.systemd.start_transient(unit(name, &bundle, stop)).await?;
+    agent.events.add("started", Some(&name.to_string()), format!("{name} runs"));
+    Ok(true)
+}
+
+/// The unit of a container: its shim, in the container's network namespace, with a cgroup of its own that
+/// the shim hands down.
+pub(super) fn unit(name: &ContainerName, bundle: &Path, stop: Duration) -> TransientUnit {
+    let argv = [
+        format!("{}/holdfast-shim", paths::LIBEXEC),
+        "run".into(),
+        "--state".into(),
+        shim_state().display().to_string(),
+        bundle.display().to_string(),
+    ];
+    TransientUnit::service(name.unit(), argv.into())
+        .text(Text::Description, format!("Container {name}"))
+        .text(Text::Type, "notify")
+        .text(Text::NotifyAccess, "main")
+        .text(Text::KillMode, "mixed")
+        .text(Text::DelegateSubgroup, "shim")
+        .text(Text::NetworkNamespacePath, agent_net::netns::path(&netns_name(name)).display().to_string())
+        .text(Text::OOMPolicy, "kill")
+        .text(Text::SyslogIdentifier, name.to_string())
+        .flag(Flag::Delegate, true)
+        .flag(Flag::AddRef, true)
+        .span(Span::TimeoutStartUSec, START)
+        .span(Span::TimeoutStopUSec, stop + GRACE)
+        .list(List::After, ["holdfastd.service"])
+        .success(vec![143, 137], vec![])
+        .journal_fields([
+            format!("HOLDFAST_INSTANCE={}", name.instance),
+            format!("HOLDFAST_CONTAINER={name}"),
+        ])
+}
+
+pub(super) async fn stop(agent: &Arc<Agent>, name: &ContainerName) -> anyhow::Result<bool> {
+    Ok(agent.systemd.stop(&name.unit()).await?)
+}
+
+pub(super) async fn remove(agent: &Arc<Agent>, name: &ContainerName) -> anyhow::Result<bool> {
+    agent.systemd.release(&name.unit()).await?;
+    let _ = agent.networks.remove_container(name).await?;
+    spec::remove(&agent.bundle(name))?;
+    files::remove_tree(agent.layer(name))?;
+    Ok(true)
+}

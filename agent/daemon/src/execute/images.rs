@@ -1,0 +1,124 @@
+//! Images: fetched by `holdfast-fetch` in a unit without rights, then taken into the store.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent_containers::fetch::{FetchRequest, FetchResult, Outcome, RegistryAccess, Source};
+use agent_core::Secret;
+use agent_system::files;
+use agent_system::systemd::{Filter, Flag, List, Number, Span, Text, TransientUnit};
+use anyhow::{Context, bail};
+use image_layout::paths;
+
+use crate::agent::Agent;
+use crate::images;
+
+/// The user that runs `holdfast-fetch`.
+const USER: &str = "holdfast-fetch";
+/// Memory that a fetch may take.
+const MEMORY: u64 = 256 << 20;
+/// Time that a fetch may take.
+const TIME: Duration = Duration::from_secs(3600);
+
+/// Fetches an image into its staging folder.
+pub(crate) async fn fetch(
+    agent: &Arc<Agent>,
+    reference: &str,
+    digest: Option<&str>,
+    embedded: bool,
+) -> anyhow::Result<bool> {
+    let staging = images::staging(agent, reference);
+    let source = match embedded {
+        true => Source::Layout(PathBuf::from(paths::IMAGES)),
+        false => Source::Registry(access(agent, reference)),
+    };
+    let asked = match digest {
+        Some(digest) => images::with_digest(reference, digest),
+        None => reference.to_owned(),
+    };
+    let id = images::staging_id(reference);
+    let name = format!("holdfast-fetch-{id}.service");
+    agent.systemd.stop(&name).await?;
+    agent.store.stage(&id, &FetchRequest::new(asked, source), Some(images::fetch_user()?))?;
+    agent.systemd.start_transient(unit(&name, reference, &staging, embedded)).await?;
+    agent.systemd.wait_down(&name).await?;
+    agent.systemd.release(&name).await?;
+    match result(&staging)? {
+        Outcome::Image(_) => Ok(true),
+        Outcome::Error(error) => {
+            files::remove_tree(&staging)?;
+            bail!("{error}")
+        }
+    }
+}
+
+fn result(staging: &Path) -> anyhow::Result<Outcome> {
+    let read = files::read_limited(staging.join(FetchResult::FILE), 64 << 20);
+    let bytes = read.context("the fetch ended without a result")?;
+    let result: FetchResult =
+        serde_json::from_slice(&bytes).context("the fetch left a result that is none")?;
+    Ok(result.outcome)
+}
+
+/// How to reach the registry of a reference, by user-data.
+fn access(agent: &Agent, reference: &str) -> RegistryAccess {
+    let host = reference.split('/').next().unwrap_or_default();
+    let live = agent.live();
+    let registry = live.document.settings.registries.iter().find(|registry| registry.host == host);
+    registry.map_or_else(RegistryAccess::default, |registry| RegistryAccess {
+        ca: registry.ca.clone(),
+        username: registry.username.clone(),
+        password: registry.password.as_ref().map(|password| Secret::new(password.expose())),
+        plain_http: registry.plain_http,
+    })
+}
+
+fn unit(name: &str, reference: &str, staging: &Path, embedded: bool) -> TransientUnit {
+    let staging = staging.display().to_string();
+    let argv = vec![format!("{}/holdfast-fetch", paths::LIBEXEC), staging.clone()];
+    let families: &[&str] = if embedded { &["AF_UNIX"] } else { &["AF_UNIX", "AF_INET", "AF_INET6"] };
+    TransientUnit::service(name, argv)
+        .text(Text::Description, format!("Fetch of {reference}"))
+        .text(Text::Type, "exec")
+        .text(Text::User, USER)
+        .text(Text::SyslogIdentifier, "holdfast-fetch")
+        .text(Text::ProtectSystem, "strict")
+        .text(Text::ProtectHome, "yes")
+        .text(Text::ProtectProc, "invisible")
+        .text(Text::KeyringMode, "private")
+        .flag(Flag::AddRef, true)
+        .flag(Flag::NoNewPrivileges, true)
+        .flag(Flag::PrivateDevices, true)
+        .flag(Flag::PrivateTmp, true)
+        .flag(Flag::PrivateIPC, true)
+        .flag(Flag::PrivateNetwork, embedded)
+        .flag(Flag::ProtectClock, true)
+        .flag(Flag::ProtectControlGroups, true)
+        .flag(Flag::ProtectHostname, true)
+        .flag(Flag::ProtectKernelLogs, true)
+        .flag(Flag::ProtectKernelModules, true)
+        .flag(Flag::ProtectKernelTunables, true)
+        .flag(Flag::LockPersonality, true)
+        .flag(Flag::RestrictRealtime, true)
+        .flag(Flag::RestrictSUIDSGID, true)
+        .flag(Flag::MemoryDenyWriteExecute, true)
+        .number(Number::CapabilityBoundingSet, 0)
+        .number(Number::RestrictNamespaces, 0)
+        .number(Number::MemoryMax, MEMORY)
+        .number(Number::TasksMax, 64)
+        .span(Span::RuntimeMaxUSec, TIME)
+        .list(List::ReadWritePaths, [staging])
+        .list(List::InaccessiblePaths, ["-/run/holdfast", "-/run/dbus"])
+        .list(List::SystemCallArchitectures, ["native"])
+        .allow(Filter::SystemCallFilter, ["@system-service"])
+        .allow(Filter::RestrictAddressFamilies, families.iter().copied())
+}
+
+/// Takes a fetched image into the store. Sealing reads every byte: it is done beside the other work.
+pub(crate) async fn adopt(agent: &Arc<Agent>, reference: &str) -> anyhow::Result<bool> {
+    let (store, staging) = (agent.store.clone(), images::staging(agent, reference));
+    let adopted = tokio::task::spawn_blocking(move || store.adopt(&staging)).await??;
+    agent.events.add("image", None, format!("{reference} is {}", adopted.image.digest));
+    Ok(adopted.changed)
+}

@@ -1,0 +1,316 @@
+//! The agent's files on data: where they lie, and reading and writing them.
+//!
+//! Invariant: every file is written beside, synced and renamed before anything relies on it. A file that
+//! cannot be read is left where it is and told of; it never stops the agent.
+
+mod events;
+mod generations;
+mod volumes;
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use agent_core::allocate::{self, AllocateError, Taken};
+use agent_core::state::{self, Counters, Format, FormatError, InstanceRecord, SecretsRecord};
+use agent_core::{Allocation, Secret};
+use agent_system::files::{self, Access, FileError};
+
+pub(crate) use events::Events;
+pub(crate) use volumes::DATA as VOLUME_DATA;
+
+/// The longest file of ours that is read.
+const LIMIT: u64 = 16 << 20;
+/// Folders under the state folder.
+const FOLDERS: [&str; 7] =
+    ["events", "generations", "instances", "secrets", "volumes", "containers", "images"];
+
+/// Why a record cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum RecordError {
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("`{path}`: {source}")]
+    Format { path: PathBuf, source: FormatError },
+    #[error(transparent)]
+    Allocate(#[from] AllocateError),
+    #[error("there is no record of instance {0}")]
+    NoInstance(String),
+    #[error("there is no volume {0}.{1}")]
+    NoVolume(String, String),
+    #[error("volume {0}.{1} exists already")]
+    VolumeExists(String, String),
+}
+
+/// All files under one folder.
+#[derive(Debug)]
+pub(crate) struct Records {
+    root: PathBuf,
+}
+
+impl Records {
+    /// Opens the folder and makes what is missing in it.
+    pub(crate) fn open(root: impl Into<PathBuf>) -> Result<Records, RecordError> {
+        let records = Records { root: root.into() };
+        files::create_dir_all(&records.root, Access::mode(0o755))?;
+        for folder in FOLDERS {
+            let mode = if matches!(folder, "containers" | "images" | "volumes") { 0o711 } else { 0o700 };
+            let path = records.root.join(folder);
+            files::create_dir(&path, Access::mode(mode))?;
+            files::sweep(&path)?;
+        }
+        files::sweep(&records.root)?;
+        Ok(records)
+    }
+
+    /// A path under the folder.
+    pub(crate) fn path(&self, relative: impl AsRef<Path>) -> PathBuf {
+        self.root.join(relative)
+    }
+
+    /// Every instance on record, and what is wrong with those that cannot be read.
+    pub(crate) fn instances(&self) -> (BTreeMap<String, InstanceRecord>, Vec<String>) {
+        let mut found = BTreeMap::new();
+        let mut complaints = Vec::new();
+        for path in entries(&self.path("instances")) {
+            match read::<InstanceRecord>(&path) {
+                Ok(Some(record)) => drop(found.insert(record.name.clone(), record)),
+                Ok(None) => {}
+                Err(error) => complaints.push(error.to_string()),
+            }
+        }
+        (found, complaints)
+    }
+
+    /// An instance's record.
+    pub(crate) fn instance(&self, name: &str) -> Result<Option<InstanceRecord>, RecordError> {
+        read(&self.instance_path(name))
+    }
+
+    fn instance_path(&self, name: &str) -> PathBuf {
+        self.path("instances").join(format!("{name}.json"))
+    }
+
+    /// Replaces an instance's record.
+    pub(crate) fn put_instance(&self, record: &InstanceRecord) -> Result<(), RecordError> {
+        write(&self.instance_path(&record.name), record)
+    }
+
+    /// Changes an instance's record; it must exist.
+    pub(crate) fn change_instance(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut InstanceRecord),
+    ) -> Result<bool, RecordError> {
+        let record = self.instance(name)?.ok_or_else(|| RecordError::NoInstance(name.to_owned()))?;
+        let mut changed = record.clone();
+        change(&mut changed);
+        let differs = changed != record;
+        if differs {
+            self.put_instance(&changed)?;
+        }
+        Ok(differs)
+    }
+
+    /// Gives an instance its ids and addresses, or new containers of it theirs; says whether anything was
+    /// missing. The counters are durable before the record is, so that a cut wastes a range at most.
+    pub(crate) fn allocate(
+        &self,
+        name: &str,
+        addressed: &[String],
+        routed: Vec<(Ipv4Addr, u8)>,
+        random: u64,
+    ) -> Result<bool, RecordError> {
+        if self.instance(name)?.is_some() {
+            let mut result = Ok(false);
+            let changed = self.change_instance(name, |record| {
+                record.in_force = true;
+                result = allocate::extend(&mut record.allocation, addressed);
+            })?;
+            return Ok(result? || changed);
+        }
+        let path = self.path("counters.json");
+        let (known, _) = self.instances();
+        let counters = self.counters(&known)?;
+        let gateways = known.values().map(|record| record.allocation.gateway4).collect();
+        let (allocation, counters) =
+            allocate::allocate(&counters, &Taken { gateways, routed }, addressed, random)?;
+        write(&path, &counters)?;
+        self.put_instance(&new_instance(name, allocation))?;
+        Ok(true)
+    }
+
+    /// The counters; where their file is lost they start above everything on record.
+    fn counters(&self, known: &BTreeMap<String, InstanceRecord>) -> Result<Counters, RecordError> {
+        let above = known.values().map(|record| record.allocation.index + 1).max().unwrap_or(0);
+        let mut counters = match read::<Counters>(&self.path("counters.json")) {
+            Ok(found) => found.unwrap_or_default(),
+            Err(RecordError::Format { source: FormatError::Garbage { .. }, .. }) => Counters::default(),
+            Err(error) => return Err(error),
+        };
+        counters.next_index = counters.next_index.max(above);
+        Ok(counters)
+    }
+
+    /// Takes an instance out of force; its record goes when neither volumes nor secrets are left.
+    pub(crate) fn retire_instance(&self, name: &str) -> Result<(), RecordError> {
+        let (volumes, _) = self.volumes();
+        let kept = volumes.iter().any(|v| v.instance == name) || !self.secrets(name)?.values.is_empty();
+        if !kept {
+            files::remove(self.instance_path(name))?;
+        } else if self.instance(name)?.is_some() {
+            self.change_instance(name, |record| {
+                record.in_force = false;
+                record.pins.clear();
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The generated secrets of an instance.
+    pub(crate) fn secrets(&self, instance: &str) -> Result<SecretsRecord, RecordError> {
+        Ok(read(&self.secrets_path(instance))?.unwrap_or_default())
+    }
+
+    fn secrets_path(&self, instance: &str) -> PathBuf {
+        self.path("secrets").join(format!("{instance}.json"))
+    }
+
+    /// The generated secrets of all instances, and what is wrong with those that cannot be read.
+    pub(crate) fn all_secrets(&self) -> (BTreeMap<String, BTreeMap<String, Secret>>, Vec<String>) {
+        let mut found = BTreeMap::new();
+        let mut complaints = Vec::new();
+        for path in entries(&self.path("secrets")) {
+            let Some(name) = path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned) else {
+                continue;
+            };
+            match read::<SecretsRecord>(&path) {
+                Ok(Some(record)) => drop(found.insert(name, record.values)),
+                Ok(None) => {}
+                Err(error) => complaints.push(error.to_string()),
+            }
+        }
+        (found, complaints)
+    }
+
+    /// Keeps a secret, unless there is one of that name; says whether there was none.
+    pub(crate) fn add_secret(&self, instance: &str, name: &str, value: Secret) -> Result<bool, RecordError> {
+        let mut record = self.secrets(instance)?;
+        if record.values.contains_key(name) {
+            return Ok(false);
+        }
+        record.values.insert(name.to_owned(), value);
+        write(&self.secrets_path(instance), &record)?;
+        Ok(true)
+    }
+
+    /// Removes an instance's secrets, and its record when it is not in force.
+    pub(crate) fn remove_secrets(&self, instance: &str) -> Result<(), RecordError> {
+        files::remove(self.secrets_path(instance))?;
+        if self.instance(instance)?.is_some_and(|record| !record.in_force) {
+            files::remove(self.instance_path(instance))?;
+        }
+        Ok(())
+    }
+}
+
+fn new_instance(name: &str, allocation: Allocation) -> InstanceRecord {
+    InstanceRecord {
+        name: name.to_owned(),
+        in_force: true,
+        allocation,
+        pins: BTreeMap::new(),
+        steps: BTreeMap::new(),
+    }
+}
+
+/// The finished JSON files of a folder.
+fn entries(folder: &Path) -> Vec<PathBuf> {
+    let Ok(read) = std::fs::read_dir(folder) else { return Vec::new() };
+    let paths = read.filter_map(Result::ok).map(|entry| entry.path());
+    let mut found: Vec<PathBuf> =
+        paths.filter(|path| path.extension().is_some_and(|e| e == "json")).collect();
+    found.sort();
+    found
+}
+
+/// Reads a file; `None` when there is none.
+fn read<T: Format>(path: &Path) -> Result<Option<T>, RecordError> {
+    let Some(bytes) = files::read_optional(path, LIMIT)? else { return Ok(None) };
+    let text = String::from_utf8_lossy(&bytes);
+    let decoded = state::decode(&text);
+    decoded.map(Some).map_err(|source| RecordError::Format { path: path.to_owned(), source })
+}
+
+/// Writes a file that only root can read.
+fn write<T: Format>(path: &Path, value: &T) -> Result<(), RecordError> {
+    Ok(files::write_atomic(path, state::encode(value), 0o600)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open() -> (tempfile::TempDir, Records) {
+        let folder = tempfile::tempdir().unwrap();
+        let records = Records::open(folder.path().join("state")).unwrap();
+        (folder, records)
+    }
+
+    fn names(names: &[&str]) -> Vec<String> {
+        names.iter().map(|n| (*n).to_owned()).collect()
+    }
+
+    #[test]
+    fn ranges_are_not_reused_after_removal_or_loss_of_the_counters() {
+        let (_folder, records) = open();
+        assert!(records.allocate("a", &names(&["web"]), vec![], 1).unwrap());
+        assert!(!records.allocate("a", &names(&["web"]), vec![], 1).unwrap());
+        let first = records.instance("a").unwrap().unwrap().allocation.id_base;
+        records.retire_instance("a").unwrap();
+        assert_eq!(records.instance("a").unwrap(), None);
+        records.allocate("b", &[], vec![], 1).unwrap();
+        let second = records.instance("b").unwrap().unwrap().allocation.id_base;
+        assert_ne!(first, second);
+        std::fs::write(records.path("counters.json"), "\0\0\0").unwrap();
+        records.allocate("c", &[], vec![], 1).unwrap();
+        let third = records.instance("c").unwrap().unwrap().allocation.id_base;
+        assert!(third > second);
+    }
+
+    #[test]
+    fn counters_of_a_newer_version_are_not_overwritten() {
+        let (_folder, records) = open();
+        std::fs::write(records.path("counters.json"), r#"{"format": 2}"#).unwrap();
+        assert!(records.allocate("a", &[], vec![], 1).is_err());
+    }
+
+    #[test]
+    fn secrets_are_made_once_and_keep_the_instance_on_record() {
+        let (_folder, records) = open();
+        records.allocate("a", &[], vec![], 1).unwrap();
+        assert!(records.add_secret("a", "key", Secret::new("one")).unwrap());
+        assert!(!records.add_secret("a", "key", Secret::new("two")).unwrap());
+        records.retire_instance("a").unwrap();
+        assert!(!records.instance("a").unwrap().unwrap().in_force);
+        assert_eq!(records.secrets("a").unwrap().values["key"].expose(), "one");
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::metadata(records.path("secrets/a.json")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        records.remove_secrets("a").unwrap();
+        assert_eq!(records.instance("a").unwrap(), None);
+    }
+
+    #[test]
+    fn a_torn_record_is_told_of_and_stops_nothing() {
+        let (_folder, records) = open();
+        records.allocate("a", &[], vec![], 1).unwrap();
+        records.allocate("b", &[], vec![], 1).unwrap();
+        let path = records.path("instances/b.json");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, &text[..text.len() / 2]).unwrap();
+        let (found, complaints) = records.instances();
+        assert_eq!(found.keys().collect::<Vec<_>>(), ["a"]);
+        assert_eq!(complaints.len(), 1, "{complaints:?}");
+    }
+}

@@ -1,0 +1,116 @@
+//! Volumes: a folder with an id, which holds `volume.json` and `data`.
+
+use std::path::PathBuf;
+
+use agent_core::state::{VolumeId, VolumeRecord};
+use agent_system::files::{self, Access};
+
+use super::{RecordError, Records, read, write};
+
+/// The folder in a volume's folder that containers see.
+pub(crate) const DATA: &str = "data";
+
+impl Records {
+    /// All volumes, and what is wrong with those that cannot be read.
+    pub(crate) fn volumes(&self) -> (Vec<VolumeRecord>, Vec<String>) {
+        let mut found = Vec::new();
+        let mut complaints = Vec::new();
+        let Ok(entries) = std::fs::read_dir(self.path("volumes")) else { return (found, complaints) };
+        for entry in entries.filter_map(Result::ok) {
+            let path = entry.path();
+            if entry.file_name().to_str().and_then(VolumeId::parse).is_none() {
+                continue;
+            }
+            match read::<VolumeRecord>(&path.join("volume.json")) {
+                Ok(Some(record)) => found.push(record),
+                Ok(None) => complaints.push(format!("`{}` has no record", path.display())),
+                Err(error) => complaints.push(error.to_string()),
+            }
+        }
+        found.sort_by(|a, b| (&a.instance, &a.name).cmp(&(&b.instance, &b.name)));
+        (found, complaints)
+    }
+
+    /// The volume of that name.
+    pub(crate) fn volume(&self, instance: &str, name: &str) -> Result<VolumeRecord, RecordError> {
+        let (volumes, _) = self.volumes();
+        let found = volumes.into_iter().find(|v| v.instance == instance && v.name == name);
+        found.ok_or_else(|| RecordError::NoVolume(instance.to_owned(), name.to_owned()))
+    }
+
+    /// A volume's folder.
+    pub(crate) fn volume_path(&self, id: &VolumeId) -> PathBuf {
+        self.path("volumes").join(id.as_str())
+    }
+
+    /// Makes a volume. Its folder gets its name last, so that there is either all of it or none.
+    pub(crate) fn create_volume(&self, record: &VolumeRecord) -> Result<(), RecordError> {
+        if self.volume(&record.instance, &record.name).is_ok() {
+            return Err(RecordError::VolumeExists(record.instance.clone(), record.name.clone()));
+        }
+        let staged = self.path("volumes").join(format!(".new-{}", record.id));
+        files::remove_tree(&staged)?;
+        files::create_dir(&staged, Access::mode(0o711))?;
+        files::create_dir(staged.join(DATA), Access::mode(0o755))?;
+        write(&staged.join("volume.json"), record)?;
+        Ok(files::install(&staged, self.volume_path(&record.id))?)
+    }
+
+    /// Replaces a volume's record.
+    pub(crate) fn put_volume(&self, record: &VolumeRecord) -> Result<(), RecordError> {
+        write(&self.volume_path(&record.id).join("volume.json"), record)
+    }
+
+    /// Removes a volume with all it holds, and the instance's secrets with its last volume.
+    pub(crate) fn remove_volume(&self, record: &VolumeRecord) -> Result<(), RecordError> {
+        files::remove_tree(self.volume_path(&record.id))?;
+        let (left, _) = self.volumes();
+        let in_force = self.instance(&record.instance)?.is_some_and(|r| r.in_force);
+        if !in_force && !left.iter().any(|v| v.instance == record.instance) {
+            self.remove_secrets(&record.instance)?;
+        }
+        Ok(())
+    }
+
+    /// A number to count a new volume's blocks under, which no other has.
+    pub(crate) fn free_project(&self) -> u32 {
+        let (volumes, _) = self.volumes();
+        volumes.iter().map(|v| v.project).max().unwrap_or(0).max(1000) + 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use recipes::Secret;
+
+    fn record(random: u64, instance: &str, name: &str) -> VolumeRecord {
+        VolumeRecord {
+            id: VolumeId::from_random(random),
+            instance: instance.into(),
+            name: name.into(),
+            size: None,
+            project: 0,
+            created_at: 1,
+        }
+    }
+
+    #[test]
+    fn the_last_volume_takes_the_secrets_along() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = Records::open(folder.path()).unwrap();
+        records.allocate("a", &[], vec![], 0).unwrap();
+        let (one, two) = (record(1, "a", "one"), record(2, "a", "two"));
+        records.create_volume(&one).unwrap();
+        records.create_volume(&two).unwrap();
+        assert!(records.create_volume(&record(3, "a", "two")).is_err());
+        records.add_secret("a", "key", Secret::new("k")).unwrap();
+        records.retire_instance("a").unwrap();
+        records.remove_volume(&one).unwrap();
+        assert_eq!(records.secrets("a").unwrap().values.len(), 1);
+        records.remove_volume(&two).unwrap();
+        assert_eq!(records.secrets("a").unwrap().values.len(), 0);
+        assert_eq!(records.instance("a").unwrap(), None);
+        assert_eq!(records.volumes().0, []);
+    }
+}

@@ -1,0 +1,181 @@
+//! Changing what is wanted: documents, retries, restarts.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use agent_api::types::{Action, Applied, ApplyQuery, Changed, Plan};
+use agent_core::ContainerName;
+use agent_core::state::Accepted;
+use axum::Json;
+use axum::body::Bytes;
+use axum::extract::{Path, Query, State};
+use recipes::Secret;
+
+use super::error::{Answer, Failure};
+use crate::agent::Agent;
+use crate::document::{self, Document};
+use crate::{clock, reconcile, user_data};
+
+/// Bytes of a document as delivered, of either channel.
+const LIMIT: usize = 1 << 20;
+
+pub(super) async fn plan(State(agent): State<Arc<Agent>>) -> Json<Plan> {
+    let live = agent.live();
+    let removes = removed(&live.observed.records, &live.document);
+    Json(wire(&live.plan, removes))
+}
+
+/// What a document would do; nothing is kept of it.
+pub(super) async fn plan_document(
+    State(agent): State<Arc<Agent>>,
+    Query(query): Query<ApplyQuery>,
+    body: Bytes,
+) -> Answer<Json<Plan>> {
+    let (_, document) = parse(&agent, &query, &body)?;
+    let removes = removed(&agent.live().observed.records, &document);
+    Ok(Json(wire(&preview(&agent, &document), removes)))
+}
+
+/// Accepts a document, or retries what failed when there is none. Answers when it is durable.
+pub(super) async fn apply(
+    State(agent): State<Arc<Agent>>,
+    Query(query): Query<ApplyQuery>,
+    body: Bytes,
+) -> Answer<Json<Applied>> {
+    if body.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Json(retry(&agent)));
+    }
+    if !agent.boot.data_available() {
+        return Err(Failure::not_allowed("data is unavailable, so nothing can be kept")
+            .hint("see `holdfast data`; then `holdfast data check` or `holdfast data format --destroy`"));
+    }
+    let (text, document) = parse(&agent, &query, &body)?;
+    let removes = removed(&agent.live().observed.records, &document);
+    if !removes.is_empty() && !query.remove {
+        let names = removes.join(", ");
+        return Err(Failure::not_allowed(format!(
+            "this document does not list {names}, which would be removed"
+        ))
+        .hint("`--remove` allows it; volumes and secrets are kept until removed by name"));
+    }
+    let same = agent.records.newest_generation(|_| Ok(())).0.is_some_and(|g| g.document.expose() == text);
+    if same && agent.live().errors.is_empty() {
+        let mut applied = retry(&agent);
+        applied.removed = removes;
+        return Ok(Json(applied));
+    }
+    let plan = preview(&agent, &document);
+    let file = query.file.unwrap_or_else(|| "user-data".into());
+    let source = Accepted { channel: "apply".into(), file };
+    let generation = agent
+        .records
+        .accept(Secret::new(text), source, clock::epoch())
+        .map_err(|error| Failure::failed(format!("the document could not be kept: {error}")))?;
+    user_data::put_in_force(&agent, document, &generation);
+    let message = format!("generation {} was accepted from apply", generation.number);
+    agent.events.add("applied", None, message);
+    agent.live().memory.retry_now();
+    agent.wake.notify_one();
+    let plan = wire(&plan, removes.clone());
+    Ok(Json(Applied { generation: generation.number, changed: true, removed: removes, plan }))
+}
+
+/// Tries everything that failed again now.
+fn retry(agent: &Agent) -> Applied {
+    let mut live = agent.live();
+    live.memory.retry_now();
+    agent.wake.notify_one();
+    let plan = wire(&live.plan, Vec::new());
+    Applied { generation: live.generation, changed: false, removed: Vec::new(), plan }
+}
+
+fn parse(agent: &Agent, query: &ApplyQuery, body: &[u8]) -> Answer<(String, Document)> {
+    let file = query.file.as_deref().unwrap_or("user-data");
+    if body.len() > LIMIT {
+        return Err(Failure::invalid(format!("{file} is longer than 1 MiB")));
+    }
+    let text = std::str::from_utf8(body).map_err(|error| {
+        Failure::invalid(format!("{file} is not UTF-8 from byte {} on", error.valid_up_to()))
+    })?;
+    let parsed = document::parse(text, file, &agent.library);
+    let document = parsed.map_err(|errors| {
+        Failure::invalid(format!("{file} is not valid")).diagnostics(document::diagnostics(&errors))
+    })?;
+    Ok((text.to_owned(), document))
+}
+
+/// Instances on record that a document does not list.
+fn removed(
+    records: &std::collections::BTreeMap<String, agent_core::state::InstanceRecord>,
+    document: &Document,
+) -> Vec<String> {
+    let listed: BTreeSet<&str> = document.instances.iter().map(|i| i.name.as_str()).collect();
+    let in_force = records.values().filter(|record| record.in_force);
+    in_force.map(|record| record.name.clone()).filter(|name| !listed.contains(name.as_str())).collect()
+}
+
+/// The plan that a document would lead to.
+fn preview(agent: &Agent, document: &Document) -> agent_core::Plan {
+    let observed = agent.live().observed.clone();
+    let desired = reconcile::wanted(agent, document, &observed);
+    agent_core::plan::plan(&desired, &observed, &agent.live().memory, clock::uptime())
+}
+
+fn wire(plan: &agent_core::Plan, removes: Vec<String>) -> Plan {
+    let action = |planned: &agent_core::Planned| {
+        let mut reason = planned.reason.clone();
+        if !planned.waits.is_empty() {
+            reason = format!("{reason}; waits for {}", planned.waits.join(", "));
+        }
+        Action {
+            id: planned.action.id(),
+            action: planned.action.to_string(),
+            reason,
+            after: planned.after.clone(),
+        }
+    };
+    Plan { actions: plan.actions.iter().map(action).collect(), removes }
+}
+
+/// Stops and starts a container, or all of an instance.
+pub(super) async fn restart(
+    State(agent): State<Arc<Agent>>,
+    Path(name): Path<String>,
+) -> Answer<Json<Changed>> {
+    let names = containers_of(&agent, &name)?;
+    let message =
+        format!("restarting {}", names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "));
+    agent.live().memory.restart(names);
+    agent.wake.notify_one();
+    Ok(Json(Changed { changed: true, message }))
+}
+
+/// The containers that a name means: one, or all of an instance.
+pub(super) fn containers_of(agent: &Agent, name: &str) -> Answer<Vec<ContainerName>> {
+    let live = agent.live();
+    let (instance, container) = match name.split_once('.') {
+        Some((instance, container)) => (instance, Some(container)),
+        None => (name, None),
+    };
+    let found: Vec<ContainerName> = live
+        .desired
+        .instances
+        .get(instance)
+        .into_iter()
+        .flat_map(|wanted| wanted.containers.keys())
+        .filter(|name| container.is_none_or(|container| container == *name))
+        .map(|name| ContainerName::new(instance, name))
+        .collect();
+    if found.is_empty() {
+        let all = live.desired.instances.iter();
+        let names: Vec<String> =
+            all.flat_map(|(i, wanted)| wanted.containers.keys().map(move |c| format!("{i}.{c}"))).collect();
+        let hint = if names.is_empty() {
+            "there are none".into()
+        } else {
+            format!("there are {}", names.join(", "))
+        };
+        return Err(Failure::not_found(format!("there is no container or instance `{name}`")).hint(hint));
+    }
+    Ok(found)
+}

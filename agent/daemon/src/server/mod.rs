@@ -1,0 +1,134 @@
+//! The local API: HTTP and JSON on a Unix socket, for root and `admin` alone.
+//!
+//! Who is on the other side is what the kernel says of the socket's peer; nothing in a request is asked.
+//! Deliberately absent: decisions about containers. A handler changes what is wanted, or reads what is,
+//! and wakes the loop.
+
+mod apply;
+mod error;
+mod exec;
+mod images;
+mod logs;
+mod measure;
+mod power;
+mod pull;
+mod query;
+mod status;
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use agent_api::routes;
+use anyhow::Context;
+use axum::Router;
+use axum::extract::connect_info::Connected;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::serve::IncomingStream;
+use tokio::net::UnixListener;
+
+use crate::agent::Agent;
+pub(crate) use error::Failure;
+pub(crate) use status::{health, host_key_fingerprints};
+
+/// The longest body that is read whole.
+const BODY: usize = 2 << 20;
+
+/// The other side of a connection.
+#[derive(Clone, Copy, Debug)]
+struct Peer {
+    uid: Option<u32>,
+}
+
+impl Connected<IncomingStream<'_, UnixListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Peer {
+        Peer { uid: stream.io().peer_cred().ok().map(|credentials| credentials.uid()) }
+    }
+}
+
+/// Listens on the socket. Anyone may connect, so that all are told why they may not do more.
+pub(crate) fn listen(path: &Path) -> anyhow::Result<UnixListener> {
+    let _ = std::fs::remove_file(path);
+    let listener =
+        UnixListener::bind(path).with_context(|| format!("failed to listen on `{}`", path.display()))?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o666))?;
+    Ok(listener)
+}
+
+/// Serves for ever.
+pub(crate) async fn serve(agent: Arc<Agent>, listener: UnixListener) -> anyhow::Result<()> {
+    let admin = user("admin");
+    let service = router(agent, admin).into_make_service_with_connect_info::<Peer>();
+    axum::serve(listener, service).await.context("the API ended")
+}
+
+fn router(agent: Arc<Agent>, admin: Option<u32>) -> Router {
+    let reading = Router::new()
+        .route(routes::STATUS, get(query::status))
+        .route(routes::CONTAINERS, get(query::containers))
+        .route(routes::WAIT, get(query::wait))
+        .route(routes::LOGS, get(logs::logs))
+        .route(routes::EVENTS, get(logs::events))
+        .route(routes::VERSION, get(query::version))
+        .route(routes::OPENAPI, get(query::openapi));
+    let acting = Router::new()
+        .route(routes::PLAN, get(apply::plan).post(apply::plan_document))
+        .route(routes::APPLY, post(apply::apply))
+        .route(routes::EXEC, post(exec::exec))
+        .route(routes::IMAGES, get(images::list))
+        .route(routes::IMAGES_PRUNE, post(images::prune))
+        .route(routes::PULL, post(pull::pull))
+        .route(routes::RESTART, post(apply::restart))
+        .route(routes::REBOOT, post(power::reboot))
+        .route(routes::POWEROFF, post(power::poweroff));
+    reading
+        .merge(acting)
+        .layer(DefaultBodyLimit::max(BODY))
+        .fallback(|| async { Failure::not_found("there is no such route") })
+        .layer(axum::middleware::from_fn_with_state(admin, only_admins))
+        .with_state(agent)
+}
+
+/// Lets root and `admin` through.
+async fn only_admins(
+    State(admin): State<Option<u32>>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match peer.uid {
+        Some(uid) if allowed(uid, admin) => next.run(request).await,
+        _ => Failure::not_allowed("this user may not use the API")
+            .hint("log in as `admin`, or be root")
+            .into_response(),
+    }
+}
+
+fn allowed(uid: u32, admin: Option<u32>) -> bool {
+    uid == 0 || Some(uid) == admin
+}
+
+/// The id of a user of the image.
+fn user(name: &str) -> Option<u32> {
+    let text = std::fs::read_to_string("/etc/passwd").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
+    line.split(':').nth(1)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_and_admin_and_no_one_else() {
+        assert!(allowed(0, None));
+        assert!(allowed(0, Some(1000)));
+        assert!(allowed(1000, Some(1000)));
+        assert!(!allowed(1001, Some(1000)));
+        assert!(!allowed(1000, None));
+        assert!(!allowed(u32::MAX, Some(1000)));
+    }
+}

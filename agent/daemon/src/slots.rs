@@ -1,0 +1,101 @@
+//! The slot that runs, told to the boot loader as good.
+
+use std::collections::BTreeMap;
+
+use agent_api::types::Slots;
+use agent_system::slots::{self, SlotStore};
+use anyhow::Context;
+use image_layout::slots::{TRIES_GOOD, TRIES_NEW};
+use image_layout::{Slot, SlotState};
+
+use crate::agent::Agent;
+
+/// The state of the slots, where it can be read.
+pub(crate) fn status(agent: &Agent) -> Option<Slots> {
+    let state = newest(&SlotStore::booted().ok()?)?;
+    Some(Slots {
+        running: agent.boot.report.as_ref().map(|report| report.slot.clone()).unwrap_or_default(),
+        next: state.slot.to_string(),
+        good: state.good.to_string(),
+        tries: BTreeMap::from([Slot::A, Slot::B].map(|slot| (slot.to_string(), state.tries(slot)))),
+    })
+}
+
+fn newest(store: &SlotStore) -> Option<SlotState> {
+    store.read().ok()?.into_iter().find_map(Result::ok)
+}
+
+/// At the first answer on the socket: another random text, and a good slot gets its tries back.
+pub(crate) fn answered(running: Option<Slot>) -> anyhow::Result<()> {
+    change(|state| state_when_answering(state, running))
+}
+
+/// Once the box is healthy: the slot that runs is the good one.
+pub(crate) fn healthy(running: Option<Slot>) -> anyhow::Result<()> {
+    let Some(running) = running else { return Ok(()) };
+    change(|state| state_when_healthy(state, running))
+}
+
+/// Writes both copies with a change, or from nothing where neither could be read.
+fn change(change: impl FnOnce(SlotState) -> SlotState) -> anyhow::Result<()> {
+    let store = SlotStore::booted().context("failed to find the slot state")?;
+    let copies = store.read().context("failed to read the slot state")?;
+    let before = copies.iter().find_map(|copy| copy.as_ref().ok()).cloned();
+    let known = before.clone().unwrap_or(SlotState {
+        slot: Slot::A,
+        good: Slot::A,
+        tries_a: TRIES_NEW,
+        tries_b: TRIES_NEW,
+        boot: slots::new_boot_id()?,
+    });
+    let after = change(known);
+    let whole = copies.iter().all(|copy| copy.as_ref().is_ok_and(|state| *state == after));
+    if !whole {
+        let passed_over = store.write(&after).context("failed to write the slot state")?;
+        for copy in passed_over {
+            tracing::warn!("{} is not where it should be and was not written", slots::COPIES[copy]);
+        }
+    }
+    Ok(())
+}
+
+fn state_when_answering(mut state: SlotState, running: Option<Slot>) -> SlotState {
+    if let Ok(boot) = slots::new_boot_id() {
+        state.boot = boot;
+    }
+    if let Some(running) = running.filter(|running| *running == state.good) {
+        state.set_tries(running, TRIES_GOOD);
+    }
+    state
+}
+
+fn state_when_healthy(mut state: SlotState, running: Slot) -> SlotState {
+    state.slot = running;
+    state.good = running;
+    state.set_tries(running, TRIES_GOOD);
+    state
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn state() -> SlotState {
+        SlotState { slot: Slot::B, good: Slot::A, tries_a: 1, tries_b: 0, boot: "old".into() }
+    }
+
+    #[test]
+    fn a_good_slot_gets_its_tries_back_at_once() {
+        let after = state_when_answering(state(), Some(Slot::A));
+        assert_eq!((after.tries_a, after.tries_b, after.good), (3, 0, Slot::A));
+        assert_ne!(after.boot, "old");
+    }
+
+    #[test]
+    fn a_new_slot_has_to_be_healthy_first() {
+        let after = state_when_answering(state(), Some(Slot::B));
+        assert_eq!((after.tries_b, after.good), (0, Slot::A));
+        let after = state_when_healthy(after, Slot::B);
+        assert_eq!((after.tries_b, after.good, after.slot), (3, Slot::B, Slot::B));
+    }
+}

@@ -1,0 +1,234 @@
+//! Where the box's document comes from: the newest accepted one, or what the provider offers.
+//!
+//! An offered document is taken at the first boot and when the provider's identity of the box changed. One
+//! that is not valid never stops anything: what ran before runs, the provider's keys and those of
+//! `[box] admins` let their owner in, and the error is told.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use agent_core::state::{Accepted, Generation, Provider};
+use agent_metadata::{Found, Offer, Sources};
+use agent_system::files::{self, Access};
+use image_layout::paths;
+use recipes::model::BoxSettings;
+use recipes::{Diagnostic, Diagnostics, Secret};
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+
+use crate::agent::Agent;
+use crate::document::{self, Document};
+use crate::{clock, host_keys};
+
+/// Volumes appear late: on a new box they are looked for this long.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Puts the newest generation that can be used in force.
+pub(crate) fn restore(agent: &Agent) {
+    let usable = |generation: &Generation| {
+        let text = generation.document.expose();
+        let parsed = document::parse(text, &generation.source.file, &agent.library);
+        parsed.map(drop).map_err(|errors| first(&errors))
+    };
+    let (generation, complaints) = agent.records.newest_generation(usable);
+    for complaint in complaints {
+        agent.events.add("generation-unusable", None, complaint.clone());
+        agent.live().notes.push(complaint);
+    }
+    let Some(generation) = generation else { return };
+    let text = generation.document.expose();
+    if let Ok(document) = document::parse(text, &generation.source.file, &agent.library) {
+        put_in_force(agent, document, &generation);
+    }
+}
+
+fn first(errors: &Diagnostics) -> String {
+    let error = errors.iter().next();
+    error.map_or_else(String::new, |d| format!("{}:{}:{}: {}", d.file, d.line, d.column, d.message))
+}
+
+/// Makes a document the one that the loop works towards.
+pub(crate) fn put_in_force(agent: &Agent, document: Document, generation: &Generation) {
+    let mut live = agent.live();
+    live.document = document;
+    live.generation = generation.number;
+    live.channel = Some(generation.source.channel.clone());
+    live.errors.clear();
+}
+
+/// Asks the local channels and acts on the answer.
+pub(crate) async fn ask(agent: &Arc<Agent>) {
+    let patient = agent.live().generation == 0;
+    let found = tokio::task::spawn_blocking(move || look(patient)).await.unwrap_or_default();
+    for problem in &found.problems {
+        let message = format!("{problem}: {}", problem.source);
+        agent.events.add("metadata", None, message.clone());
+        agent.live().notes.push(message);
+    }
+    if let Some(offer) = found.offer {
+        take(agent, offer);
+    }
+    agent.wake.notify_one();
+}
+
+fn take(agent: &Agent, offer: Offer) {
+    {
+        let mut live = agent.live();
+        live.provider_keys = offer.public_keys;
+        live.provider_hostname = offer.hostname;
+        live.notes.extend(offer.notes);
+    }
+    let known = agent.records.provider();
+    let moved = match &known {
+        Ok(Some(known)) => offer.instance_id.is_some() && known.instance_id != offer.instance_id,
+        Ok(None) | Err(_) => false,
+    };
+    let new = agent.live().generation == 0;
+    if moved {
+        new_identity(agent);
+    }
+    if !new && !moved {
+        return;
+    }
+    let channel = offer.channel.to_string();
+    let accepted = match offer.user_data {
+        None => true,
+        Some(Err(error)) => {
+            let anchor = recipes::Anchor::elsewhere(&channel);
+            reject(agent, &channel, vec![anchor.error(chain(&error), None)], None);
+            false
+        }
+        Some(Ok(bytes)) => accept(agent, &channel, &bytes),
+    };
+    if accepted {
+        let provider = Provider { instance_id: offer.instance_id };
+        if let Err(error) = agent.records.put_provider(&provider) {
+            tracing::error!("the provider's identity was not recorded: {error}");
+        }
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text = format!("{text}: {error}");
+        source = error.source();
+    }
+    text
+}
+
+/// The box is another one now, as after cloning: what identifies it is made anew.
+fn new_identity(agent: &Agent) {
+    let folder = Path::new(paths::IDENTITY);
+    let renewed = agent_system::identity::renew(folder).map_err(anyhow::Error::from);
+    match renewed.and_then(|()| host_keys::renew(folder)) {
+        Ok(()) => agent.events.add(
+            "identity",
+            None,
+            "the provider's identity of the box changed; its host key is new",
+        ),
+        Err(error) => tracing::error!("the identity was not made anew: {error:#}"),
+    }
+}
+
+fn accept(agent: &Agent, channel: &str, bytes: &[u8]) -> bool {
+    let text = match str::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(error) => {
+            let message = format!("not UTF-8 from byte {} on", error.valid_up_to());
+            reject(agent, channel, vec![recipes::Anchor::elsewhere(channel).error(message, None)], None);
+            return false;
+        }
+    };
+    let document = match document::parse(text, channel, &agent.library) {
+        Ok(document) => document,
+        Err(errors) => {
+            reject(agent, channel, errors.iter().cloned().collect(), Some(text));
+            return false;
+        }
+    };
+    let source = Accepted { channel: channel.to_owned(), file: channel.to_owned() };
+    match agent.records.accept(Secret::new(text), source, clock::epoch()) {
+        Ok(generation) => {
+            put_in_force(agent, document, &generation);
+            let message = format!("generation {} was accepted from {channel}", generation.number);
+            agent.events.add("applied", None, message);
+            true
+        }
+        Err(error) => {
+            tracing::error!("the document was not kept: {error}");
+            false
+        }
+    }
+}
+
+/// Tells of a document that is not used, and lets its admins in. Where nothing ran before, as much of
+/// `[box]` as can be read is used.
+fn reject(agent: &Agent, channel: &str, errors: Vec<Diagnostic>, text: Option<&str>) {
+    let mut all = Diagnostics::new();
+    errors.into_iter().for_each(|error| all.push(error));
+    agent.events.add("rejected", None, format!("user-data from {channel} is not valid: {}", first(&all)));
+    let settings = text.and_then(recipes::user_data::settings_only);
+    let admins = text.map(recipes::user_data::admins_only).unwrap_or_default();
+    let mut live = agent.live();
+    live.errors = document::diagnostics(&all);
+    live.channel = Some(channel.to_owned());
+    if live.generation == 0 {
+        live.document.settings = settings.unwrap_or_else(|| BoxSettings { admins, ..BoxSettings::default() });
+    } else {
+        live.provider_keys.extend(admins.iter().map(|key| key.as_str().to_owned()));
+    }
+}
+
+/// Reads the channels, and again while none is there and the box is new.
+fn look(patient: bool) -> Found {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let found = look_once();
+        let done = found.offer.is_some() || !patient || Instant::now() >= deadline;
+        if done {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+fn look_once() -> Found {
+    let nocloud = Mounted::by_label(&["cidata", "CIDATA"], "nocloud");
+    let config_drive = Mounted::by_label(&["config-2", "CONFIG-2"], "config-drive");
+    let root = |mounted: &Option<Mounted>| mounted.as_ref().map(|mounted| mounted.at.clone());
+    agent_metadata::find(&Sources {
+        nocloud: root(&nocloud),
+        config_drive: root(&config_drive),
+        ..Sources::standard()
+    })
+}
+
+/// A volume that is mounted while this lives: read-only, and nothing on it can be run or be a device.
+struct Mounted {
+    at: PathBuf,
+}
+
+impl Mounted {
+    fn by_label(labels: &[&str], name: &str) -> Option<Mounted> {
+        let by_label = Path::new("/dev/disk/by-label");
+        let device = labels.iter().map(|label| by_label.join(label)).find(|path| path.exists())?;
+        let at = Path::new(paths::RUN).join("metadata").join(name);
+        files::create_dir_all(&at, Access::mode(0o700)).ok()?;
+        let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+        let mounted = ["iso9660", "vfat"].iter().any(|kind| mount(&device, &at, *kind, flags, None).is_ok());
+        if !mounted {
+            tracing::warn!("`{}` cannot be mounted", device.display());
+        }
+        mounted.then_some(Mounted { at })
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        if let Err(error) = unmount(&self.at, UnmountFlags::DETACH) {
+            tracing::warn!("`{}` stays mounted: {error}", self.at.display());
+        }
+    }
+}

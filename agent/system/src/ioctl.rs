@@ -61,3 +61,24 @@ pub struct BlkpgPartition {
     pub number: i32,
     pub names: [u8; 128],
 }
+
+nix::ioctl_read!(
+    /// Reads a file's attributes, its project among them.
+    fs_get_attributes, b'X', 31, FileAttributes
+);
+nix::ioctl_write_ptr!(
+    /// Sets a file's attributes.
+    fs_set_attributes, b'X', 32, FileAttributes
+);
+
+/// `struct fsxattr` of `linux/fs.h`.
+#[repr(C)]
+#[derive(Default)]
+pub struct FileAttributes {
+    pub flags: u32,
+    pub extent_size: u32,
+    pub extents: u32,
+    pub project: u32,
+    pub cow_extent_size: u32,
+    pub padding: [u8; 8],
+}

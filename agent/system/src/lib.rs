@@ -5,14 +5,17 @@
 //! only what the initrd needs is built, with neither an async runtime nor D-Bus.
 
 pub mod block;
+pub mod data;
 pub mod files;
 pub mod gpt;
 pub mod identity;
 #[allow(missing_docs, unreachable_pub)]
 mod ioctl;
 pub mod notify;
+pub mod quota;
 pub mod resize;
 pub mod slots;
 #[cfg(feature = "bus")]
 pub mod systemd;
 pub mod verity;
+pub mod volumes;

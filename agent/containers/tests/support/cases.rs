@@ -97,7 +97,7 @@ fn plain() -> Vec<(&'static str, Vec<u8>)> {
             tar()
                 .pax(&[
                     ("SCHILY.xattr.user.a", b"b\0c\n"),
-                    ("SCHILY.xattr.security.capability", b"\x01\0\0\x02"),
+                    ("SCHILY.xattr.security.capability", b"\x01\0\0\x02\0\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0"),
                     ("SCHILY.xattr.security.selinux", b"gone"),
                     ("SCHILY.xattr.trusted.x", b"gone"),
                     ("LIBARCHIVE.xattr.user.a", b"Yg=="),

@@ -49,7 +49,7 @@ pub(crate) fn unknown(key: &str, spec: &Spec) -> (String, Option<String>) {
 
 /// What this language has for a key that the writer knows from elsewhere.
 fn foreign(key: &str, spec: &Spec) -> Option<String> {
-    let table = FOREIGN.iter().filter(|(title, ..)| *title == spec.title || *title == "");
+    let table = FOREIGN.iter().filter(|(title, ..)| *title == spec.title || title.is_empty());
     table
         .flat_map(|(_, words)| words.iter())
         .find(|(word, _)| *word == key)
@@ -60,7 +60,8 @@ fn foreign(key: &str, spec: &Spec) -> Option<String> {
 pub(crate) fn example(key: &Key) -> String {
     let value = match key.shape {
         Shape::Form(form) => format!("{:?}", form.example),
-        Shape::Table(spec) => return format!("[{}]", spec.title.trim_matches(['[', ']'])),
+        Shape::Table(spec) if spec.title.starts_with('[') => return spec.title.to_owned(),
+        Shape::Table(_) => "{ … }".to_owned(),
         Shape::Template | Shape::Text => "\"…\"".to_owned(),
         Shape::List(_) | Shape::SomeOf(_) => "[\"…\"]".to_owned(),
         _ => "…".to_owned(),

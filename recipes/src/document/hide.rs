@@ -9,7 +9,7 @@ use toml::de::{DeTable, DeValue};
 use super::Source;
 
 /// Ranges of the values that may be secrets: `password` anywhere, values given under `params`, and the `default`
-/// of a parameter that is not plainly of another type.
+/// of a parameter that is not plainly of another type; and a private key wherever one was put by mistake.
 pub(super) fn secrets(root: &Spanned<DeTable<'_>>) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     table(root.get_ref(), false, &mut found);
@@ -21,6 +21,7 @@ fn table(table_: &DeTable<'_>, params: bool, found: &mut Vec<Range<usize>>) {
         match value.get_ref() {
             DeValue::Table(inner) if params => declaration(inner, found),
             _ if params || is_secret_key(key.get_ref()) => found.push(value.span()),
+            DeValue::String(text) if text.contains("PRIVATE KEY") => found.push(value.span()),
             other => walk(other, key.get_ref() == "params", found),
         }
     }
@@ -29,7 +30,10 @@ fn table(table_: &DeTable<'_>, params: bool, found: &mut Vec<Range<usize>>) {
 fn walk(value: &DeValue<'_>, params: bool, found: &mut Vec<Range<usize>>) {
     match value {
         DeValue::Table(inner) => table(inner, params, found),
-        DeValue::Array(list) => list.iter().for_each(|value| walk(value.get_ref(), params, found)),
+        DeValue::Array(list) => list.iter().for_each(|value| match value.get_ref() {
+            DeValue::String(text) if text.contains("PRIVATE KEY") => found.push(value.span()),
+            other => walk(other, params, found),
+        }),
         _ => {}
     }
 }

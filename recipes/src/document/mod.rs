@@ -66,7 +66,6 @@ const DUPLICATE: &str = "duplicate key";
 fn explain(message: &str, before: &str) -> (String, Option<String>) {
     let hint = match message {
         DUPLICATE => Some("it was set above: keep one of the two"),
-        m if m.contains("recursion limit") => Some("nothing in this language nests so deep"),
         m if m.contains("string values must be quoted") => Some("put text in double quotes: \"text\""),
         m if m.contains("missing value") || m.contains("key with no value") => Some("write `key = value`"),
         _ if before.trim().is_empty() => {
@@ -74,5 +73,7 @@ fn explain(message: &str, before: &str) -> (String, Option<String>) {
         }
         _ => None,
     };
+    let message =
+        if message.contains("recurse") { "nested too deep: nothing in this language is" } else { message };
     (message.to_owned(), hint.map(str::to_owned))
 }

@@ -151,7 +151,8 @@ impl<'a> Source<'a> {
         errors.finish(value)
     }
 
-    fn error_count(&self) -> usize {
+    /// Errors noted so far.
+    pub(crate) fn error_count(&self) -> usize {
         self.errors.borrow().len()
     }
 }

@@ -277,7 +277,11 @@ impl<'a> Node<'a> {
         let number =
             i64::from_str_radix(integer.as_str(), integer.radix()).ok().filter(|n| range.contains(n));
         if number.is_none() {
-            self.error(format!("`{}` is not from {} to {}", self.label, range.start(), range.end()), None);
+            let message = match range.start() == range.end() {
+                true => format!("`{}` can only be {}", self.label, range.start()),
+                false => format!("`{}` is not from {} to {}", self.label, range.start(), range.end()),
+            };
+            self.error(message, None);
         }
         number
     }

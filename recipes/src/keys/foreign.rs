@@ -124,6 +124,11 @@ const STEP: &[(&str, &str)] = &[
 ];
 
 const DOCUMENT: &[(&str, &str)] = &[
+    ("box", "this is user-data and not a recipe's own file"),
+    ("params", "in user-data a recipe stands under `[[recipe]]`: `[recipe.params.NAME]`"),
+    ("volumes", "in user-data a recipe stands under `[[recipe]]`: `[recipe.volumes.NAME]`"),
+    ("containers", "in user-data a recipe stands under `[[recipe]]`: `[recipe.containers.NAME]`"),
+    ("steps", "in user-data a recipe stands under `[[recipe]]`: `[recipe.steps.NAME]`"),
     ("services", "write a table `[containers.NAME]` for each"),
     ("service", "write a table `[containers.NAME]` for each"),
     ("container", "it is called `containers`: `[containers.NAME]`"),

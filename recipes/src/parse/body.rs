@@ -13,6 +13,7 @@ use super::{container, empty, format, step};
 use crate::document::{Entry, Node, Source, Table};
 use crate::keys;
 use crate::model::{BoxSettings, Item, Order, Param, Recipe, Volume};
+use crate::resolve::params;
 use crate::shape;
 use crate::spec;
 
@@ -40,21 +41,11 @@ pub(crate) fn recipe(source: &Source<'_>, root: &Spanned<DeTable<'_>>) -> Option
     let header = document.need("recipe").and_then(|node| node.table(&spec::recipe::RECIPE));
     let recipe = body(source, &document, header.as_ref(), false);
     if let Some(recipe) = &recipe {
-        try_defaults(source, recipe);
+        let settings = BoxSettings { allow_privileged: true, ..BoxSettings::default() };
+        let errors = params::try_out(recipe, &settings, source.error_count() > 0);
+        errors.into_iter().for_each(|error| source.push(error));
     }
     recipe
-}
-
-/// When every parameter has a value of its own, what they are filled into is checked too.
-fn try_defaults(source: &Source<'_>, recipe: &Recipe) {
-    let generated =
-        |param: &Param| matches!(param.kind, crate::model::ParamKind::Secret { generate: Some(_) });
-    if recipe.params.values().all(|param| param.default.is_some() || generated(param)) {
-        let settings = BoxSettings { allow_privileged: true, ..BoxSettings::default() };
-        if let Err(errors) = recipe.resolve(&recipe.name, &BTreeMap::new(), &settings, &recipe.at) {
-            errors.into_iter().for_each(|error| source.push(error));
-        }
-    }
 }
 
 /// Reads the tables of a recipe from `table`, and its name and the like from `header`.
@@ -178,7 +169,7 @@ fn secrets(reader: &Reader<'_>, known: &BTreeSet<String>, params: &BTreeMap<Stri
         match params.get(name) {
             Some(param) if param.kind.is_secret() => {}
             Some(param) => {
-                let hint = format!("declare it with `type = \"secret\"`, or give it by `env` or `files`");
+                let hint = "declare it with `type = \"secret\"`, or give it by `env` or `files`".to_owned();
                 node.error(
                     format!("`{name}` is a parameter of type `{}`, no secret", param.kind.word()),
                     hint,

@@ -9,8 +9,8 @@ use super::{body, empty, format, settings};
 use crate::diagnostic::Kind;
 use crate::document::{Node, Source, Table};
 use crate::model::{BoxSettings, Given, InstanceDecl, InstanceSource, UserData};
-use crate::resolve::RenderContext;
-use crate::shape::{self, Port, ShapeError};
+use crate::resolve::{params, together};
+use crate::shape::{self, ShapeError};
 use crate::spec;
 
 /// Instances that a box can have.
@@ -89,12 +89,10 @@ fn recipe_source(text: &str) -> Result<InstanceSource, ShapeError> {
 }
 
 fn in_place(table: &Table<'_>, settings: &BoxSettings) -> Option<InstanceDecl> {
+    let before = table.source.error_count();
     let recipe = body::body(table.source, table, Some(table), true)?;
-    if let Err(errors) = recipe.resolve(&recipe.name, &BTreeMap::new(), settings, &recipe.at) {
-        // What lacks a value was told where it is declared.
-        let told = errors.into_iter().filter(|error| !error.message.ends_with("has no value"));
-        told.for_each(|error| table.source.push(error));
-    }
+    let errors = params::try_out(&recipe, settings, table.source.error_count() > before);
+    errors.into_iter().for_each(|error| table.source.push(error));
     let (name, at) = (Some(recipe.name.clone()), table.source.anchor(table.key_span("name")));
     Some(InstanceDecl { name, source: InstanceSource::Inline(Box::new(recipe)), params: BTreeMap::new(), at })
 }
@@ -105,32 +103,20 @@ fn names(source: &Source<'_>, instances: &[InstanceDecl]) {
     for instance in instances {
         let Some(name) = &instance.name else { continue };
         if let Some(line) = seen.insert(name, instance.at.line) {
-            let message = format!("there is an instance `{name}` on line {line} already");
-            source.push(instance.at.error(message, Some("give this one another `name`".to_owned())));
+            source.push(together::same_name(name, &instance.at, line));
         }
     }
 }
 
-/// Notes ports that two instances written in place both publish. What a recipe from elsewhere publishes is known
-/// to whoever loads it.
+/// Notes ports that two instances written in place both publish. What a recipe from elsewhere publishes is told
+/// when it is loaded.
 fn ports(source: &Source<'_>, instances: &[InstanceDecl], settings: &BoxSettings) {
-    let mut published: Vec<(&str, Port)> = Vec::new();
-    for instance in instances {
-        let InstanceSource::Inline(recipe) = &instance.source else { continue };
-        let Ok(resolved) = recipe.resolve(&recipe.name, &BTreeMap::new(), settings, &recipe.at) else {
-            continue;
-        };
-        let ports = resolved.ports(&RenderContext::default());
-        for port in ports {
-            if let Some((other, _)) =
-                published.iter().find(|(name, other)| *name != recipe.name && other.conflicts_with(&port))
-            {
-                let message =
-                    format!("`{}` and `{other}` both publish port {} of the box", recipe.name, port.host);
-                let hint = "publish it on another port or address".to_owned();
-                source.push(instance.at.error(message, Some(hint)));
-            }
-            published.push((&recipe.name, port));
-        }
-    }
+    let in_place = instances.iter().filter_map(|instance| match &instance.source {
+        InstanceSource::Inline(recipe) => Some((instance.resolve(recipe, settings).ok()?, &instance.at)),
+        _ => None,
+    });
+    let mut in_place: Vec<_> = in_place.collect();
+    let mut names = std::collections::BTreeSet::new();
+    in_place.retain(|(instance, _)| names.insert(instance.name.clone()));
+    together::conflicts(&in_place).into_iter().for_each(|error| source.push(error));
 }

@@ -110,11 +110,11 @@ fn bounds<'a, T: PartialOrd>(
     let min = optional(table.get("min").map(|node| read(&node)));
     let max = optional(table.get("max").map(|node| read(&node)));
     let (min, max) = (min?, max?);
-    if let (Some(least), Some(most)) = (&min, &max) {
-        if least > most {
-            table.source.error(table.key_span("min"), "`min` is above `max`", None);
-            return None;
-        }
+    if let (Some(least), Some(most)) = (&min, &max)
+        && least > most
+    {
+        table.source.error(table.key_span("min"), "`min` is above `max`", None);
+        return None;
     }
     Some((min, max))
 }

@@ -92,10 +92,10 @@ impl<'a> Paths<'a> {
                 },
                 TemplatePath::StepOutput(name) => used.step(name, steps, require),
                 TemplatePath::InstanceName | TemplatePath::BoxHostname => {
-                    if let Spot::Whole(types) = used.spot {
-                        if !types.contains(&"string") {
-                            used.error("does not fit here", Some(fits(types)));
-                        }
+                    if let Spot::Whole(types) = used.spot
+                        && !types.contains(&"string")
+                    {
+                        used.error("does not fit here", Some(fits(types)));
                     }
                 }
             }
@@ -104,7 +104,7 @@ impl<'a> Paths<'a> {
 }
 
 fn fits(types: &[&str]) -> String {
-    format!("what fits is a parameter of type {}", keys::listed(types.iter().copied()))
+    format!("what fits is a parameter of one of the types {}", keys::listed(types.iter().copied()))
 }
 
 impl PathUse<'_> {

@@ -69,14 +69,10 @@ fn tables<'a>(table: &Table<'a>, key: &'static str, spec: &'static spec::Spec) -
 fn twice(tables: &[Table<'_>], key: impl Fn(&Table<'_>) -> Option<(std::ops::Range<usize>, String)>) {
     let mut seen = BTreeSet::new();
     for table in tables {
-        if let Some((span, name)) = key(table) {
-            if !seen.insert(name) {
-                table.source.error(
-                    span,
-                    "this one is described above already",
-                    Some("join the two".to_owned()),
-                );
-            }
+        if let Some((span, name)) = key(table)
+            && !seen.insert(name)
+        {
+            table.source.error(span, "this one is described above already", Some("join the two".to_owned()));
         }
     }
 }

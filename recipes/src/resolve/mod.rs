@@ -6,9 +6,10 @@
 //! output is [`Text::Secret`] from the moment it is made.
 
 pub(crate) mod fit;
-mod params;
+pub(crate) mod params;
 pub(crate) mod render;
 mod rendered;
+pub(crate) mod together;
 
 use std::collections::BTreeMap;
 

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use super::render::Renderer;
 use super::{RenderContext, RenderError, ResolvedInstance, fit};
 use crate::diagnostic::{Anchor, Diagnostics};
-use crate::keys;
-use crate::model::{BoxSettings, Given, ParamKind, ParamValue, Recipe};
+use crate::model::{BoxSettings, Generator, Given, ParamKind, ParamValue, Recipe};
 use crate::shape::{self, TemplatePath, Templated};
+use crate::{Secret, keys};
 
 pub(super) fn resolve(
     recipe: &Recipe,
@@ -21,6 +21,46 @@ pub(super) fn resolve(
         errors.push(at.error(format!("`{instance}` is {error}"), error.hint));
     }
     unknown(recipe, given, &mut errors);
+    let (params, generate) = values(recipe, given, at, &mut errors);
+    privileged(recipe, settings, at, &mut errors);
+    let mut instance = ResolvedInstance {
+        name: instance.to_owned(),
+        recipe: recipe.clone(),
+        params,
+        generate,
+        volumes: BTreeMap::new(),
+    };
+    if errors.is_empty() {
+        instance.volumes = volumes_of(&instance, at, &mut errors);
+        ports(&instance, at, &mut errors);
+        filled_in(&instance, at, &mut errors);
+    }
+    errors.finish(instance)
+}
+
+/// What can be said of a recipe before it has an owner: with the values it has itself. Of one that is `in_doubt`,
+/// because it has errors already, only what these do not cause.
+pub(crate) fn try_out(recipe: &Recipe, settings: &BoxSettings, in_doubt: bool) -> Diagnostics {
+    let (mut errors, mut missing) = (Diagnostics::new(), Diagnostics::new());
+    let at = &recipe.at;
+    privileged(recipe, settings, at, &mut errors);
+    let (params, generate) = values(recipe, &BTreeMap::new(), at, &mut missing);
+    if missing.is_empty() {
+        let (name, volumes) = (recipe.name.clone(), BTreeMap::new());
+        let instance = ResolvedInstance { name, recipe: recipe.clone(), params, generate, volumes };
+        ports(&instance, at, &mut errors);
+        if !in_doubt {
+            volumes_of(&instance, at, &mut errors);
+            filled_in(&instance, at, &mut errors);
+        }
+    }
+    errors
+}
+
+type Values = (BTreeMap<String, ParamValue>, BTreeMap<String, Generator>);
+
+/// A value for each parameter, or how it is made.
+fn values(recipe: &Recipe, given: &BTreeMap<String, Given>, at: &Anchor, errors: &mut Diagnostics) -> Values {
     let mut params = BTreeMap::new();
     let mut generate = BTreeMap::new();
     for param in recipe.params.values() {
@@ -42,27 +82,16 @@ pub(super) fn resolve(
             }
         }
     }
-    if !settings.allow_privileged {
-        for container in recipe.containers.iter().filter(|c| c.privileged) {
-            let message =
-                format!("container `{}` is privileged, which this box does not allow", container.name);
-            let hint = "`allow_privileged = true` under `[box]` allows it: such a container can do anything to the box";
-            let place = if container.at.line == 0 { at } else { &container.at };
-            errors.push(place.error(message, Some(hint.to_owned())));
-        }
+    (params, generate)
+}
+
+fn privileged(recipe: &Recipe, settings: &BoxSettings, at: &Anchor, errors: &mut Diagnostics) {
+    for container in recipe.containers.iter().filter(|c| c.privileged && !settings.allow_privileged) {
+        let message = format!("container `{}` is privileged, which this box does not allow", container.name);
+        let hint =
+            "`allow_privileged = true` under `[box]` allows it: such a container can do anything to the box";
+        errors.push(place(at, recipe, &container.at).error(message, Some(hint.to_owned())));
     }
-    let mut instance = ResolvedInstance {
-        name: instance.to_owned(),
-        recipe: recipe.clone(),
-        params,
-        generate,
-        volumes: BTreeMap::new(),
-    };
-    if errors.is_empty() {
-        instance.volumes = volumes(&instance, at, &mut errors);
-        filled_in(&instance, at, &mut errors);
-    }
-    errors.finish(instance)
 }
 
 fn unknown(recipe: &Recipe, given: &BTreeMap<String, Given>, errors: &mut Diagnostics) {
@@ -77,7 +106,7 @@ fn unknown(recipe: &Recipe, given: &BTreeMap<String, Given>, errors: &mut Diagno
     }
 }
 
-fn volumes(
+fn volumes_of(
     instance: &ResolvedInstance,
     at: &Anchor,
     errors: &mut Diagnostics,
@@ -105,32 +134,51 @@ fn volumes(
     sizes
 }
 
+/// What the instance can be tried with before anything has run.
+fn trial(instance: &ResolvedInstance) -> RenderContext {
+    let secrets = instance.generate.keys().map(|name| (name.clone(), Secret::new("x"))).collect();
+    RenderContext { secrets, box_hostname: "localhost".to_owned(), step_outputs: BTreeMap::new() }
+}
+
+/// Notes ports of the box that the instance publishes twice.
+fn ports(instance: &ResolvedInstance, at: &Anchor, errors: &mut Diagnostics) {
+    let context = trial(instance);
+    let renderer = Renderer::new(instance, &context);
+    let mut published: Vec<(&str, shape::Port)> = Vec::new();
+    for container in &instance.recipe.containers {
+        for port in container.ports.iter().filter_map(|port| renderer.port(port)) {
+            if let Some((other, _)) = published.iter().find(|(_, other)| other.conflicts_with(&port)) {
+                let message = match *other == container.name {
+                    true => format!("`{other}` publishes port {} of the box twice", port.host),
+                    false => format!(
+                        "`{}` and `{other}` both publish port {} of the box",
+                        container.name, port.host
+                    ),
+                };
+                let hint = "publish it on another port or address".to_owned();
+                errors.push(place(at, &instance.recipe, &container.at).error(message, Some(hint)));
+            }
+            published.push((&container.name, port));
+        }
+    }
+}
+
 /// Tells, before anything runs, of parameters that do not make a port, a probe, a limit or a user. What waits
 /// for a step's output is checked when it is rendered.
 fn filled_in(instance: &ResolvedInstance, at: &Anchor, errors: &mut Diagnostics) {
-    let context = RenderContext {
-        secrets: instance.generate.keys().map(|name| (name.clone(), crate::Secret::new("x"))).collect(),
-        box_hostname: "localhost".to_owned(),
-        step_outputs: BTreeMap::new(),
-    };
+    let context = trial(instance);
     let renderer = Renderer::new(instance, &context);
-    let mut problems = Vec::new();
-    let mut published: Vec<(String, shape::Port)> = Vec::new();
-    for container in &instance.recipe.containers {
-        problems.extend(renderer.problems(container));
-        for port in container.ports.iter().filter_map(|port| renderer.port(port)) {
-            let other =
-                published.iter().find(|(_, other)| other.conflicts_with(&port)).map(|(name, _)| name.clone());
-            if let Some(other) = other {
-                let message =
-                    format!("`{}` and `{other}` publish port {} of the box both", container.name, port.host);
-                errors.push(at.error(message, Some("publish it on another port or address".to_owned())));
-            }
-            published.push((container.name.clone(), port));
+    let recipe = &instance.recipe;
+    let of_containers = recipe.containers.iter().map(|c| (&c.at, renderer.problems(c)));
+    let of_steps = recipe.steps.iter().map(|s| (&s.at, renderer.step(s).err().into_iter().collect()));
+    for (item, problems) in of_containers.chain(of_steps) {
+        for problem in problems.iter().filter(|problem| !matches!(problem, RenderError::NoOutput(_))) {
+            errors.push(place(at, recipe, item).error(problem.to_string(), None));
         }
     }
-    problems.extend(instance.recipe.steps.iter().filter_map(|step| renderer.step(step).err()));
-    for problem in problems.iter().filter(|problem| !matches!(problem, RenderError::NoOutput(_))) {
-        errors.push(at.error(problem.to_string(), None));
-    }
+}
+
+/// Where to tell of an item: itself while its recipe is read alone, else where the instance is declared.
+fn place<'a>(at: &'a Anchor, recipe: &Recipe, item: &'a Anchor) -> &'a Anchor {
+    if *at == recipe.at { item } else { at }
 }

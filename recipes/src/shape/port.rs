@@ -111,7 +111,7 @@ fn parse_address(text: &str) -> Result<IpAddr, ShapeError> {
 fn parse_number(text: &str) -> Result<u16, ShapeError> {
     if text.contains('-') {
         return Err(ShapeError::new(
-            "ranges of ports are not part of the language",
+            "a range of ports, which the language does not have",
             "write one entry for each port",
         ));
     }

@@ -62,7 +62,7 @@ impl Template {
                 continue;
             }
             let Some(length) = text[start + 2..].find("}}") else {
-                return Err(ShapeError::new("`{{` without its `}}`", FORM).at(start..text.len()));
+                return Err(ShapeError::new("a text with `{{` and without `}}`", FORM).at(start..text.len()));
             };
             let end = start + 2 + length + 2;
             let path = parse_path(text[start + 2..end - 2].trim()).map_err(|e| e.at(start..end))?;
@@ -141,13 +141,16 @@ fn parse_path(path: &str) -> Result<TemplatePath, ShapeError> {
         ["box", "hostname"] => Ok(TemplatePath::BoxHostname),
         ["needs" | "consumer", ..] | ["host"] => {
             let word = words[0];
-            Err(ShapeError { message: format!("`{word}` needs Holdfast 0.4"), hint: None, at: None })
+            Err(ShapeError {
+                message: format!("a template with `{word}`, which needs Holdfast 0.4"),
+                hint: None,
+                at: None,
+            })
         }
-        _ if path.contains(['|', '(', ' ']) => Err(ShapeError::new(
-            format!("`{}` is not a path: templates have no filters and no logic", clip(path)),
-            FORM,
-        )),
-        _ => Err(ShapeError::new(format!("unknown path `{}`", clip(path)), FORM)),
+        _ if path.contains(['|', '(', ' ']) => {
+            Err(ShapeError::new(format!("a template with more than a path in it: `{}`", clip(path)), FORM))
+        }
+        _ => Err(ShapeError::new(format!("a template with the unknown path `{}`", clip(path)), FORM)),
     }
 }
 

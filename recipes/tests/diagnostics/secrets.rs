@@ -1,0 +1,101 @@
+//! No error shows a secret.
+
+use insta::assert_snapshot;
+
+use crate::of_user_data;
+
+#[test]
+fn no_error_shows_a_secret() {
+    let text = r#"[[box.registry]]
+host = "a.example.org"
+username = "a"
+password = "hunter2" x
+"#;
+    assert_snapshot!(of_user_data(text), @r#"
+    x.toml:4:22: unexpected key or value, expected newline, `#`
+      4 | password =************
+        |                      ^
+    "#);
+
+    let text = r#"box = { registry = [{ host = "a.example.org", username = "a", password = "hunter2", bogus = 1 }] }
+"#;
+    assert_snapshot!(of_user_data(text), @r#"
+    x.toml:1:85: unknown key `bogus` in [[box.registry]]
+      1 | …st = "a.example.org", username = "a", password = *********, bogus = 1 }] }
+        |                                                              ^^^^^
+      hint: there are `host`, `ca`, `username`, `password` and `plain_http`
+    "#);
+
+    let text = r#"[[box.registry]]
+host = "a.example.org"
+username = "a"
+password = 8372
+"#;
+    assert_snapshot!(of_user_data(text), @r#"
+    x.toml:4:12: `password` is an integer where a string belongs
+      4 | password = ****
+        |            ^^^^
+      hint: put it in double quotes: "text"
+    "#);
+
+    let text = r#"[[box.registry]]
+host = "a.example.org"
+username = "a"
+password = """
+hunter2\q
+"""
+"#;
+    assert_snapshot!(of_user_data(text), @r#"
+    x.toml:5:9: missing escaped value, expected `b`, `e`, `f`, `n`, `r`, `\`, `"`, `x`, `u`, `U`
+      5 | *********
+        |         ^
+    "#);
+
+    let text = r#"[[recipe]]
+use = "hello"
+params = { Key = "hunter2", n = 1.5 }
+"#;
+    assert_snapshot!(of_user_data(text), @r#"
+    x.toml:3:12: `Key` is not a parameter name
+      3 | params = { Key = *********, n = *** }
+        |            ^^^
+      hint: a parameter name begins with a letter, has at most 31 of a-z, 0-9 and `_`, and does not end in `_`; `key` would do
+
+    x.toml:3:33: `n` is a float where a string, an integer or a boolean belongs
+      3 | params = { Key = *********, n = *** }
+        |                                 ^^^
+    "#);
+
+    let text = r#"[[recipe]]
+name = "a"
+params = { key = { type = "secrt", default = "hunter2" } }
+"#;
+    assert_snapshot!(of_user_data(text), @r#"
+    x.toml:3:27: `type` cannot be "secrt"
+      3 | params = { key = { type = "secrt", default = ********* } }
+        |                           ^^^^^^^
+      hint: did you mean "secret"? There are `string`, `integer`, `boolean`, `hostname`, `port`, `enum`, `size`, `duration` and `secret`
+    "#);
+
+    let text = r#"[[recipe]]
+name = "a"
+[recipe.params.key]
+type = "secret"
+default = "hunter2
+"#;
+    assert_snapshot!(of_user_data(text), @r#"
+    x.toml:5:19: invalid basic string, expected `"`
+      5 | default =*********
+        |                   ^
+    "#);
+
+    let text = r#"[box]
+admins = ["-----BEGIN OPENSSH PRIVATE KEY-----hunter2"]
+"#;
+    assert_snapshot!(of_user_data(text), @r#"
+    x.toml:2:11: `admins` is a private key: keep it to yourself and make a new one
+      2 | admins = [********************************************]
+        |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
+      hint: write the whole line of a `.pub` file, such as "ssh-ed25519 AAAA… name"
+    "#);
+}

@@ -96,6 +96,10 @@ impl Cache {
             .filter(|(_, cached)| !**cached)
             .map(|(package, _)| package)
             .collect();
+        for package in missing.iter().filter(|package| self.path(&package.sha256).exists()) {
+            let LockedPackage { name, version, .. } = package;
+            progress.note(format!("note: the cached {name} {version} is damaged and not used"));
+        }
         if !missing.is_empty() {
             let total = missing.iter().map(|package| package.size).sum();
             let bar = progress.bytes(&format!("fetch {} packages", missing.len()), total);

@@ -99,7 +99,7 @@ impl FetchError {
             FetchError::Mismatch { .. } => {
                 "the mirror has been changed or is broken: try another one with --mirror".to_owned()
             }
-            FetchError::Cache { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+            FetchError::Cache { source, .. } if is_full(source.kind()) => {
                 "free some space, or move the cache with --cache".to_owned()
             }
             FetchError::Transport { .. } => {
@@ -117,4 +117,10 @@ impl FetchError {
             _ => false,
         }
     }
+}
+
+/// Whether there is no room, for whatever reason.
+fn is_full(kind: std::io::ErrorKind) -> bool {
+    use std::io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(kind, StorageFull | QuotaExceeded | FileTooLarge)
 }

@@ -1,6 +1,6 @@
 //! Pushing an image to a registry (OCI distribution specification 1.1, "Push").
 //!
-//! Blobs that the registry has are not sent again. Each upload is one POST and one PUT. What the
+//! Every blob is read and verified; those that the registry has are not sent again. Each upload is one POST and one PUT. What the
 //! registry says it stored is compared with what was sent.
 
 use std::cell::RefCell;
@@ -149,6 +149,7 @@ impl<'a> Session<'a> {
     }
 
     fn blob(&self, layout: &Layout, blob: &Descriptor, progress: &Progress) -> Result<(), OciError> {
+        let bytes = layout.blob(blob)?;
         let there = format!("{}/blobs/{}", self.base, blob.digest);
         let response = self.send(&there, |agent, auth| authorized(agent.head(&there), auth).call())?;
         match response.status().as_u16() {
@@ -158,7 +159,6 @@ impl<'a> Session<'a> {
                 expect(&there, response, &[200])?;
             }
         }
-        let bytes = layout.blob(blob)?;
         let start = format!("{}/blobs/uploads/", self.base);
         let response = self.send(&start, |agent, auth| authorized(agent.post(&start), auth).send_empty())?;
         let response = expect(&start, response, &[202])?;

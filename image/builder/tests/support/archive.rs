@@ -31,6 +31,7 @@ impl Package {
         self
     }
 
+    /// Adds a file; the path is written as it is, however wrong.
     pub(crate) fn file(mut self, path: &str, content: &[u8]) -> Self {
         self.files.push((path.into(), content.to_vec()));
         self
@@ -46,9 +47,14 @@ impl Package {
         for (path, content) in &self.files {
             let mut header = tar::Header::new_gnu();
             header.set_mode(0o755);
+            header.set_uid(0);
+            header.set_gid(0);
             header.set_mtime(1_000_000_000);
             header.set_size(content.len() as u64);
-            tar.append_data(&mut header, format!("./{path}"), content.as_slice()).unwrap();
+            let name = format!("./{path}");
+            header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+            header.set_cksum();
+            tar.append(&header, content.as_slice()).unwrap();
         }
         let tar = tar.into_inner().unwrap();
         let (name, data) = match self.name.len() % 3 {

@@ -1,0 +1,175 @@
+//! The command line as a whole; each command's own arguments are with the command.
+
+use clap::{Parser, Subcommand};
+
+use crate::commands::{
+    apply, check, completions, data, events, exec, images, logs, plan, ps, pull, restart, status, stdio,
+    version, volumes,
+};
+use crate::error;
+
+const AFTER: &str = "\
+Exit codes: 0 done or healthy, 1 failed, 2 usage or invalid document, 3 degraded,
+4 no such thing, 5 not allowed, 6 box not reachable, 130 interrupted.
+
+Examples:
+  holdfast status
+  holdfast --host admin@203.0.113.7 apply box.toml
+  HOLDFAST_HOST=admin@203.0.113.7 holdfast logs -f site.web";
+
+/// Looks after a Holdfast box.
+#[derive(Debug, Parser)]
+#[command(name = "holdfast", version, after_help = AFTER, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) reach: Reach,
+    /// What to do; without one, the state of the box and this help.
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// Which box.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub(crate) struct Reach {
+    /// The box, as ssh takes it: `admin@ADDRESS` or `ssh://admin@ADDRESS:PORT`; without it, this one.
+    #[arg(long, global = true, env = "HOLDFAST_HOST", value_name = "DESTINATION")]
+    pub(crate) host: Option<String>,
+    /// An option for ssh, as after its `-o`; may be repeated.
+    #[arg(long = "ssh-option", global = true, value_name = "OPTION")]
+    pub(crate) ssh_options: Vec<String>,
+    /// Where the agent listens.
+    #[arg(long, global = true, hide = true, value_name = "PATH", default_value = agent_api::SOCKET)]
+    pub(crate) socket: std::path::PathBuf,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// What runs, what does not and why, addresses, disk, slots
+    Status(status::Args),
+    /// List containers
+    Ps(ps::Args),
+    /// What the agent would do now, or with a document
+    Plan(plan::Args),
+    /// Make the box what a document says, or retry what failed
+    Apply(apply::Args),
+    /// Check recipes and user-data with the box's own parser, here
+    Check(check::Args),
+    /// Read the output of containers
+    Logs(logs::Args),
+    /// Run a command in a container
+    Exec(exec::Args),
+    /// What happened on the box
+    Events(events::Args),
+    /// List images, or remove unused ones
+    Images(images::Args),
+    /// Resolve an instance's image tags again and replace its containers
+    Pull(pull::Args),
+    /// List, export, import or remove volumes
+    Volumes(volumes::Args),
+    /// The data partition: how it is, check it, make it anew
+    Data(data::Args),
+    /// Restart an instance or a container
+    Restart(restart::Args),
+    /// Reboot the box
+    Reboot(restart::PowerArgs),
+    /// Switch the box off
+    Poweroff(restart::PowerArgs),
+    /// Versions of this program, the agent and the image
+    Version(version::Args),
+    /// Write completions for a shell
+    Completions(completions::Args),
+    /// Join standard input and output to the agent's socket
+    #[command(name = agent_api::STDIO_COMMAND, hide = true)]
+    Stdio(stdio::Args),
+}
+
+/// The exit code of a command line that is not understood, or that asks for help.
+pub(crate) fn exit_code_of(error: &clap::Error, args: &[String]) -> u8 {
+    if !error.use_stderr() {
+        return error::DONE;
+    }
+    // Only what can stand before a command is skipped.
+    let mut rest = args.iter().skip(1);
+    while let Some(arg) = rest.next() {
+        match arg.as_str() {
+            "--host" | "--ssh-option" | "--socket" => drop(rest.next()),
+            "exec" => return error::NOT_RUN,
+            option if option.starts_with('-') => {}
+            _ => break,
+        }
+    }
+    2
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples_and_json() {
+        let mut cli = Cli::command();
+        cli.build();
+        for command in cli.get_subcommands().filter(|command| !command.is_hide_set()) {
+            let name = command.get_name();
+            if name == "help" {
+                continue;
+            }
+            let help = command.clone().render_long_help().to_string();
+            assert!(help.contains("Examples:"), "{name} has no examples");
+            if name != "completions" {
+                let nested = command
+                    .get_subcommands()
+                    .any(|nested| nested.get_arguments().any(|argument| argument.get_id() == "json"));
+                let own = command.get_arguments().any(|argument| argument.get_id() == "json");
+                assert!(own || nested, "{name} has no --json");
+            }
+        }
+    }
+
+    #[test]
+    fn examples_are_command_lines() {
+        let mut cli = Cli::command();
+        cli.build();
+        let mut seen = 0;
+        for command in cli.get_subcommands() {
+            let Some(help) = command.get_after_help() else { continue };
+            for line in help.to_string().lines().filter_map(|line| line.trim().strip_prefix("holdfast ")) {
+                let line = line.split(" > ").next().unwrap().split(" < ").next().unwrap();
+                let words = std::iter::once("holdfast").chain(line.split_whitespace());
+                Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+                seen += 1;
+            }
+        }
+        assert!(seen >= 17, "{seen}");
+    }
+
+    #[test]
+    fn wrong_lines_give_2_but_125_for_exec() {
+        for (line, expect) in [
+            ("holdfast sttus", 2),
+            ("holdfast logs --lines many", 2),
+            ("holdfast exec", 125),
+            ("holdfast --host admin@x exec site.web --nope", 125),
+            ("holdfast --host exec logs --nope", 2),
+            ("holdfast --help", 0),
+            ("holdfast exec --help", 0),
+        ] {
+            let args: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let error = Cli::try_parse_from(&args).unwrap_err();
+            assert_eq!(exit_code_of(&error, &args), expect, "{line}");
+        }
+    }
+
+    #[test]
+    fn help_of_the_whole() {
+        insta::assert_snapshot!(Cli::command().render_help());
+    }
+}

@@ -34,6 +34,9 @@ use crate::{Digest, ImageConfig, Limits, Reference};
 use convert::Converter;
 use manifest::ImageDocument;
 
+/// Bytes of a request.
+const REQUEST: u64 = 4 << 20;
+
 /// What to fetch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FetchRequest {
@@ -182,7 +185,7 @@ fn clean(staging: &Path) {
 }
 
 fn fetch(staging: &Path, limits: &Limits, say: &mut dyn FnMut(&str)) -> Result<FetchedImage, FetchError> {
-    let request = files::read_limited(staging.join(FetchResult::REQUEST), limits.document)
+    let request = files::read_limited(staging.join(FetchResult::REQUEST), REQUEST)
         .map_err(|error| FetchError::local(&error))?;
     let request: FetchRequest = serde_json::from_slice(&request)
         .map_err(|error| FetchError::new(FetchErrorKind::Request, format!("bad request: {error}")))?;

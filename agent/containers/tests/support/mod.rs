@@ -3,8 +3,12 @@
 #![allow(dead_code, missing_docs)]
 
 pub mod cases;
+pub mod fetching;
+pub mod image;
 pub mod listing;
 pub mod making;
+pub mod odd;
+pub mod registry;
 
 use std::io::Cursor;
 

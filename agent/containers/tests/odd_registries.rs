@@ -1,0 +1,231 @@
+//! Fetches from registries that are busy, cut off, redirect or want tokens.
+
+mod support;
+
+use std::sync::{Arc, Mutex};
+
+use agent_containers::fetch::{FetchErrorKind, RegistryAccess, Source};
+use agent_core::Secret;
+use support::fetching::Staging;
+use support::image::{Image, Pack};
+use support::making::Tar;
+use support::odd::{Answer, Odd, honest};
+
+fn image() -> Image {
+    // Hardly compressible, so that the blob is long enough to be cut.
+    let mut state = 1u32;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (state >> 24) as u8
+    })
+    .take(200_000)
+    .collect();
+    Image::new(&[(Pack::Gzip, Tar::default().file("noise", &noise).end())])
+}
+
+fn is_layer(path: &str, image: &Image) -> bool {
+    path.ends_with(image.manifest["layers"][0]["digest"].as_str().unwrap())
+}
+
+fn with_user(staging: &Staging, host: &str) -> Result<(), agent_containers::fetch::FetchError> {
+    let access = RegistryAccess {
+        plain_http: true,
+        username: Some("hub".into()),
+        password: Some(Secret::new("word")),
+        ..RegistryAccess::default()
+    };
+    staging.fetch(&format!("{host}/app:1"), Source::Registry(access)).map(|_| ())
+}
+
+#[test]
+fn one_that_is_busy_is_asked_again() {
+    let odd = Odd::start(|request, before| match before {
+        0 => Answer { status: "503 Busy".into(), ..Answer::default() },
+        1 => Answer {
+            status: "429 Slow down".into(),
+            headers: vec!["Retry-After: 0".into()],
+            ..Answer::default()
+        },
+        _ => honest(&mut image(), request),
+    });
+    let staging = Staging::new();
+    staging.plain(&odd.host, "app:1").unwrap();
+    assert_eq!(odd.requests("/manifests/").len(), 3);
+    let always = Odd::start(|_, _| Answer { status: "500 Broken".into(), ..Answer::default() });
+    let error = staging.plain(&always.host, "app:1").unwrap_err();
+    assert_eq!(error.kind, FetchErrorKind::Unreachable);
+    assert_eq!(always.requests("").len(), 3);
+    // What will not change is asked for once.
+    let never = Odd::start(|_, _| Answer { status: "404 Not Found".into(), ..Answer::default() });
+    staging.plain(&never.host, "app:1").unwrap_err();
+    assert_eq!(never.requests("").len(), 1);
+}
+
+#[test]
+fn a_download_that_was_cut_goes_on_where_it_ended() {
+    let odd = Odd::start(|request, before| {
+        let mut image = image();
+        let mut answer = honest(&mut image, request);
+        if is_layer(&request.path, &image) {
+            let total = answer.body.len();
+            if before == 0 {
+                answer.sent = Some(total / 3);
+            } else {
+                let from: usize = request.headers["range"]
+                    .trim_start_matches("bytes=")
+                    .trim_end_matches('-')
+                    .parse()
+                    .unwrap();
+                assert!(from > 0 && from <= total / 3, "{from}");
+                answer.status = "206 Partial Content".into();
+                answer.headers = vec![format!("Content-Range: bytes {from}-{}/{total}", total - 1)];
+                answer.body.drain(..from);
+            }
+        }
+        answer
+    });
+    Staging::new().plain(&odd.host, "app:1").unwrap();
+    assert_eq!(odd.requests("/blobs/").len(), 3);
+}
+
+#[test]
+fn a_download_that_cannot_go_on_begins_again() {
+    let odd = Odd::start(|request, before| {
+        let mut image = image();
+        let mut answer = honest(&mut image, request);
+        if is_layer(&request.path, &image) && before == 0 {
+            answer.sent = Some(1000);
+        }
+        answer
+    });
+    Staging::new().plain(&odd.host, "app:1").unwrap();
+}
+
+#[test]
+fn a_blob_of_another_length_is_not_the_one() {
+    for change in [|body: &mut Vec<u8>| body.push(0), |body: &mut Vec<u8>| body[100] ^= 1] {
+        let odd = Odd::start(move |request, _| {
+            let mut image = image();
+            let mut answer = honest(&mut image, request);
+            if is_layer(&request.path, &image) {
+                change(&mut answer.body);
+            }
+            answer
+        });
+        let error = Staging::new().plain(&odd.host, "app:1").unwrap_err();
+        assert_eq!(error.kind, FetchErrorKind::DigestMismatch, "{error}");
+    }
+    let short = Odd::start(|request, _| {
+        let mut image = image();
+        let mut answer = honest(&mut image, request);
+        if is_layer(&request.path, &image) {
+            answer.body.pop();
+        }
+        answer
+    });
+    let error = Staging::new().plain(&short.host, "app:1").unwrap_err();
+    assert!(error.message.contains("ended after"), "{error}");
+}
+
+/// As large registries do: a token for the name and password, blobs from another host, which must see
+/// neither.
+#[test]
+fn tokens_and_redirects() {
+    let storage = Odd::start(|request, _| honest(&mut image(), request));
+    let storage_host = storage.host.clone();
+    let own = Arc::new(Mutex::new(String::new()));
+    let host = own.clone();
+    let odd = Odd::start(move |request, _| {
+        let authorization = request.headers.get("authorization").map(String::as_str);
+        if request.path.starts_with("/token?") {
+            assert!(request.path.contains("scope=repository%3Aapp%3Apull"), "{}", request.path);
+            assert!(request.path.contains("service=odd%20one"), "{}", request.path);
+            return match authorization {
+                Some("Basic aHViOndvcmQ=") => Answer {
+                    status: "200 OK".into(),
+                    body: br#"{"token":"T0ken"}"#.to_vec(),
+                    ..Answer::default()
+                },
+                _ => Answer { status: "401 Who".into(), ..Answer::default() },
+            };
+        }
+        if authorization != Some("Bearer T0ken") {
+            let realm = format!("http://{}/token", host.lock().unwrap());
+            let challenge = format!("WWW-Authenticate: Bearer realm=\"{realm}\",service=\"odd one\"");
+            return Answer { status: "401 Who".into(), headers: vec![challenge], ..Answer::default() };
+        }
+        if request.path.contains("/blobs/") {
+            let location = format!("Location: http://{storage_host}{}", request.path);
+            return Answer { status: "307 There".into(), headers: vec![location], ..Answer::default() };
+        }
+        honest(&mut image(), request)
+    });
+    *own.lock().unwrap() = odd.host.clone();
+    with_user(&Staging::new(), &odd.host).unwrap();
+    assert_eq!(odd.requests("/token").len(), 1);
+    let at_storage = storage.requests("");
+    assert_eq!(at_storage.len(), 2);
+    assert!(
+        at_storage.iter().all(|request| !request.headers.contains_key("authorization")),
+        "{at_storage:?}"
+    );
+    // Without the password there is no token.
+    let error = Staging::new().plain(&odd.host, "app:1").unwrap_err();
+    assert_eq!(error.kind, FetchErrorKind::Unauthorized);
+}
+
+#[test]
+fn credentials_are_not_sent_unasked() {
+    let odd = Odd::start(|request, _| honest(&mut image(), request));
+    with_user(&Staging::new(), &odd.host).unwrap();
+    assert!(odd.requests("").iter().all(|request| !request.headers.contains_key("authorization")));
+}
+
+#[test]
+fn redirects_end() {
+    let odd = Odd::start(|request, _| {
+        let location = format!("Location: {}x", request.path);
+        Answer { status: "302 There".into(), headers: vec![location], ..Answer::default() }
+    });
+    let error = Staging::new().plain(&odd.host, "app:1").unwrap_err();
+    assert!(error.message.contains("redirects too often"), "{error}");
+    assert_eq!(odd.requests("").len(), 6);
+}
+
+#[test]
+fn a_manifest_without_end_is_not_read_to_its_end() {
+    let odd = Odd::start(|_, _| Answer {
+        status: "200 OK".into(),
+        body: vec![b' '; 32 << 20],
+        ..Answer::default()
+    });
+    let error = Staging::new().plain(&odd.host, "app:1").unwrap_err();
+    assert_eq!(error.kind, FetchErrorKind::Limit, "{error}");
+}
+
+#[test]
+fn documents_that_are_two_things_or_none() {
+    for (body, part) in [
+        (r#"{"schemaVersion":1,"layers":[]}"#, "schema version 1"),
+        (r#"{"schemaVersion":2,"manifests":[],"layers":[]}"#, "an index and a manifest at once"),
+        (r#"{"schemaVersion":2}"#, "no configuration or no layers"),
+        ("<html>", "the manifest is not valid"),
+        (
+            r#"{"schemaVersion":2,"config":{"digest":"md5:12","size":1},"layers":[]}"#,
+            "the manifest is not valid",
+        ),
+        (
+            r#"{"schemaVersion":2,"config":{"digest":"sha256:../x","size":1},"layers":[]}"#,
+            "the manifest is not valid",
+        ),
+    ] {
+        let odd = Odd::start(move |_, _| Answer {
+            status: "200 OK".into(),
+            body: body.into(),
+            ..Answer::default()
+        });
+        let error = Staging::new().plain(&odd.host, "app:1").unwrap_err();
+        assert_eq!(error.kind, FetchErrorKind::BadImage);
+        assert!(error.message.contains(part), "{error}");
+    }
+}

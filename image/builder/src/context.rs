@@ -114,6 +114,15 @@ impl Context {
         if let Some(tools) = Tools::existing(&self.cache, self.lockfile()?.set(TOOLS)?) {
             return Ok(tools);
         }
+        let path = self.image_file("holdfast.lock")?;
+        let other = self.relock_path(&path)?;
+        if is_newer(&other, &path) {
+            let lockfile = Lockfile::load(&other)?;
+            if let Some(tools) = Tools::existing(&self.cache, lockfile.set(TOOLS)?) {
+                self.progress.note(format!("note: these are the tools of `{}`", other.display()));
+                return Ok(tools);
+            }
+        }
         let fetched = self.fetch(&[TOOLS])?;
         Ok(Tools::open(&self.cache, fetched.packages(TOOLS), &self.progress)?)
     }
@@ -132,8 +141,7 @@ impl Context {
             Err(error) => return Err(error),
         };
         self.progress.note(format!("note: {gone}"));
-        let file = path.file_name().unwrap_or(path.as_os_str());
-        let other = self.root()?.join("target/relock").join(file);
+        let other = self.relock_path(path)?;
         if let Some(fetched) = self.earlier_relock(path, &other, sets) {
             self.progress.note(format!("note: locked anew earlier: this build uses `{}`", other.display()));
             return Ok(fetched);
@@ -145,10 +153,14 @@ impl Context {
         Ok(Fetched { lockfile, sets })
     }
 
+    /// Where a test build locks anew.
+    fn relock_path(&self, path: &Path) -> Result<PathBuf> {
+        Ok(self.root()?.join("target/relock").join(path.file_name().unwrap_or(path.as_os_str())))
+    }
+
     /// What an earlier test build locked, if it is newer than the lock file and still to be had.
     fn earlier_relock(&self, base: &Path, other: &Path, sets: &[&str]) -> Option<Fetched> {
-        let time = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
-        if time(other)? <= time(base)? {
+        if !is_newer(other, base) {
             return None;
         }
         let lockfile = Lockfile::load(other).ok()?;
@@ -175,6 +187,11 @@ impl Context {
         }
         Ok(result)
     }
+}
+
+fn is_newer(file: &Path, other: &Path) -> bool {
+    let time = |path: &Path| path.metadata().and_then(|metadata| metadata.modified()).ok();
+    time(file).is_some_and(|file| time(other).is_some_and(|other| file > other))
 }
 
 fn is_gone(error: &anyhow::Error) -> bool {

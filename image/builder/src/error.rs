@@ -92,6 +92,9 @@ fn hint_of(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(error) = error.downcast_ref::<crate::lock::LockError>() {
         return error.hint();
     }
+    if let Some(error) = error.downcast_ref::<crate::tools::ToolError>() {
+        return error.hint();
+    }
     if let Some(error) = error.downcast_ref::<crate::oci::OciError>() {
         return error.hint();
     }

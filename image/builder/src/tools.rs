@@ -3,7 +3,8 @@
 //!
 //! The tree lies in the cache under the hash of what it is made of, and is renamed into place when it
 //! is whole. Before a program is first run, the loader lists its libraries: each must come from the
-//! tree. Scripts are not run: the tree has no interpreters.
+//! tree, and they and the program must still be what was unpacked. Scripts are not run: the tree has no
+//! interpreters.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -25,8 +26,8 @@ const PROGRAMS: [&str; 3] = ["usr/bin", "usr/sbin", "usr/libexec"];
 const LIBRARIES: [&str; 2] = ["usr/lib/x86_64-linux-gnu", "usr/lib"];
 /// The tree's loader.
 const LOADER: &str = "usr/lib64/ld-linux-x86-64.so.2";
-/// Its presence says that the tree is whole.
-const COMPLETE: &str = ".complete";
+/// SHA-256 of each file; its presence says that the tree is whole.
+const SUMS: &str = ".sums";
 
 /// Why a tool cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +52,14 @@ pub(crate) enum ToolError {
     /// It is a script.
     #[error("`{0}` is a script, and the tools have no interpreter")]
     Script(String),
+    /// A file is not what was unpacked.
+    #[error("`{path}` of the tools in `{tree}` has been changed since it was unpacked")]
+    Changed {
+        /// Within the tree.
+        path: String,
+        /// The tree.
+        tree: PathBuf,
+    },
     /// Its libraries are not all in the tree.
     #[error("`{program}` would not run from its own tree:\n{lines}")]
     Libraries {
@@ -61,10 +70,26 @@ pub(crate) enum ToolError {
     },
 }
 
+impl ToolError {
+    /// What would help.
+    pub(crate) fn hint(&self) -> Option<String> {
+        Some(match self {
+            ToolError::Changed { tree, .. } => {
+                format!("remove `{}`: it is unpacked again from verified packages", tree.display())
+            }
+            ToolError::NoProgram(_) | ToolError::NoFile(_) => {
+                "the packages of the tools are named in image/holdfast.toml".to_owned()
+            }
+            _ => return None,
+        })
+    }
+}
+
 /// The unpacked tree.
 #[derive(Debug)]
 pub(crate) struct Tools {
     tree: PathBuf,
+    /// Files that have been verified.
     checked: Mutex<BTreeSet<String>>,
 }
 
@@ -72,7 +97,7 @@ impl Tools {
     /// The tree of these packages, when it has been unpacked already.
     pub(crate) fn existing(cache: &Cache, packages: &[LockedPackage]) -> Option<Tools> {
         let tree = tree_of(cache, packages);
-        tree.join(COMPLETE).exists().then(|| Tools { tree, checked: Mutex::default() })
+        tree.join(SUMS).exists().then(|| Tools { tree, checked: Mutex::default() })
     }
 
     /// Unpacks the packages, unless their tree is there already.
@@ -100,10 +125,16 @@ impl Tools {
         self.tree.join(path)
     }
 
-    /// A file of the tree, like `usr/lib/grub/i386-pc/boot.img`.
+    /// A file of the tree, like `usr/lib/grub/i386-pc/boot.img`, verified; or a folder of it.
     pub(crate) fn file(&self, path: &str) -> Result<PathBuf, ToolError> {
         let file = self.tree.join(path);
-        if file.exists() { Ok(file) } else { Err(ToolError::NoFile(path.to_owned())) }
+        if !file.exists() {
+            return Err(ToolError::NoFile(path.to_owned()));
+        }
+        if file.is_file() {
+            self.verify([file.as_path()])?;
+        }
+        Ok(file)
     }
 
     /// A program of the tree, ready to be given arguments. It finds its libraries in the tree only.
@@ -113,7 +144,10 @@ impl Tools {
         let kind = Executable::read(&program).map_err(fail)?;
         let mut command = match kind {
             Executable::Script => return Err(ToolError::Script(name.to_owned())),
-            Executable::Static => Command::new(&program),
+            Executable::Static => {
+                self.verify([program.as_path()])?;
+                Command::new(&program)
+            }
             Executable::Dynamic => {
                 self.check(name, &program)?;
                 let mut command = self.loader();
@@ -149,40 +183,69 @@ impl Tools {
         command
     }
 
-    /// Has the loader list the libraries, once per program: none may be missing, none may be the host's.
+    /// Has the loader list the libraries: none may be missing, none may be the host's, and they, the
+    /// loader and the program must be what was unpacked.
     fn check(&self, name: &str, program: &Path) -> Result<(), ToolError> {
-        let mut checked = self.checked.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if checked.contains(name) {
-            return Ok(());
-        }
-        let output = self
-            .loader()
-            .arg("--list")
-            .arg(program)
-            .env_remove("LD_LIBRARY_PATH")
-            .env_remove("LD_PRELOAD")
-            .output()
-            .map_err(|source| ToolError::File { path: self.tree.join(LOADER), source })?;
+        let loader = self.tree.join(LOADER);
+        self.verify([loader.as_path(), program])?;
+        let mut command = self.loader();
+        command.arg("--list").arg(program).env_remove("LD_LIBRARY_PATH").env_remove("LD_PRELOAD");
+        let output = command.output().map_err(|source| ToolError::File { path: loader.clone(), source })?;
         let list = String::from_utf8_lossy(&output.stdout);
-        let mut strange: Vec<&str> = list.lines().filter(|line| !self.is_own(line)).collect();
         let errors = String::from_utf8_lossy(&output.stderr);
+        let mut strange: Vec<&str> = list.lines().filter(|line| !self.is_own(line)).collect();
         if !output.status.success() {
             strange.extend(errors.lines());
         }
         if !strange.is_empty() || !output.status.success() {
             return Err(ToolError::Libraries { program: name.to_owned(), lines: strange.join("\n") });
         }
-        checked.insert(name.to_owned());
+        self.verify(list.lines().filter_map(library).map(Path::new))
+    }
+
+    /// Compares files of the tree with what was unpacked, each once.
+    fn verify<'a>(&self, files: impl IntoIterator<Item = &'a Path>) -> Result<(), ToolError> {
+        let fail = |path: &Path| {
+            let path = path.to_owned();
+            move |source| ToolError::File { path, source }
+        };
+        let list = self.tree.join(SUMS);
+        let sums = fs::read_to_string(&list).map_err(fail(&list))?;
+        let sums: BTreeSet<&str> = sums.lines().collect();
+        let tree = self.tree.canonicalize().map_err(fail(&self.tree))?;
+        let mut checked = self.checked.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for file in files {
+            let real = file.canonicalize().map_err(fail(file))?;
+            let path = real.strip_prefix(&tree).unwrap_or(&real).display().to_string();
+            if checked.contains(&path) {
+                continue;
+            }
+            let content = File::open(&real).and_then(digest::sha256_of);
+            let (sum, _) = content.map_err(fail(&real))?;
+            if !sums.contains(format!("{sum}  {path}").as_str()) {
+                return Err(ToolError::Changed { path, tree: self.tree.clone() });
+            }
+            checked.insert(path);
+        }
         Ok(())
     }
 
     /// Whether a line of the loader's list, `libc.so.6 => /tree/libc.so.6 (0x…)`, names a library of the
     /// tree, or the kernel's own.
     fn is_own(&self, line: &str) -> bool {
-        let line = line.trim();
-        let path = line.split_once("=> ").map_or(line, |(_, path)| path);
-        line.starts_with("linux-vdso.so") || path.starts_with(&*self.tree.to_string_lossy())
+        match library(line) {
+            None => line.trim().starts_with("linux-vdso.so"),
+            Some(path) => Path::new(path).starts_with(&self.tree),
+        }
     }
+}
+
+/// The path in a line of the loader's list; the kernel's own library has none.
+fn library(line: &str) -> Option<&str> {
+    let line = line.trim();
+    let path = line.split_once("=> ").map_or(line, |(_, path)| path);
+    let path = path.rsplit_once(" (").map_or(path, |(path, _)| path);
+    path.starts_with('/').then_some(path)
 }
 
 /// Where the tree of these packages is or will be.
@@ -199,10 +262,14 @@ fn build(tree: &Path, packages: &[LocalPackage]) -> Result<(), ToolError> {
     let staging = tempfile::Builder::new().prefix(".part-").tempdir_in(folder).map_err(fail)?;
     let root = staging.path().join("tree");
     fs::create_dir(&root).map_err(fail)?;
-    deb::unpack(packages.iter().map(|local| local.path.as_path()), &root)?;
-    File::create(root.join(COMPLETE)).map_err(fail)?;
+    let sums = deb::unpack(packages.iter().map(|local| local.path.as_path()), &root)?;
+    let sums: String = sums.iter().map(|(path, sum)| format!("{sum}  {path}\n")).collect();
+    fs::write(root.join(SUMS), sums).map_err(fail)?;
+    if tree.exists() && !tree.join(SUMS).exists() {
+        fs::rename(tree, staging.path().join("incomplete")).map_err(fail)?;
+    }
     match fs::rename(&root, tree) {
-        Err(source) if !tree.join(COMPLETE).exists() => Err(fail(source)),
+        Err(source) if !tree.join(SUMS).exists() => Err(fail(source)),
         _ => Ok(()),
     }
 }
@@ -251,6 +318,8 @@ mod tests {
             fs::write(&path, content).unwrap();
             fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
         }
+        let line = |(path, content): &(&str, &[u8])| format!("{}  {path}\n", digest::sha256(content));
+        fs::write(folder.path().join(SUMS), files.iter().map(line).collect::<String>()).unwrap();
         let tools = Tools { tree: folder.path().to_owned(), checked: Mutex::default() };
         (folder, tools)
     }
@@ -279,6 +348,22 @@ mod tests {
         let output = tools.command("env").unwrap().arg("--version").output().unwrap();
         assert!(output.status.success(), "{output:?}");
         assert!(String::from_utf8_lossy(&output.stdout).starts_with("env (GNU coreutils)"), "{output:?}");
+    }
+
+    #[test]
+    fn a_changed_file_is_not_used() {
+        let (loader, env) = program();
+        let libc = fs::read("/lib/x86_64-linux-gnu/libc.so.6").unwrap();
+        let files =
+            [(LOADER, &loader[..]), ("usr/bin/env", &env), ("usr/lib/x86_64-linux-gnu/libc.so.6", &libc)];
+        for (path, content) in files {
+            let (folder, tools) = tree_with(&files);
+            let mut changed = content.to_vec();
+            changed.push(0);
+            fs::write(folder.path().join(path), changed).unwrap();
+            let error = tools.command("env").unwrap_err().to_string();
+            assert!(error.starts_with(&format!("`{path}` of the tools in ")), "{error}");
+        }
     }
 
     #[test]

@@ -4,10 +4,13 @@
 //! a merged `/usr`: `/lib/x` of an old package is `usr/lib/x`. Owners are reported and, as an ordinary
 //! user unpacks, not applied.
 
+use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use crate::fetch::digest::Hashing;
 
 /// Why a package cannot be read or unpacked.
 #[derive(Debug, thiserror::Error)]
@@ -152,52 +155,69 @@ pub(crate) const MERGED: [(&str, &str); 4] =
 
 /// Unpacks packages into a folder, which becomes a tree with a merged `/usr`. Files are the caller's,
 /// without setuid bits, and directories can always be written. An absolute link is made relative, so
-/// that it stays inside.
-pub(crate) fn unpack<'a>(debs: impl IntoIterator<Item = &'a Path>, into: &Path) -> Result<(), DebError> {
+/// that it stays inside. The result is the SHA-256 of each file by its path.
+pub(crate) fn unpack<'a>(
+    debs: impl IntoIterator<Item = &'a Path>,
+    into: &Path,
+) -> Result<BTreeMap<String, String>, DebError> {
     for (name, target) in MERGED {
         let write = |source| DebError::Write { entry: into.join(name), source };
         fs::create_dir_all(into.join(target)).map_err(write)?;
         std::os::unix::fs::symlink(target, into.join(name)).map_err(write)?;
     }
+    let mut sums = BTreeMap::new();
     for deb in debs {
-        entries(deb, |entry, content| unpack_entry(into, entry, content))?;
+        entries(deb, |entry, content| {
+            let write = |source| DebError::Write { entry: into.join(&entry.path), source };
+            let sum = unpack_entry(into, entry, content).map_err(write)?;
+            let sum = match (&entry.kind, sum) {
+                (Kind::Hardlink(target), _) => sums.get(target).cloned(),
+                (_, sum) => sum,
+            };
+            match sum {
+                Some(sum) => sums.insert(entry.path.clone(), sum),
+                None => sums.remove(&entry.path),
+            };
+            Ok::<(), DebError>(())
+        })?;
     }
-    Ok(())
+    Ok(sums)
 }
 
-fn unpack_entry(into: &Path, entry: &Entry, content: &mut dyn Read) -> Result<(), DebError> {
+/// Gives the SHA-256 of a file.
+fn unpack_entry(into: &Path, entry: &Entry, content: &mut dyn Read) -> io::Result<Option<String>> {
     let path = into.join(&entry.path);
-    let write = |source| DebError::Write { entry: path.clone(), source };
     if MERGED.iter().any(|(name, _)| *name == entry.path) {
-        return Ok(());
+        return Ok(None);
     }
-    inside(into, &entry.path).map_err(write)?;
+    inside(into, &entry.path)?;
     match &entry.kind {
         Kind::Directory => {
             if !path.is_dir() {
-                fs::create_dir(&path).map_err(write)?;
+                fs::create_dir(&path)?;
             }
-            let mode = entry.mode & 0o777 | 0o700;
-            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).map_err(write)
+            fs::set_permissions(&path, fs::Permissions::from_mode(entry.mode & 0o777 | 0o700))?;
         }
         Kind::File(_) => {
-            remove(&path).map_err(write)?;
-            let mode = entry.mode & 0o777 | 0o400;
-            let mut file =
-                File::options().write(true).create_new(true).mode(0o600).open(&path).map_err(write)?;
-            io::copy(content, &mut file).map_err(write)?;
-            file.set_permissions(fs::Permissions::from_mode(mode)).map_err(write)
+            remove(&path)?;
+            let file = File::options().write(true).create_new(true).mode(0o600).open(&path)?;
+            let mut file = Hashing::new(file);
+            io::copy(content, &mut file)?;
+            let (file, sum) = file.finish();
+            file.set_permissions(fs::Permissions::from_mode(entry.mode & 0o777 | 0o400))?;
+            return Ok(Some(sum));
         }
         Kind::Symlink(target) => {
-            remove(&path).map_err(write)?;
-            std::os::unix::fs::symlink(stay_inside(&entry.path, target), &path).map_err(write)
+            remove(&path)?;
+            std::os::unix::fs::symlink(stay_inside(&entry.path, target), &path)?;
         }
         Kind::Hardlink(target) => {
-            remove(&path).map_err(write)?;
-            inside(into, target).map_err(write)?;
-            fs::hard_link(into.join(target), &path).map_err(write)
+            remove(&path)?;
+            inside(into, target)?;
+            fs::hard_link(into.join(target), &path)?;
         }
     }
+    Ok(None)
 }
 
 /// Refuses a path whose parent is a link of another package that leads out of the tree, and makes the

@@ -32,7 +32,7 @@ pub(crate) struct Cli {
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Reach {
     /// The box, as ssh takes it: `admin@ADDRESS` or `ssh://admin@ADDRESS:PORT`; without it, this one.
-    #[arg(long, global = true, env = "HOLDFAST_HOST", value_name = "DESTINATION")]
+    #[arg(long, global = true, env = "HOLDFAST_HOST", hide_env_values = true, value_name = "DESTINATION")]
     pub(crate) host: Option<String>,
     /// An option for ssh, as after its `-o`; may be repeated.
     #[arg(long = "ssh-option", global = true, value_name = "OPTION")]
@@ -170,6 +170,6 @@ mod tests {
 
     #[test]
     fn help_of_the_whole() {
-        insta::assert_snapshot!(Cli::command().render_help());
+        insta::assert_snapshot!(Cli::command().term_width(100).render_help());
     }
 }

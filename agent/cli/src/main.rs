@@ -47,6 +47,8 @@ fn main() -> ExitCode {
     };
     let code = runtime.block_on(async {
         tokio::select! {
+            // The command first: until it waits for something, Ctrl-C has its plain effect.
+            biased;
             result = commands::run(cli) => result.unwrap_or_else(|failure| {
                 eprintln!("{failure}");
                 failure.exit_code()

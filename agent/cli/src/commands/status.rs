@@ -108,7 +108,11 @@ fn interfaces(interfaces: &[Interface]) -> Vec<String> {
             if !interface.gateways.is_empty() {
                 line += &format!(" via {}", interface.gateways.join(" "));
             }
-            line + &format!(" ({})", interface.source)
+            line += &format!(" ({})", interface.source);
+            match &interface.problem {
+                Some(problem) => line + &format!(": {problem}"),
+                None => line,
+            }
         })
         .collect()
 }

@@ -34,6 +34,14 @@ pub(crate) fn info(text: &str) {
     write(Level::Info, text);
 }
 
+/// Says on the console what boots, whatever the kernel lets through.
+pub(crate) fn announce(text: &str) {
+    info(text);
+    if let Ok(mut console) = OpenOptions::new().write(true).open("/dev/console") {
+        let _ = console.write_all(format!("Holdfast: {text}\r\n").as_bytes());
+    }
+}
+
 /// Says what is not as it should be; shown with `quiet` too.
 pub(crate) fn warn(text: &str) {
     write(Level::Warning, text);

@@ -17,6 +17,7 @@ mod verity;
 mod watchdog;
 
 use agent_system::files::{self, Access};
+use agent_system::gpt::Reason;
 use agent_system::slots::{self, SlotStore};
 use agent_system::{identity, resize};
 use choose::{BootArguments, next_state};
@@ -58,7 +59,6 @@ fn boot() -> Result<Infallible, Box<dyn Error>> {
     }
     let booted = disks::wait(&arguments, &mut watchdog).ok_or("the disk that booted was not found")?;
     report.disk = booted.disk.node().display().to_string();
-    console::info(&format!("slot {} on {}", arguments.slot, report.disk));
     if let Some((kind, message)) = booted.choice.event() {
         report.event(kind, message);
     }
@@ -72,6 +72,7 @@ fn boot() -> Result<Infallible, Box<dyn Error>> {
     let data = data::mount(part(Role::Data).ok(), &mut watchdog, &mut report);
     give_identity(&mut report);
     report.write(arguments.slot, data)?;
+    console::announce(&format!("slot {} on {}, data {}", arguments.slot, report.disk, data.as_str()));
     watchdog.feed();
     match root::switch()? {}
 }
@@ -81,7 +82,13 @@ fn repair_table(booted: &disks::Booted, report: &mut Report) {
     match resize::grow_partition(&booted.disk) {
         Ok(reasons) => {
             for reason in reasons {
-                report.event("partition-table", format!("partition table rewritten: {reason}"));
+                let message = format!("partition table rewritten: {reason}");
+                match reason {
+                    Reason::Larger => console::info(&message),
+                    Reason::Primary | Reason::Backup | Reason::Differed => {
+                        report.event("partition-table", message);
+                    }
+                }
             }
         }
         Err(error) => report.event("partition-table", console::chain(&error)),

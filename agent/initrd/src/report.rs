@@ -17,7 +17,8 @@ pub(crate) enum Data {
 }
 
 impl Data {
-    fn as_str(self) -> &'static str {
+    /// The word in the report.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Data::Ok => "ok",
             Data::Repaired => "repaired",

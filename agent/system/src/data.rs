@@ -80,6 +80,9 @@ fn judge(code: Option<i32>, output: String) -> Checked {
 fn geometry() -> Vec<String> {
     let pairs = [
         ("-t", "ext4".to_owned()),
+        // Whatever the size: not the profile for small disks.
+        ("-T", "default".to_owned()),
+        ("-e", "remount-ro".to_owned()),
         ("-b", BLOCK.to_string()),
         ("-I", data::INODE_SIZE.to_string()),
         ("-i", data::INODE_RATIO.to_string()),
@@ -87,7 +90,7 @@ fn geometry() -> Vec<String> {
         ("-O", data::FEATURES.to_owned()),
         ("-L", data::LABEL.to_owned()),
         ("-m", "1".to_owned()),
-        ("-E", format!("resize={},lazy_itable_init=1,quotatype=prjquota", data::MAX_BLOCKS)),
+        ("-E", format!("resize={},quotatype=usrquota:grpquota:prjquota", data::MAX_BLOCKS)),
     ];
     let pairs = pairs.into_iter().flat_map(|(option, value)| [option.to_owned(), value]);
     ["-q".to_owned(), "-F".to_owned()].into_iter().chain(pairs).collect()

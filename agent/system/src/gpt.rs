@@ -6,6 +6,8 @@
 //! a table, other sector sizes than 512 bytes, and the protective MBR, which holds the boot code and stays
 //! as it was built.
 
+use std::fmt;
+
 use image_layout::disk::{ALIGNMENT, PARTITIONS, Role, SECTOR};
 
 const HEADER_LENGTH: usize = 92;
@@ -86,7 +88,31 @@ pub struct Change {
     /// The table to write.
     pub table: Table,
     /// Why; more than one thing may be.
-    pub reasons: Vec<&'static str>,
+    pub reasons: Vec<Reason>,
+}
+
+/// Why a table has to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The table at the disk's start is not whole.
+    Primary,
+    /// The other one is not whole, or not there.
+    Backup,
+    /// They are whole and not equal.
+    Differed,
+    /// There is room behind the data partition.
+    Larger,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Reason::Primary => "the primary table was damaged",
+            Reason::Backup => "the backup table was damaged or missing",
+            Reason::Differed => "the two tables differed",
+            Reason::Larger => "the disk is larger than its partitions",
+        })
+    }
 }
 
 /// Reads both copies from a disk of `sectors`, by a function that reads whole sectors.
@@ -123,16 +149,16 @@ impl Found {
         }
         let mut reasons = Vec::new();
         if self.primary.is_err() {
-            reasons.push("the primary table was damaged");
+            reasons.push(Reason::Primary);
         }
         match &self.backup {
-            Err(_) => reasons.push("the backup table was damaged or missing"),
-            Ok(backup) if backup.entries != now.entries => reasons.push("the two tables differed"),
+            Err(_) => reasons.push(Reason::Backup),
+            Ok(backup) if backup.entries != now.entries => reasons.push(Reason::Differed),
             Ok(_) => {}
         }
         let grown = now.grown(self.sectors);
         if grown.entries != now.entries || grown.last_usable != now.last_usable {
-            reasons.push("the disk is larger than its partitions");
+            reasons.push(Reason::Larger);
         }
         Ok((!reasons.is_empty()).then_some(Change { table: grown, reasons }))
     }

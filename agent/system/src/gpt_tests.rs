@@ -86,7 +86,7 @@ fn data_grows_to_the_last_whole_mebibyte_of_any_disk_and_only_once() {
     for bytes in [MIN_DISK, MIN_DISK + 512, 10_000_000_000 / 512 * 512, 1 << 40, MAX_DISK] {
         let mut disk = Disk { sectors: bytes / SECTOR, ..built() };
         let change = disk.found().change().unwrap().expect("the disk is larger");
-        assert_eq!(change.reasons, ["the disk is larger than its partitions"]);
+        assert_eq!(change.reasons, [Reason::Larger]);
         change.table.writes(disk.sectors).iter().for_each(|w| disk.write(w));
         let data = disk.data();
         let end = (data.end + 1) * SECTOR;
@@ -121,10 +121,10 @@ fn either_table_damaged_is_restored_from_the_other_and_both_is_an_error() {
     let whole = built();
     let last = whole.sectors - 1;
     for (lost, reason) in [
-        (&[1][..], "the primary table was damaged"),
-        (&[3], "the primary table was damaged"),
-        (&[last], "the backup table was damaged or missing"),
-        (&[last - 31], "the backup table was damaged or missing"),
+        (&[1][..], Reason::Primary),
+        (&[3], Reason::Primary),
+        (&[last], Reason::Backup),
+        (&[last - 31], Reason::Backup),
     ] {
         let mut disk = whole.clone();
         lost.iter().for_each(|s| drop(disk.content.insert(*s, vec![0x55; SECTOR as usize])));

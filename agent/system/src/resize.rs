@@ -3,7 +3,7 @@
 //! Invariant: what is in `gpt` on the order of writes. Absent: shrinking anything.
 
 use crate::block::{self, BlockError, Disk};
-use crate::gpt::{self, Found, GptError};
+use crate::gpt::{self, Found, GptError, Reason};
 use crate::ioctl::{self, BlkpgArgument, BlkpgPartition};
 use image_layout::disk::{BLOCK, Role, SECTOR};
 use std::fs::{File, OpenOptions};
@@ -52,7 +52,7 @@ pub fn read_table(disk: &Disk) -> Result<Found, ResizeError> {
 
 /// Makes both partition tables valid and the data partition as long as the disk allows, and tells the
 /// kernel. Says why anything was written; nothing when all was well.
-pub fn grow_partition(disk: &Disk) -> Result<Vec<&'static str>, ResizeError> {
+pub fn grow_partition(disk: &Disk) -> Result<Vec<Reason>, ResizeError> {
     let found = read_table(disk)?;
     let device = disk.node();
     let change = found.change().map_err(|source| ResizeError::Table { device: device.clone(), source })?;

@@ -1,0 +1,145 @@
+//! The disk: every bus, every size, damaged tables, data in ruins.
+
+mod common;
+
+use std::os::unix::fs::FileExt;
+use std::time::Duration;
+
+use common::{BOOT, CHANGE, DISK, lab, out, page};
+use image_layout::disk::{BLOCK, MAX_DISK, MIN_DISK, Role, SECTOR, start};
+use qemu_tests::{Bus, Disk, Firmware, Lab, Machine, Setup};
+
+const READY: &str = "Holdfast: slot a on";
+
+#[test]
+fn full_every_bus_boots() {
+    let lab = Lab::new().unwrap();
+    for (bus, node) in [
+        (Bus::VirtioBlk, "/dev/vda,"),
+        (Bus::VirtioScsi, "/dev/sda,"),
+        (Bus::Nvme, "/dev/nvme0n1,"),
+        (Bus::Sata, "/dev/sda,"),
+    ] {
+        for firmware in [Firmware::Bios, Firmware::Uefi] {
+            let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
+            let setup = Setup { bus, firmware, ..Setup::default() };
+            let machine = Machine::boot(&lab, &disk, &setup).unwrap();
+            let line = machine.console.wait(READY, BOOT).unwrap();
+            assert!(line.contains(node) && line.contains("data ok"), "{bus:?} {firmware:?}: {line}");
+            machine.kill().unwrap();
+        }
+    }
+}
+
+/// Blocks that the ext4 of data says it has.
+fn data_blocks(disk: &Disk) -> u64 {
+    let superblock = disk.partition(Role::Data).unwrap().read(1024, 1024).unwrap();
+    let word = |at: usize| u64::from(u32::from_le_bytes(superblock[at..at + 4].try_into().unwrap()));
+    word(0x4) | word(0x150) << 32
+}
+
+#[test]
+fn full_data_grows_to_the_end_of_small_and_large_disks() {
+    let lab = Lab::new().unwrap();
+    for size in [MIN_DISK, 40 << 30, MAX_DISK] {
+        let disk = Disk::new(&lab, "disk.raw", size).unwrap();
+        for boot in ["first", "second"] {
+            let machine = Machine::boot(&lab, &disk, &Setup::default()).unwrap();
+            let line = machine.console.wait(READY, BOOT).unwrap();
+            assert!(line.contains("data ok"), "{size}, {boot}: {line}");
+            machine.kill().unwrap();
+            let room = size - start(Role::Data);
+            let used = data_blocks(&disk) * BLOCK;
+            assert!(used <= room && used + (256 << 20) > room, "{size}, {boot}: {used} of {room}");
+        }
+    }
+}
+
+/// Flips a byte in a sector of the disk, counted from its end when negative.
+fn flip(disk: &Disk, sector: i64, byte: u64) {
+    let file = std::fs::File::options().read(true).write(true).open(disk.path()).unwrap();
+    let sectors = (file.metadata().unwrap().len() / SECTOR) as i64;
+    let at = (if sector < 0 { sectors + sector } else { sector }) as u64 * SECTOR + byte;
+    let mut value = [0];
+    file.read_exact_at(&mut value, at).unwrap();
+    file.write_all_at(&[!value[0]], at).unwrap();
+}
+
+#[test]
+fn full_a_damaged_partition_table_is_repaired_from_the_other() {
+    let lab = Lab::new().unwrap();
+    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
+    let boot = || {
+        let machine = Machine::boot(&lab, &disk, &Setup::default()).unwrap();
+        let line = machine.console.wait(READY, BOOT).unwrap();
+        let text = machine.console.text();
+        machine.kill().unwrap();
+        assert!(line.contains("data ok"), "{line}");
+        text
+    };
+    boot();
+    // The disk's GUID: GRUB does not look at checksums, the kernel does.
+    for (sector, said) in
+        [(1, "the primary table was damaged"), (-1, "the backup table was damaged or missing")]
+    {
+        flip(&disk, sector, 60);
+        assert!(boot().contains(said), "{said}");
+        assert!(!boot().contains("partition table"), "the table is repaired once");
+    }
+}
+
+#[test]
+fn full_ruined_data_is_never_formatted_by_the_box_and_comes_back_by_its_owner() {
+    let (lab, registry) = lab();
+    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
+    let setup = Setup::with(page(&registry, "back again"));
+    let machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    machine.wait_served("back again", BOOT).unwrap();
+    machine.kill().unwrap();
+    // Superblocks and group descriptors with all their copies.
+    let data = disk.partition(Role::Data).unwrap();
+    for offset in (0..180 << 20).step_by(1 << 20) {
+        data.write(offset, &[0xa5; 1 << 20]).unwrap();
+    }
+    let file = std::fs::File::options().write(true).open(disk.path()).unwrap();
+    for offset in (180 << 20..DISK - start(Role::Data) - (4 << 20)).step_by(1 << 20) {
+        file.write_all_at(&[0xa5; 64 << 10], start(Role::Data) + offset).unwrap();
+    }
+    let machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    machine.console.wait("data unavailable", BOOT).unwrap();
+    machine.wait_ssh(BOOT).unwrap();
+    let status = machine.json(&["status"], &[0, 3]).unwrap();
+    assert!(status.to_string().contains("unavailable"), "{status}");
+    let check = machine.cli(&["data", "check"]).unwrap();
+    assert_ne!(check.status.code(), Some(0), "{}", out(&check));
+    let refused = machine.cli(&["data", "format"]).unwrap();
+    assert_ne!(refused.status.code(), Some(0), "{}", out(&refused));
+    assert_eq!(data.read(64 << 20, 16).unwrap(), [0xa5; 16], "something was written to data");
+    let format = machine.cli(&["data", "format", "--destroy"]).unwrap();
+    assert_eq!(format.status.code(), Some(0), "{}", out(&format));
+    let mark = machine.console.mark();
+    // The connection may be cut before the answer.
+    let _ = machine.cli(&["reboot"]).unwrap();
+    let line = machine.console.wait_after(mark, READY, BOOT).unwrap();
+    assert!(line.contains("data ok"), "{line}");
+    machine.wait_served("back again", BOOT + CHANGE).unwrap();
+    machine.kill().unwrap();
+}
+
+#[test]
+fn full_errors_in_data_are_repaired_and_said() {
+    let lab = Lab::new().unwrap();
+    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
+    let boot = || {
+        let machine = Machine::boot(&lab, &disk, &Setup::default()).unwrap();
+        let line = machine.console.wait(READY, BOOT).unwrap();
+        std::thread::sleep(Duration::from_secs(1));
+        machine.kill().unwrap();
+        line
+    };
+    assert!(boot().contains("data ok"));
+    // The first superblock and its group descriptors: a backup is used.
+    disk.partition(Role::Data).unwrap().write(1024, &[0; 7168]).unwrap();
+    assert!(boot().contains("data repaired"));
+    assert!(boot().contains("data ok"));
+}

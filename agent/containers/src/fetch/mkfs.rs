@@ -117,9 +117,9 @@ fn write_all(
 /// Runs `spawn` with lower limits of this process, which the child keeps, and restores them.
 fn limited<T>(spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     let lowered = [(Resource::Cpu, CPU), (Resource::As, MEMORY), (Resource::Core, 0)];
-    let before = lowered.map(|(resource, _)| (resource.clone(), getrlimit(resource)));
+    let before = lowered.map(|(resource, _)| (resource, getrlimit(resource)));
     for (resource, value) in lowered {
-        let maximum = getrlimit(resource.clone()).maximum;
+        let maximum = getrlimit(resource).maximum;
         let current = Some(maximum.map_or(value, |maximum| maximum.min(value)));
         setrlimit(resource, Rlimit { current, maximum })?;
     }

@@ -16,6 +16,7 @@ mod decompress;
 mod emit;
 mod entry;
 mod error;
+mod header;
 mod meta;
 mod parents;
 mod path;

@@ -10,7 +10,7 @@ use super::entry::{Entry, Kind, printable};
 use super::error::{LayerError, Problem};
 use super::path::{self, Name};
 use super::reader::TarReader;
-use super::tree::{Directory, NodeId, State, Tree};
+use super::tree::{Directory, NodeId, State, Tree, Xattrs};
 use crate::Limits;
 
 /// Longest `/etc/passwd` or `/etc/group` that is kept, in bytes.
@@ -149,7 +149,7 @@ fn symlink_target_is_good(target: &[u8]) -> bool {
     !target.is_empty() && target.len() <= path::PATH && !target.contains(&0)
 }
 
-fn attributes(entry: &Entry) -> (Directory, Vec<(Vec<u8>, Vec<u8>)>) {
+fn attributes(entry: &Entry) -> (Directory, Xattrs) {
     let directory =
         Directory { mode: entry.mode, uid: entry.uid, gid: entry.gid, mtime: entry.mtime, xattrs: 0 };
     (directory, entry.xattrs.clone())

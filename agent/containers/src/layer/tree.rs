@@ -50,7 +50,10 @@ const OPAQUE: u8 = 2;
 const PARENT: u8 = 4;
 
 /// Attributes of one file: names and values.
-pub(super) type Xattrs = Vec<(Vec<u8>, Vec<u8>)>;
+pub(super) type Xattrs = Vec<Xattr>;
+
+/// Name and value of an attribute.
+type Xattr = (Vec<u8>, Vec<u8>);
 
 /// The paths of a layer.
 pub(super) struct Tree {
@@ -194,7 +197,7 @@ impl Tree {
         self.nodes[node as usize].flags & (WHITEOUT | OPAQUE) != 0
     }
 
-    pub(super) fn directory(&self, index: u32) -> (&Directory, &[(Vec<u8>, Vec<u8>)]) {
+    pub(super) fn directory(&self, index: u32) -> (&Directory, &[Xattr]) {
         let directory = &self.directories[index as usize];
         let xattrs = match directory.xattrs {
             0 => &[][..],

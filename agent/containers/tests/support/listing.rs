@@ -66,7 +66,7 @@ pub fn read(stream: &[u8]) -> BTreeMap<Vec<u8>, Facts> {
         index += 1;
     }
     assert!(!files.is_empty(), "no root");
-    assert!(stream.ends_with(&[0; 1024]) && stream.len() % 512 == 0);
+    assert!(stream.ends_with(&[0; 1024]) && stream.len().is_multiple_of(512));
     files
 }
 

@@ -149,7 +149,7 @@ fn guard(text: &mut String, networks: &[&InstanceNetwork]) {
         "\t\tip daddr { 127.0.0.0/8, 169.254.0.0/16 } drop\n",
         // Neighbours of the bridge's own link-local address are asked and answered; nothing else.
         "\t\tip6 daddr fe80::/10 icmpv6 type != { nd-neighbor-solicit, nd-neighbor-advert } drop\n",
-        "\t\tip6 daddr fe80::/10 meta l4proto != ipv6-icmp drop\n",
+        "\t\tip6 daddr fe80::/10 meta l4proto != 58 drop\n",
     ));
     for network in networks {
         let (bridge, v4, v6) = (network.bridge(), network.subnet4(), network.subnet6());
@@ -232,7 +232,7 @@ fn filter(text: &mut String, networks: &[&InstanceNetwork]) {
         "\t\ttype filter hook input priority filter; policy accept;\n",
         "\t\tiifname != \"hf-*\" accept\n",
         "\t\tct state established,related accept\n",
-        "\t\tmeta l4proto { icmp, ipv6-icmp } accept\n",
+        "\t\tmeta l4proto { 1, 58 } accept\n",
         "\t\tdrop\n",
         "\t}\n",
     ));

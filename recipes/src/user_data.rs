@@ -38,12 +38,21 @@ fn foreign(text: &str) -> Option<(&'static str, &'static str)> {
 }
 
 /// The settings of the box when `[box]` and the tables under it are right, whatever the rest of the document is.
+/// Those of a newer format cannot be judged: `None`.
 pub fn settings_only(text: &str) -> Option<BoxSettings> {
-    table_only(text, |text| {
-        let (root, errors) = DeTable::parse_recoverable(text);
-        if !errors.is_empty() || parse::newer_format(root.get_ref()).is_some() {
-            return None;
-        }
+    let begins_table = |line: &str| line.starts_with('[');
+    let mut above = text.lines().map(str::trim_start).take_while(|line| !begins_table(line));
+    let newer =
+        |line: &str| DeTable::parse(line).is_ok_and(|root| parse::newer_format(root.get_ref()).is_some());
+    if above.any(|line| {
+        line.trim_start_matches('\u{feff}').starts_with("format")
+            && newer(line.trim_start_matches('\u{feff}'))
+    }) {
+        return None;
+    }
+    let ends = |line: &str| begins_table(line) && !line.starts_with("[[box.");
+    table_only(text, ends, |text| {
+        let root = DeTable::parse(text).ok()?;
         let source = Source::new("", text);
         let settings = parse::settings_of(&source, root.get_ref())?;
         source.finish(settings).ok()
@@ -53,20 +62,24 @@ pub fn settings_only(text: &str) -> Option<BoxSettings> {
 /// The good keys of `[box] admins` whenever that table parses alone: an invalid document must never lock its
 /// owner out. A key that is itself damaged is left out.
 pub fn admins_only(text: &str) -> Vec<AdminKey> {
-    let found = table_only(text, |text| {
-        let (root, errors) = DeTable::parse_recoverable(text);
-        let keys = parse::admins(root.get_ref());
-        (errors.is_empty() && !keys.is_empty()).then_some(keys)
-    });
+    let found = table_only(
+        text,
+        |line| line.starts_with('['),
+        |text| {
+            let root = DeTable::parse(text).ok()?;
+            let keys = parse::admins(root.get_ref());
+            (!keys.is_empty()).then_some(keys)
+        },
+    );
     found.unwrap_or_default()
 }
 
-/// Lines that may begin another table; a `[box]` with more of them inside is given up.
-const MAX_HEADERS: usize = 64;
+/// Lines that may begin `[box]`, and lines that may end one, that are tried.
+const MAX_TRIES: usize = 16;
 
-/// Tries `read` on the whole document, and then on `[box]` alone, cut at each line that may begin the next table:
+/// Tries `read` on the whole document, and then on `[box]` alone, cut at each line that may be where it `ends`:
 /// inside an array or a text such a line begins nothing, so the first cut that can be read counts.
-fn table_only<T>(text: &str, read: impl Fn(&str) -> Option<T>) -> Option<T> {
+fn table_only<T>(text: &str, ends: impl Fn(&str) -> bool, read: impl Fn(&str) -> Option<T>) -> Option<T> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     if text.len() > crate::MAX_DOCUMENT {
         return None;
@@ -86,10 +99,9 @@ fn table_only<T>(text: &str, read: impl Fn(&str) -> Option<T>) -> Option<T> {
             rest.trim_start().strip_prefix("box").is_some_and(|rest| rest.trim_start().starts_with(']'))
         })
     };
-    for (start, _) in lines().filter(|(_, line)| is_box(line)).take(MAX_HEADERS) {
-        let headers = lines().filter(|(at, line)| *at > start && line.trim_start().starts_with('['));
-        let foreign = headers.filter(|(_, line)| !line.trim_start().starts_with("[[box.")).map(|(at, _)| at);
-        for end in foreign.take(MAX_HEADERS).chain([text.len()]) {
+    for (start, _) in lines().filter(|(_, line)| is_box(line)).take(MAX_TRIES) {
+        let cuts = lines().filter(|(at, line)| *at > start && ends(line.trim_start())).map(|(at, _)| at);
+        for end in cuts.take(MAX_TRIES).chain([text.len()]) {
             if let Some(value) = read(&text[start..end]) {
                 return Some(value);
             }

@@ -5,17 +5,15 @@ use toml_parser::Source as TomlSource;
 use toml_parser::parser::{Event, EventKind, RecursionGuard, parse_document};
 
 use super::Source;
+use super::syntax::MAX_NESTING;
 use crate::diagnostic::Kind;
-
-/// Nesting that the parser allows.
-const LIMIT: u32 = 80;
 
 /// Notes each thing that is not TOML 1.0.
 pub(super) fn check(source: &Source<'_>) {
     let toml = TomlSource::new(source.text());
     let tokens = toml.lex().into_vec();
     let mut events: Vec<Event> = Vec::new();
-    parse_document(&tokens, &mut RecursionGuard::new(&mut events, LIMIT), &mut ());
+    parse_document(&tokens, &mut RecursionGuard::new(&mut events, MAX_NESTING), &mut ());
     let mut open: Vec<Open> = Vec::new();
     for event in &events {
         let span = event.span().start()..event.span().end();

@@ -6,6 +6,7 @@
 mod dialect;
 mod hide;
 mod source;
+mod syntax;
 mod table;
 
 use toml::Spanned;
@@ -14,7 +15,7 @@ use toml::de::DeTable;
 pub(crate) use source::Source;
 pub(crate) use table::{Entry, Node, Table};
 
-use crate::diagnostic::{Anchor, Diagnostics, Kind, MAX_DIAGNOSTICS};
+use crate::diagnostic::{Anchor, Diagnostics, Kind};
 
 /// Parses TOML and hands the root table over together with its source. Errors of syntax end it, but for
 /// duplicate keys: there the first one counts, and the others are told with everything else.
@@ -30,7 +31,7 @@ pub(crate) fn with_document<T>(
     }
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let mut source = Source::new(file, text);
-    let (root, errors) = DeTable::parse_recoverable(text);
+    let (root, faults) = syntax::parse(text);
     if let Some((span, number)) = crate::parse::newer_format(root.get_ref()) {
         let message = format!("`format = {number}` is newer than this version knows");
         let hint =
@@ -38,42 +39,20 @@ pub(crate) fn with_document<T>(
         return Err(source.anchor(span).error(message, Some(hint)).of(Kind::Newer).into());
     }
     source.hide(hide::secrets(&root));
-    let end = text.len()..text.len();
-    let broken: Vec<_> =
-        errors.iter().take(MAX_DIAGNOSTICS).map(|e| (e, e.span().unwrap_or(end.clone()))).collect();
-    source.hide(broken.iter().filter_map(|(_, span)| hide::broken_line(&source, span.start)).collect());
-    let mut fatal = errors.len() > MAX_DIAGNOSTICS;
-    for (error, span) in broken {
-        fatal |= error.message() != DUPLICATE;
-        let (message, hint) = explain(error.message(), &text[..span.start.min(text.len())]);
-        source.error_of(Kind::Syntax, span, message, hint);
+    source.hide(faults.iter().filter_map(|fault| hide::broken_line(&source, fault.span.start)).collect());
+    let readable =
+        faults.iter().all(|fault| fault.is_duplicate()) && (faults.is_empty() || !root.get_ref().is_empty());
+    for fault in faults {
+        let (message, hint) = fault.explain(text);
+        source.error_of(Kind::Syntax, fault.span, message, hint);
     }
-    let value = match fatal {
-        true => None,
-        false => {
+    let value = match readable {
+        true => {
             dialect::check(&source);
             read(&source, &root)
         }
+        false => None,
     };
     source.finish(())?;
     value.ok_or_else(|| Anchor::elsewhere(file).error("this document cannot be read", None).into())
-}
-
-/// What the parser calls a key that is set twice.
-const DUPLICATE: &str = "duplicate key";
-
-/// The parser's message in the words of this language, with a hint where one helps.
-fn explain(message: &str, before: &str) -> (String, Option<String>) {
-    let hint = match message {
-        DUPLICATE => Some("it was set above: keep one of the two"),
-        m if m.contains("string values must be quoted") => Some("put text in double quotes: \"text\""),
-        m if m.contains("missing value") || m.contains("key with no value") => Some("write `key = value`"),
-        _ if before.trim().is_empty() => {
-            Some("a document is TOML: it begins with a `[table]` or `key = value`")
-        }
-        _ => None,
-    };
-    let message =
-        if message.contains("recurse") { "nested too deep: nothing in this language is" } else { message };
-    (message.to_owned(), hint.map(str::to_owned))
 }

@@ -10,7 +10,7 @@ use crate::diagnostic::{Anchor, Diagnostic, Diagnostics, Kind};
 const WINDOW: usize = 120;
 
 /// Errors that are kept; a document of a megabyte can have very many.
-const MAX_NOTED: usize = 1000;
+const MAX_NOTED: usize = 200;
 
 /// A document with its name, and the errors found in it so far.
 pub(crate) struct Source<'a> {
@@ -149,6 +149,11 @@ impl<'a> Source<'a> {
             errors.push(Anchor::elsewhere(&self.file).error("there are more errors than are counted", None));
         }
         errors.finish(value)
+    }
+
+    /// Whether so many errors were noted that more are only counted: no need to look for what was meant.
+    pub(crate) fn is_full(&self) -> bool {
+        self.error_count() >= MAX_NOTED
     }
 
     /// Errors noted so far.

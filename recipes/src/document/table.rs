@@ -12,6 +12,9 @@ use crate::model::GivenValue;
 use crate::shape::{ShapeError, Template, TemplatePath, Templated};
 use crate::spec::Spec;
 
+/// Values of a list, or entries of a table, that are read; more are a mistake or an attack.
+const MAX_VALUES: usize = 1000;
+
 /// A value and the key it was given under.
 #[derive(Clone, Copy)]
 pub(crate) struct Node<'a> {
@@ -38,7 +41,7 @@ impl<'a> Table<'a> {
         span: Range<usize>,
         spec: &'static Spec,
     ) -> Self {
-        for key in table.keys().filter(|key| spec.key(key.get_ref()).is_none()) {
+        for key in table.keys().filter(|key| spec.key(key.get_ref()).is_none()).take(MAX_VALUES) {
             let (message, hint) = keys::unknown(key.get_ref(), spec);
             source.error_of(Kind::Key, key.span(), message, hint);
         }
@@ -328,7 +331,16 @@ impl<'a> Node<'a> {
             return None;
         };
         let label = self.label;
-        Some(list.iter().map(|value| Node { source: self.source, value, label }).filter_map(read).collect())
+        if list.len() > MAX_VALUES {
+            self.error(format!("`{label}` has more than {MAX_VALUES} values"), None);
+        }
+        Some(
+            list.iter()
+                .take(MAX_VALUES)
+                .map(|value| Node { source: self.source, value, label })
+                .filter_map(read)
+                .collect(),
+        )
     }
 
     /// The entries of a table with free keys; noted when it is none.
@@ -343,7 +355,10 @@ impl<'a> Node<'a> {
                 span: key.span(),
                 node: Node { source: self.source, value, label: key.get_ref() },
             };
-        table.iter().map(entry).collect()
+        if table.len() > MAX_VALUES {
+            self.error(format!("`{}` has more than {MAX_VALUES} entries", self.label), None);
+        }
+        table.iter().take(MAX_VALUES).map(entry).collect()
     }
 
     /// A table with keys of its own.

@@ -165,7 +165,7 @@ fn declared(source: &Source<'_>, containers: &[Entry<'_>], steps: &[Entry<'_>]) 
 }
 
 fn secrets(reader: &Reader<'_>, known: &BTreeSet<String>, params: &BTreeMap<String, Param>) {
-    for (node, name) in &reader.secrets {
+    for (node, name) in reader.secrets.iter().take_while(|_| !reader.source.is_full()) {
         match params.get(name) {
             Some(param) if param.kind.is_secret() => {}
             Some(param) => {
@@ -188,7 +188,8 @@ fn secrets(reader: &Reader<'_>, known: &BTreeSet<String>, params: &BTreeMap<Stri
 }
 
 fn mounts(reader: &Reader<'_>, known: &BTreeSet<String>) {
-    for (node, span, name) in reader.mounts.iter().filter(|(_, _, name)| !known.contains(name)) {
+    let unknown = reader.mounts.iter().filter(|(_, _, name)| !known.contains(name));
+    for (node, span, name) in unknown.take_while(|_| !reader.source.is_full()) {
         let hint = match keys::nearest(name, known.iter().map(String::as_str)) {
             Some(near) => format!("did you mean `{near}`?"),
             None => format!("declare it: `[volumes.{name}]`"),

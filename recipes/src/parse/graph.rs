@@ -59,6 +59,9 @@ pub(super) fn requirements(
 ) -> BTreeMap<Item, Vec<Item>> {
     let mut graph: BTreeMap<Item, BTreeSet<Item>> = BTreeMap::new();
     for edge in edges {
+        if source.is_full() {
+            break;
+        }
         let named = if edge.named == Named::From { &edge.from } else { &edge.to };
         match known.contains(named) {
             false => unknown(edge, named, known),

@@ -25,7 +25,7 @@ pub(crate) fn user_data(source: &Source<'_>, root: &Spanned<DeTable<'_>>) -> Opt
     let format = format(&document);
     let settings = document.get("box").and_then(|node| node.table(&spec::user_data::BOX));
     let settings = settings.map(|table| settings::settings(&table)).unwrap_or_default();
-    let instances = match document.get("recipe") {
+    let mut instances = match document.get("recipe") {
         Some(node) if node.as_table().is_some() => {
             let hint = "user-data lists instances with double brackets, `[[recipe]]`; a recipe's own file is named by `use`";
             source.error_of(
@@ -41,6 +41,7 @@ pub(crate) fn user_data(source: &Source<'_>, root: &Spanned<DeTable<'_>>) -> Opt
     };
     if instances.len() > MAX_INSTANCES {
         source.error(document.key_span("recipe"), format!("more than {MAX_INSTANCES} instances"), None);
+        instances.truncate(MAX_INSTANCES);
     }
     names(source, &instances);
     ports(source, &instances, &settings);

@@ -77,6 +77,9 @@ impl<'a> Paths<'a> {
         require: &BTreeMap<Item, Vec<Item>>,
     ) {
         for used in &self.uses {
+            if used.node.source.is_full() {
+                break;
+            }
             match &used.path {
                 TemplatePath::Param(name) => match params.get(name) {
                     Some(param) => used.param(param),

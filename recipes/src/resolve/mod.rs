@@ -89,6 +89,10 @@ impl ResolvedInstance {
         render::Renderer::new(self, context).step(step)
     }
 
+    pub(crate) fn port_count(&self) -> usize {
+        self.recipe.containers.iter().map(|container| container.ports.len()).sum()
+    }
+
     /// The ports that it publishes, as far as they can be told: what waits for a step's output cannot.
     pub fn ports(&self, context: &RenderContext) -> Vec<Port> {
         let renderer = render::Renderer::new(self, context);

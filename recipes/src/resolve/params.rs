@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::render::Renderer;
+use super::together::MAX_PORTS;
 use super::{RenderContext, RenderError, ResolvedInstance, fit};
 use crate::diagnostic::{Anchor, Diagnostics};
 use crate::model::{BoxSettings, Generator, Given, ParamKind, ParamValue, Recipe};
@@ -145,6 +146,9 @@ fn ports(instance: &ResolvedInstance, at: &Anchor, errors: &mut Diagnostics) {
     let context = trial(instance);
     let renderer = Renderer::new(instance, &context);
     let mut published: Vec<(&str, shape::Port)> = Vec::new();
+    if instance.port_count() > MAX_PORTS {
+        return errors.push(at.error(format!("a recipe that publishes more than {MAX_PORTS} ports"), None));
+    }
     for container in &instance.recipe.containers {
         for port in container.ports.iter().filter_map(|port| renderer.port(port)) {
             if let Some((other, _)) = published.iter().find(|(_, other)| other.conflicts_with(&port)) {

@@ -30,10 +30,19 @@ impl UserData {
     }
 }
 
+/// Ports that a box can publish.
+pub(crate) const MAX_PORTS: usize = 2048;
+
 /// Names that two instances have, and ports of the box that two of them publish.
 pub(crate) fn conflicts(instances: &[(ResolvedInstance, &Anchor)]) -> Diagnostics {
     let mut errors = Diagnostics::new();
     let mut published: Vec<(usize, Port)> = Vec::new();
+    let count: usize = instances.iter().map(|(instance, _)| instance.port_count()).sum();
+    if count > MAX_PORTS {
+        let at = instances.first().map(|(_, at)| *at).cloned().unwrap_or_default();
+        errors.push(at.error(format!("a box that publishes {count} ports: {MAX_PORTS} are possible"), None));
+        return errors;
+    }
     for (i, (instance, at)) in instances.iter().enumerate() {
         if let Some((_, other)) = instances[..i].iter().find(|(other, _)| other.name == instance.name) {
             errors.push(same_name(&instance.name, at, other.line));

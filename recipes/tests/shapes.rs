@@ -1,0 +1,298 @@
+//! The small forms, good and bad.
+
+use std::time::Duration;
+
+use recipes::model::Owner;
+use recipes::shape::{self, AdminKey, Cidr, Cpus, ImageRef, Mac, Port, ShapeError, Template, User};
+
+/// Each good text gives its value, and each bad one an error with a hint.
+fn check<T: PartialEq + std::fmt::Debug>(
+    parse: impl Fn(&str) -> Result<T, ShapeError>,
+    good: &[(&str, T)],
+    bad: &[&str],
+) {
+    for (text, value) in good {
+        assert_eq!(parse(text).as_ref(), Ok(value), "{text}");
+    }
+    for text in bad {
+        let error = parse(text).err().unwrap_or_else(|| panic!("{text:?} is accepted"));
+        assert!(error.hint.is_some() && !error.message.is_empty(), "{text}: {error:?}");
+    }
+}
+
+/// Good texts come back as they are.
+fn check_text(parse: impl Fn(&str) -> Result<String, ShapeError>, good: &[&str], bad: &[&str]) {
+    let good: Vec<_> = good.iter().map(|text| (*text, (*text).to_owned())).collect();
+    check(parse, &good, bad);
+}
+
+#[test]
+fn names() {
+    let long = "a".repeat(32);
+    check_text(
+        shape::name,
+        &["a", "a-b", "a1", "a--b", &long[1..]],
+        &["", "A", "1a", "-a", "a-", "a_b", "ä", &long],
+    );
+    check_text(shape::identifier, &["a", "a_b", "a1"], &["", "a-b", "a_", "_a", "A"]);
+    let label = "a".repeat(64);
+    let full = [&label[1..]; 4].join(".");
+    let good = ["a", "A.b-c.9", "1.2", &label[1..], &full[..253]];
+    check_text(shape::hostname, &good, &["", "a.", ".a", "-a", "a-", "a_b", "a..b", &label, &full]);
+}
+
+#[test]
+fn sizes() {
+    let good =
+        [("0", 0), ("17", 17), ("1K", 1 << 10), ("256M", 256 << 20), ("10G", 10 << 30), ("1T", 1 << 40)];
+    check(
+        shape::size,
+        &good,
+        &["", "K", "1k", "1KB", "1 K", "-1", "1.5G", "+1", "0x1", "8388608T", "99999999999999999999"],
+    );
+}
+
+#[test]
+fn durations() {
+    let seconds = Duration::from_secs;
+    let good = [
+        ("10s", seconds(10)),
+        ("5m", seconds(300)),
+        ("1h 30m", seconds(5400)),
+        ("1h30m", seconds(5400)),
+        ("7d", seconds(604_800)),
+        ("0s", seconds(0)),
+        ("  1s ", seconds(1)),
+    ];
+    check(
+        shape::duration,
+        &good,
+        &[
+            "",
+            " ",
+            "10",
+            "s",
+            "1s 1s",
+            "1s 1m",
+            "1w",
+            "1.5h",
+            "-1s",
+            "36501d",
+            "9999999999999999999d",
+            "1m\t1s",
+        ],
+    );
+}
+
+#[test]
+fn processors_and_modes() {
+    assert_eq!(Cpus::parse("0.5").map(Cpus::milli), Ok(500));
+    assert_eq!(Cpus::new(2.0).map(Cpus::milli), Ok(2000));
+    check(Cpus::parse, &[], &["", "0", "-1", "NaN", "inf", "1025", "two"]);
+    check(shape::file_mode, &[("0644", 0o644), ("600", 0o600)], &["", "7", "0888", "04755", "1777", "rw"]);
+}
+
+#[test]
+fn images() {
+    let digest = format!("registry.example.org/a@sha256:{}", "0f".repeat(32));
+    for text in [
+        "docker.io/library/nginx:1",
+        "localhost/holdfast/nginx:1",
+        "a.b:5000/c/d__e:v_1.2-3",
+        "[::1]:80/a:b",
+        &digest,
+    ] {
+        let image = ImageRef::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert_eq!(image.to_string(), text);
+    }
+    let image = ImageRef::parse("localhost:5000/holdfast/nginx:1").expect("an image");
+    assert_eq!(
+        (image.host(), image.repository(), image.tag(), image.digest()),
+        ("localhost:5000", "holdfast/nginx", Some("1"), None)
+    );
+    let bad = [
+        "",
+        "nginx",
+        "nginx:1",
+        "library/nginx:1",
+        "a.b/c",
+        "a.b/C:1",
+        "a.b/c:",
+        "a.b/c:-x",
+        "a.b//c:1",
+        "a.b/c..d:1",
+        "a.b/c:1@sha256:ab",
+        "a.b/c@md5:00",
+        "a.b:0/c:1",
+        "a.b/c:1 ",
+        "https://a.b/c:1",
+        "a.b/ü:1",
+        "a_b.c/d:1",
+    ];
+    check(ImageRef::parse, &[], &bad);
+}
+
+#[test]
+fn ports() {
+    for text in ["80:8080", "127.0.0.1:80:81", "[2001:db8::1]:80:81", "53:53/udp"] {
+        assert_eq!(Port::parse(text).map(|port| port.to_string()).as_deref(), Ok(text));
+    }
+    assert_eq!(Port::parse("80:80/tcp"), Port::parse("80:80"));
+    let bad = [
+        "",
+        "80",
+        "0:80",
+        "80:65536",
+        "80:80/",
+        "80:80/sctp",
+        "a:80",
+        ":80:80",
+        "::1:80:80",
+        "[127.0.0.1]:80:80",
+        "1-2:1-2",
+        "+80:80",
+    ];
+    check(Port::parse, &[], &bad);
+}
+
+#[test]
+fn ports_conflict_when_one_socket_would_take_both() {
+    let conflict = |a: &str, b: &str| {
+        let (a, b) = (Port::parse(a).expect("a port"), Port::parse(b).expect("a port"));
+        assert_eq!(a.conflicts_with(&b), b.conflicts_with(&a));
+        a.conflicts_with(&b)
+    };
+    assert!(
+        conflict("80:1", "80:2")
+            && conflict("80:1", "10.0.0.1:80:2")
+            && conflict("0.0.0.0:80:1", "10.0.0.1:80:2")
+    );
+    assert!(
+        !conflict("80:1", "81:1")
+            && !conflict("80:1", "80:1/udp")
+            && !conflict("10.0.0.1:80:1", "10.0.0.2:80:1")
+    );
+    assert!(!conflict("0.0.0.0:80:1", "[::1]:80:1"));
+}
+
+#[test]
+fn probes() {
+    let target = |text: &str| shape::http_probe(text).map(|probe| (probe.port, probe.path));
+    assert_eq!(target(":8080"), Ok((8080, "/".to_owned())));
+    assert_eq!(target(":80/a?b=c"), Ok((80, "/a?b=c".to_owned())));
+    check(target, &[], &["", "8080", "http://a/", "a:80/", ":0/", ":80x", ":80/a b", ":80/ä"]);
+    check(shape::tcp_probe, &[(":5432", 5432)], &["", "5432", ":0", ":80/", "a:80"]);
+}
+
+#[test]
+fn paths_and_users() {
+    check(
+        shape::absolute_path,
+        &[("/", "/".into()), ("/a/b/", "/a/b".to_owned())],
+        &["", "a", "//a", "/a//b", "/a/./b", "/..", "/a\n"],
+    );
+    check(shape::file_path, &[], &["/"]);
+    for text in ["0", "1000:1000", "www-data", "a:b"] {
+        assert!(User::parse(text).is_ok_and(|user| user.as_str() == text), "{text}");
+    }
+    check(User::parse, &[], &["", ":", "a:", ":a", "a:b:c", "4294967295", "-a", "a b"]);
+    check(
+        shape::owner,
+        &[("33", Owner { uid: 33, gid: 33 }), ("0:7", Owner { uid: 0, gid: 7 })],
+        &["", "root", "0:", "65536", "-1:0"],
+    );
+    check_text(shape::capability, &["SYS_ADMIN"], &["CAP_SYS_ADMIN", "sys_admin", "ALL", ""]);
+    check_text(shape::stop_signal, &["SIGTERM", "SIGRTMIN+3"], &["TERM", "15", "SIGRTMIN+31", "SIGSTOP", ""]);
+}
+
+#[test]
+fn addresses() {
+    for text in ["203.0.113.7/24", "2001:db8::7/64", "0.0.0.0/0", "::/0", "::1/128"] {
+        assert_eq!(Cidr::parse(text).map(|cidr| cidr.to_string()).as_deref(), Ok(text));
+    }
+    check(
+        Cidr::parse,
+        &[],
+        &["", "10.0.0.1", "10.0.0.1/", "10.0.0.1/33", "::/129", "10.0.0/8", "10.0.0.1/+8", "a/8"],
+    );
+    let network = Cidr::parse("203.0.113.7/24").expect("a network");
+    let contains = |text: &str| network.contains(text.parse().expect("an address"));
+    assert!(contains("203.0.113.255") && !contains("203.0.114.0") && !contains("::ffff:203.0.113.1"));
+    assert!(Cidr::parse("::/0").is_ok_and(|all| all.contains("2001:db8::1".parse().expect("an address"))));
+    assert_eq!(
+        Mac::parse("52:54:00:AB:cd:ef").map(|mac| mac.to_string()).as_deref(),
+        Ok("52:54:00:ab:cd:ef")
+    );
+    check(
+        Mac::parse,
+        &[],
+        &[
+            "",
+            "52:54:00:12:34",
+            "52:54:00:12:34:56:78",
+            "52-54-00-12-34-56",
+            "5:4:0:1:3:5",
+            "gg:00:00:00:00:00",
+        ],
+    );
+    check_text(
+        shape::registry_host,
+        &["a.b", "a:5000", "[::1]:5000", "10.0.2.2:80"],
+        &["", "a/b", "https://a", "a:", "a:0", "a:99999", "[::g]"],
+    );
+}
+
+#[test]
+fn admin_keys() {
+    let key = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA ops@example";
+    assert_eq!(AdminKey::parse(&format!(" {key}\n")).map(|key| key.as_str().to_owned()).as_deref(), Ok(key));
+    let blob = key.split(' ').nth(1).expect("a blob");
+    let bad = [
+        String::new(),
+        "ssh-ed25519".into(),
+        "ssh-ed25519 !!".into(),
+        "ssh-ed25519 AAAA".into(),
+        format!("ssh-rsa {blob}"),
+        format!("no-pty {key}"),
+        format!("{key}\n{key}"),
+        "-----BEGIN OPENSSH PRIVATE KEY-----".into(),
+        format!("ssh-dss {blob}"),
+    ];
+    check(AdminKey::parse, &[], &bad.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+#[test]
+fn templates() {
+    let paths = |text: &str| {
+        let template = Template::parse(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        template.paths().map(|(path, at)| (path.to_string(), text[at].to_owned())).collect::<Vec<_>>()
+    };
+    assert_eq!(paths("a {{ params.x }} b {{steps.s-1.output}}").len(), 2);
+    assert_eq!(
+        paths("é{{ instance.name }}"),
+        [("instance.name".to_owned(), "{{ instance.name }}".to_owned())]
+    );
+    assert_eq!(
+        Template::parse("{{{{ x }} {").ok().and_then(|t| t.as_literal().map(str::to_owned)).as_deref(),
+        Some("{{ x }} {")
+    );
+    assert_eq!(Template::parse("").ok().and_then(|t| t.as_literal().map(str::to_owned)).as_deref(), Some(""));
+    let bad = [
+        "{{",
+        "{{ }}",
+        "{{ x }}",
+        "{{ params }}",
+        "{{ params.X }}",
+        "{{ params.x.y }}",
+        "{{ params.x | upper }}",
+        "{{ steps.s }}",
+        "{{ {{ params.x }}",
+    ];
+    check(Template::parse, &[], &bad);
+    for later in ["{{ needs.db.url }}", "{{ consumer.name }}", "{{ host }}"] {
+        assert!(
+            Template::parse(later).is_err_and(|error| error.message.contains("needs Holdfast 0.4")),
+            "{later}"
+        );
+    }
+}

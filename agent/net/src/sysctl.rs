@@ -33,6 +33,15 @@ pub fn set_accept_ra(link: &str, accept: bool) -> Result<Outcome, SysctlError> {
     set_v6(link, "accept_ra", if accept { "2" } else { "0" })
 }
 
+/// Sets what a NIC needs: router advertisements taken or not, and no use of its routes while its other
+/// end is gone, so that another NIC's default route takes over.
+pub fn set_nic(link: &str, accept_ra: bool) -> Result<Outcome, SysctlError> {
+    const LINKDOWN: &str = "ignore_routes_with_linkdown";
+    Ok(set_accept_ra(link, accept_ra)?
+        .or(set(&format!("ipv4/conf/{link}/{LINKDOWN}"), "1")?)
+        .or(set_v6(link, LINKDOWN, "1")?))
+}
+
 /// Sets `net.ipv6.conf.LINK.KEY`; without IPv6 in the kernel there is nothing to set.
 pub(crate) fn set_v6(link: &str, key: &str, value: &str) -> Result<Outcome, SysctlError> {
     if !Path::new("/proc/sys/net/ipv6").exists() {

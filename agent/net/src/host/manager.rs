@@ -253,7 +253,7 @@ impl Manager {
         let name = nic.link.name.clone();
         let mut changed = Outcome::Unchanged;
         let mut failure = None;
-        match sysctl::set_accept_ra(&name, nic.active.accept_ra) {
+        match sysctl::set_nic(&name, nic.active.accept_ra) {
             Ok(outcome) => changed = changed.or(outcome),
             Err(error) => failure = Some(chain(&error)),
         }

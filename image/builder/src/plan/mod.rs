@@ -2,4 +2,5 @@
 
 pub mod contents;
 pub mod forbidden;
+pub mod machine;
 pub mod select;

@@ -47,8 +47,8 @@ pub fn write(path: &Path, contents: &Contents<'_>, seed: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Copies to `start`, leaving out blocks of zeroes.
-fn copy_sparse(mut from: impl Read, to: &mut File, start: u64) -> io::Result<()> {
+/// Copies to `start`, leaving out blocks of zeroes; returns how many bytes there were.
+pub fn copy_sparse(mut from: impl Read, to: &mut File, start: u64) -> io::Result<u64> {
     let mut block = vec![0u8; 64 * 1024];
     let mut at = start;
     loop {
@@ -60,7 +60,7 @@ fn copy_sparse(mut from: impl Read, to: &mut File, start: u64) -> io::Result<()>
             }
         }
         if filled == 0 {
-            return Ok(());
+            return Ok(at - start);
         }
         if block[..filled].iter().any(|byte| *byte != 0) {
             to.seek(SeekFrom::Start(at))?;

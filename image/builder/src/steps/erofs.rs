@@ -18,7 +18,7 @@ use super::table::derived_uuid;
 use super::verity;
 use crate::tools::Tools;
 
-const COMPRESSION: &str = "-zzstd,level=15";
+const COMPRESSION: &str = "-zzstd,level=9";
 const CLUSTER: &str = "-C65536";
 
 /// A root as it lies in its slot.

@@ -46,6 +46,9 @@ pub fn gzip(from: &Path, to: &Path) -> io::Result<()> {
     output.write_all(&[0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 2, 255])?;
     let mut checksum = crc32fast::Hasher::new();
     let mut length = 0u64;
+    // Most of a new disk is this.
+    let empty = vec![0u8; CHUNK];
+    let zeroes = (&empty, deflate(&empty)?);
     let batch = rayon::current_num_threads() * 2;
     loop {
         let mut chunks = Vec::with_capacity(batch);
@@ -60,8 +63,8 @@ pub fn gzip(from: &Path, to: &Path) -> io::Result<()> {
         if chunks.is_empty() {
             break;
         }
-        let packed: Vec<(Vec<u8>, crc32fast::Hasher)> =
-            chunks.par_iter().map(|chunk| deflate(chunk)).collect::<io::Result<_>>()?;
+        let pack = |chunk: &Vec<u8>| if chunk == zeroes.0 { Ok(zeroes.1.clone()) } else { deflate(chunk) };
+        let packed: Vec<Packed> = chunks.par_iter().map(pack).collect::<io::Result<_>>()?;
         for (bytes, sum) in packed {
             output.write_all(&bytes)?;
             checksum.combine(&sum);
@@ -76,7 +79,9 @@ pub fn gzip(from: &Path, to: &Path) -> io::Result<()> {
 }
 
 /// Deflate blocks of a chunk, none of them marked as the last, and the chunk's checksum.
-fn deflate(chunk: &[u8]) -> io::Result<(Vec<u8>, crc32fast::Hasher)> {
+type Packed = (Vec<u8>, crc32fast::Hasher);
+
+fn deflate(chunk: &[u8]) -> io::Result<Packed> {
     let mut compress = Compress::new(Compression::new(LEVEL), false);
     let mut out = Vec::with_capacity(chunk.len() / 2 + 1024);
     loop {

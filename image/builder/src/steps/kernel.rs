@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use image_layout::initrd;
 
 use super::cpio::Archive;
 use super::rootfs::modules::Modules;
@@ -84,8 +85,8 @@ fn index(
     let origin =
         tree.get(&format!("{folder}/modules.order")).map(|node| node.origin.clone()).unwrap_or_default();
     for name in chosen {
-        let (path, content) = modules.file(name).with_context(|| format!("the module `{name}` is gone"))?;
-        files.push((path.to_owned(), content.to_vec()));
+        let (path, content) = modules.file(name)?;
+        files.push((path.to_owned(), content));
     }
     tree.remove(folder);
     for (path, content) in files {
@@ -118,23 +119,23 @@ fn index(
 /// order of loading, and the modules.
 fn initrd(modules: &Modules, config: &Kernel, init: &[u8], e2fsck: &[u8]) -> Result<Vec<u8>> {
     let mut archive = Archive::default();
-    for folder in ["dev", "proc", "sys", "run", "sbin", "sysroot", "modules"] {
+    for folder in ["dev", "proc", "sys", "run", "sbin", "sysroot", initrd::MODULES] {
         archive.directory(folder);
     }
     archive.character_device("dev/console", 0o600, 5, 1);
     archive.character_device("dev/null", 0o666, 1, 3);
-    archive.file("init", 0o755, init);
-    archive.file("sbin/e2fsck", 0o755, e2fsck);
+    archive.file(initrd::INIT, 0o755, init);
+    archive.file(initrd::E2FSCK, 0o755, e2fsck);
     let mut list = String::new();
     for name in modules.closure(config.initrd_modules.iter().map(|line| name(line)))? {
-        let (path, content) = modules.file(&name).with_context(|| format!("the module `{name}` is gone"))?;
-        let file = format!("modules/{}", path.rsplit('/').next().unwrap_or(path));
-        archive.file(&file, 0o644, content);
+        let (path, content) = modules.file(&name)?;
+        let file = format!("{}/{}", initrd::MODULES, path.rsplit('/').next().unwrap_or(path));
+        archive.file(&file, 0o644, &content);
         let line = config.initrd_modules.iter().find(|line| self::name(line).replace('-', "_") == name);
         let parameters = line.and_then(|line| line.split_once(' ')).map_or("", |(_, parameters)| parameters);
-        list.push_str(format!("/{file} {parameters}").trim_end());
+        list.push_str(format!("{file} {parameters}").trim_end());
         list.push('\n');
     }
-    archive.file("modules.list", 0o644, list.as_bytes());
+    archive.file(initrd::MODULES_LIST, 0o644, list.as_bytes());
     zstd::encode_all(archive.finish().as_slice(), 19).context("failed to compress the initrd")
 }

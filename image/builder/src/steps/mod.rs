@@ -8,9 +8,11 @@ pub mod erofs;
 pub mod fat;
 pub mod formats;
 pub mod grub;
+pub mod guest;
 pub mod kernel;
 pub mod partitions;
 pub mod rootfs;
+pub mod seed;
 pub mod table;
 pub mod verity;
 

@@ -1,6 +1,7 @@
 //! Kernel modules: those that are asked for, what they depend on, and their index.
 //!
-//! Dependencies come from each module's own `.modinfo`. The index that `modprobe` and udev read is made
+//! Dependencies come from each module's own `.modinfo`. Modules are unpacked: erofs and the initrd
+//! compress them better for reading, and the kernel unpacks xz slowly. The index that `modprobe` and udev read is made
 //! by `depmod` of the tools, which the kernel package's maintainer script would run.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,9 +55,10 @@ impl Modules {
         self.builtin.extend(text.lines().filter_map(name_of));
     }
 
-    /// Path and content of a module.
-    pub fn file(&self, name: &str) -> Option<(&str, &[u8])> {
-        self.files.get(name).map(|(path, content)| (path.as_str(), content.as_slice()))
+    /// Path and content of a module, both without their compression.
+    pub fn file(&self, name: &str) -> Result<(&str, Vec<u8>), ModuleError> {
+        let (path, content) = self.files.get(name).ok_or_else(|| ModuleError::Unknown(name.to_owned()))?;
+        Ok((path.trim_end_matches(".xz"), unpacked(path, content)?))
     }
 
     /// The names of the wanted modules and of all they depend on, each after its dependencies. Built-in
@@ -88,15 +90,20 @@ impl Modules {
     }
 }
 
-/// The names in `depends=`, and in `softdep=pre:` those without which the module would not be of use.
-fn depends(path: &str, content: &[u8]) -> Result<Vec<String>, ModuleError> {
-    let read = |source| ModuleError::Read { path: path.to_owned(), source };
-    let mut plain = Vec::new();
-    if path.ends_with(".xz") {
-        liblzma::read::XzDecoder::new(content).read_to_end(&mut plain).map_err(read)?;
-    } else {
-        plain.extend_from_slice(content);
+fn unpacked(path: &str, content: &[u8]) -> Result<Vec<u8>, ModuleError> {
+    if !path.ends_with(".xz") {
+        return Ok(content.to_vec());
     }
+    let mut plain = Vec::new();
+    let mut decoder = liblzma::read::XzDecoder::new(content);
+    let read = |source| ModuleError::Read { path: path.to_owned(), source };
+    decoder.read_to_end(&mut plain).map_err(read)?;
+    Ok(plain)
+}
+
+/// The names in `depends=`.
+fn depends(path: &str, content: &[u8]) -> Result<Vec<String>, ModuleError> {
+    let plain = unpacked(path, content)?;
     let info = elf::section(&plain, ".modinfo").ok_or_else(|| ModuleError::NoInfo(path.to_owned()))?;
     let values = info.split(|b| *b == 0).filter_map(|field| std::str::from_utf8(field).ok());
     let names = values.filter_map(|field| field.strip_prefix("depends=")).flat_map(|list| list.split(','));

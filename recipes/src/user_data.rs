@@ -40,21 +40,19 @@ fn foreign(text: &str) -> Option<(&'static str, &'static str)> {
 /// The settings of the box when `[box]` and the tables under it are right, whatever the rest of the document is.
 /// Those of a newer format cannot be judged: `None`.
 pub fn settings_only(text: &str) -> Option<BoxSettings> {
-    let begins_table = |line: &str| line.starts_with('[');
-    let mut above = text.lines().map(str::trim_start).take_while(|line| !begins_table(line));
-    let newer =
-        |line: &str| DeTable::parse(line).is_ok_and(|root| parse::newer_format(root.get_ref()).is_some());
-    if above.any(|line| {
-        line.trim_start_matches('\u{feff}').starts_with("format")
-            && newer(line.trim_start_matches('\u{feff}'))
-    }) {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let above = text.lines().map(str::trim_start).take_while(|line| !line.starts_with('['));
+    let newer = |line: &str| {
+        let root = DeTable::parse(line).ok().filter(|_| line.starts_with("format"));
+        root.is_some_and(|root| parse::newer_format(root.get_ref()).is_some())
+    };
+    if above.into_iter().any(newer) {
         return None;
     }
-    let ends = |line: &str| begins_table(line) && !line.starts_with("[[box.");
-    table_only(text, ends, |text| {
-        let root = DeTable::parse(text).ok()?;
+    let ends = |line: &str| line.starts_with('[') && !line.starts_with("[[box.");
+    table_only(text, ends, |text, root| {
         let source = Source::new("", text);
-        let settings = parse::settings_of(&source, root.get_ref())?;
+        let settings = parse::settings_of(&source, root)?;
         source.finish(settings).ok()
     })
 }
@@ -62,47 +60,43 @@ pub fn settings_only(text: &str) -> Option<BoxSettings> {
 /// The good keys of `[box] admins` whenever that table parses alone: an invalid document must never lock its
 /// owner out. A key that is itself damaged is left out.
 pub fn admins_only(text: &str) -> Vec<AdminKey> {
-    let found = table_only(
-        text,
-        |line| line.starts_with('['),
-        |text| {
-            let root = DeTable::parse(text).ok()?;
-            let keys = parse::admins(root.get_ref());
-            (!keys.is_empty()).then_some(keys)
-        },
-    );
-    found.unwrap_or_default()
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let keys = |_: &str, root: &DeTable<'_>| Some(parse::admins(root)).filter(|keys| !keys.is_empty());
+    table_only(text, |line| line.starts_with('['), keys).unwrap_or_default()
 }
 
 /// Lines that may begin `[box]`, and lines that may end one, that are tried.
 const MAX_TRIES: usize = 16;
 
-/// Tries `read` on the whole document, and then on `[box]` alone, cut at each line that may be where it `ends`:
+/// Reads the whole document where it is TOML, else `[box]` alone, cut at each line that may be where it `ends`:
 /// inside an array or a text such a line begins nothing, so the first cut that can be read counts.
-fn table_only<T>(text: &str, ends: impl Fn(&str) -> bool, read: impl Fn(&str) -> Option<T>) -> Option<T> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+fn table_only<T>(
+    text: &str,
+    ends: impl Fn(&str) -> bool,
+    read: impl Fn(&str, &DeTable<'_>) -> Option<T>,
+) -> Option<T> {
     if text.len() > crate::MAX_DOCUMENT {
         return None;
     }
-    if let Some(value) = read(text) {
-        return Some(value);
+    if let Ok(root) = DeTable::parse(text) {
+        return read(text, root.get_ref());
     }
     let lines = || {
         text.split_inclusive('\n').scan(0, |at, line| {
             let start = *at;
             *at += line.len();
-            Some((start, line))
+            Some((start, line.trim_start()))
         })
     };
     let is_box = |line: &str| {
-        line.trim_start().strip_prefix('[').is_some_and(|rest| {
-            rest.trim_start().strip_prefix("box").is_some_and(|rest| rest.trim_start().starts_with(']'))
-        })
+        let rest = line.strip_prefix('[').and_then(|rest| rest.trim_start().strip_prefix("box"));
+        rest.is_some_and(|rest| rest.trim_start().starts_with(']'))
     };
     for (start, _) in lines().filter(|(_, line)| is_box(line)).take(MAX_TRIES) {
-        let cuts = lines().filter(|(at, line)| *at > start && ends(line.trim_start())).map(|(at, _)| at);
+        let cuts = lines().filter(|(at, line)| *at > start && ends(line)).map(|(at, _)| at);
         for end in cuts.take(MAX_TRIES).chain([text.len()]) {
-            if let Some(value) = read(&text[start..end]) {
+            let alone = &text[start..end];
+            if let Some(value) = DeTable::parse(alone).ok().and_then(|root| read(alone, root.get_ref())) {
                 return Some(value);
             }
         }

@@ -41,7 +41,7 @@ fn nothing_is_made_up() {
     {
         assert!(admins_only(text).is_empty(), "{text}");
     }
-    let quoted = format!("text = \"\"\"\n[box]\nadmins = [\"{KEY}\"]\n\"\"\"\n");
+    let quoted = format!("text = \"\"\"\n[box]\nadmins = [\"{KEY}\"]\n[x]\n\"\"\"\n");
     assert!(admins_only(&quoted).is_empty(), "a text that looks like a table is a text");
     assert!(settings_only("[[recipe]]\nuse = \"x\"\n").is_none());
     assert!(settings_only("[box]\nhostname = \"hub1\"\n[oops\n").is_some_and(|s| s.provider_keys));

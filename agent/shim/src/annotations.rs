@@ -7,12 +7,14 @@
 //! | `org.holdfast.idmap` | `BASE:SIZE` | host ids of the container's user namespace; absent: none |
 //! | `org.holdfast.volumes` | JSON array of `{source, destination, read_only}` | folders bound into the container |
 //! | `org.holdfast.stop-signal` | `SIGTERM`, `TERM`, `15`, `SIGRTMIN+3` | what SIGTERM to the shim becomes; absent: SIGTERM |
+//! | `org.holdfast.stop-timeout` | milliseconds | how long after that signal the container is killed; absent: never |
 //!
 //! A path or a plain text may also be written as a JSON string. An unknown `org.holdfast.` key is
 //! an error: it may be a protection that this version would leave out.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::Deserialize;
 use thiserror::Error;
@@ -34,6 +36,8 @@ pub(crate) struct Annotations {
     pub(crate) volumes: Vec<Volume>,
     /// Signal number that asks the container to stop.
     pub(crate) stop_signal: i32,
+    /// From that signal to KILL.
+    pub(crate) stop_timeout: Option<Duration>,
 }
 
 /// The host ids that a user namespace maps from 0 on, for users and groups alike.
@@ -95,13 +99,15 @@ pub(crate) enum AnnotationError {
     IdMap(String),
     #[error("id {inside} is not among the container's {size} ids")]
     Id { inside: u32, size: u32 },
+    #[error("annotation `org.holdfast.stop-timeout`: `{0}` is not a number of milliseconds")]
+    StopTimeout(String),
     #[error("annotation `org.holdfast.stop-signal`: `{0}` is not a signal")]
     Signal(String),
 }
 
 /// Reads the annotations of a bundle.
 pub(crate) fn parse(all: &HashMap<String, String>) -> Result<Annotations, AnnotationError> {
-    const KNOWN: [&str; 5] = ["layers", "upper", "idmap", "volumes", "stop-signal"];
+    const KNOWN: [&str; 6] = ["layers", "upper", "idmap", "volumes", "stop-signal", "stop-timeout"];
     for key in all.keys() {
         if key.strip_prefix(PREFIX).is_some_and(|name| !KNOWN.contains(&name)) {
             return Err(AnnotationError::Unknown(key.clone()));
@@ -140,8 +146,14 @@ pub(crate) fn parse(all: &HashMap<String, String>) -> Result<Annotations, Annota
         }
         None => nix::libc::SIGTERM,
     };
+    let stop_timeout = get("stop-timeout")
+        .map(|text| {
+            let milliseconds = text.parse().map_err(|_| AnnotationError::StopTimeout(text.to_owned()))?;
+            Ok(Duration::from_millis(milliseconds))
+        })
+        .transpose()?;
 
-    Ok(Annotations { layers, upper, id_map, volumes, stop_signal })
+    Ok(Annotations { layers, upper, id_map, volumes, stop_signal, stop_timeout })
 }
 
 fn from_json<T: for<'a> Deserialize<'a>>(name: &'static str, text: &str) -> Result<T, AnnotationError> {
@@ -192,6 +204,7 @@ mod tests {
             ("idmap", "131072:65536"),
             ("volumes", volumes),
             ("stop-signal", "SIGQUIT"),
+            ("stop-timeout", "10000"),
         ])
         .unwrap();
         assert_eq!(read.layers, [PathBuf::from("/l/b.erofs"), PathBuf::from("/l/a.erofs")]);
@@ -199,13 +212,14 @@ mod tests {
         assert_eq!(read.id_map, Some(IdMap { base: 131072, size: 65536 }));
         assert!(!read.volumes[0].read_only && read.volumes[1].read_only);
         assert_eq!(read.stop_signal, nix::libc::SIGQUIT);
+        assert_eq!(read.stop_timeout, Some(Duration::from_secs(10)));
     }
 
     #[test]
     fn only_layers_are_required_and_texts_may_be_quoted() {
         let bare = read(&[LAYERS]).unwrap();
         assert_eq!((bare.upper, bare.id_map, bare.volumes.len()), (None, None, 0));
-        assert_eq!(bare.stop_signal, nix::libc::SIGTERM);
+        assert_eq!((bare.stop_signal, bare.stop_timeout), (nix::libc::SIGTERM, None));
         let quoted = read(&[LAYERS, ("upper", r#""/c/x""#), ("idmap", r#""7:8""#)]).unwrap();
         assert_eq!(quoted.upper, Some(PathBuf::from("/c/x")));
         assert_eq!(quoted.id_map, Some(IdMap { base: 7, size: 8 }));
@@ -227,6 +241,7 @@ mod tests {
                 vec![LAYERS, ("volumes", r#"[{"source":"/v","destination":"/d","ro":true}]"#)],
                 "not valid JSON",
             ),
+            (vec![LAYERS, ("stop-timeout", "10s")], "`10s` is not a number of milliseconds"),
             (vec![LAYERS, ("stop-signal", "SIGNONE")], "`SIGNONE` is not a signal"),
             (vec![LAYERS, ("seccomp", "x")], "`org.holdfast.seccomp` is not known"),
         ] {

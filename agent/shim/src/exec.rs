@@ -29,7 +29,7 @@ pub(crate) fn exec(args: &args::Exec) -> anyhow::Result<u8> {
     let identity = identity(args, process, &passwd, root.as_fd())?;
     drop(root);
     hand_over_pipes(bundle.annotations.id_map, &identity)?;
-    join::limits(process)?;
+    target.limits(process)?;
     target.join()?;
 
     // Blocked before the fork, so that none is lost between it and the wait.

@@ -13,11 +13,12 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
+use libcontainer::capabilities::CapabilityExt;
 use libcontainer::syscall::syscall::create_syscall;
 use nix::libc;
 use nix::sched::{CloneFlags, setns};
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid, setsid};
-use oci_spec::runtime::{Process, Spec};
+use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Process, Spec};
 use rustix::fs::{Mode, OFlags};
 
 use crate::cgroup;
@@ -76,6 +77,19 @@ impl Target {
         let shares_cgroup_namespace =
             namespace_at(&format!("/proc/{pid}/ns/cgroup"))? == namespace_at("/proc/self/ns/cgroup")?;
         Ok(Target { pidfd, pid, procs, shares_cgroup_namespace })
+    }
+
+    /// Takes over the container's limits and its place when memory is short, while it still may: the
+    /// caller, an agent that must not be killed, has others.
+    pub(crate) fn limits(&self, process: &Process) -> anyhow::Result<()> {
+        let syscall = create_syscall();
+        for limit in process.rlimits().iter().flatten() {
+            syscall.set_rlimit(limit).context("failed to set a resource limit")?;
+        }
+        let path = format!("/proc/{}/oom_score_adj", self.pid);
+        let score = std::fs::read_to_string(&path).with_context(|| format!("failed to read `{path}`"))?;
+        std::fs::write("/proc/self/oom_score_adj", score.trim())
+            .context("failed to set the out-of-memory score")
     }
 
     /// The container's root, as its first process has it.
@@ -139,17 +153,24 @@ fn own_cgroup(pid: i32, spec: &Spec) -> anyhow::Result<PathBuf> {
     Ok(cgroup::folder(path))
 }
 
-/// Raises or lowers this process's limits to the container's, while it still may.
-pub(crate) fn limits(process: &Process) -> anyhow::Result<()> {
-    let syscall = create_syscall();
-    for limit in process.rlimits().iter().flatten() {
-        syscall.set_rlimit(limit).context("failed to set a resource limit")?;
-    }
-    if let Some(score) = process.oom_score_adj() {
-        std::fs::write("/proc/self/oom_score_adj", score.to_string())
-            .context("failed to set the out-of-memory score")?;
-    }
-    Ok(())
+/// The capabilities of a container as far as this process has them: its caller may be bounded more
+/// than the container's unit. In a user namespace of the container's own that is all of them.
+fn within_reach(wanted: &LinuxCapabilities) -> anyhow::Result<LinuxCapabilities> {
+    let own = rustix::thread::capabilities(None).context("failed to read capabilities")?.permitted;
+    let reach = |set: &Option<Capabilities>| {
+        set.as_ref().map(|set| {
+            let has = |capability: &&Capability| own.bits() >> capability.to_cap().index() & 1 == 1;
+            set.iter().filter(has).copied().collect::<Capabilities>()
+        })
+    };
+    let mut within = wanted.clone();
+    within
+        .set_bounding(reach(wanted.bounding()))
+        .set_effective(reach(wanted.effective()))
+        .set_permitted(reach(wanted.permitted()))
+        .set_inheritable(reach(wanted.inheritable()))
+        .set_ambient(reach(wanted.ambient()));
+    Ok(within)
 }
 
 /// Makes standard input the controlling terminal. The caller leads a session.
@@ -188,9 +209,10 @@ pub(crate) fn confine(spec: &Spec, identity: &Identity, tty: bool) -> anyhow::Re
         libcontainer::seccomp::initialize_seccomp(filter).context("failed to load seccomp")?;
     }
     let syscall = create_syscall();
-    let capabilities = process.capabilities().as_ref().context("`process.capabilities`")?;
+    let capabilities = process.capabilities().as_ref().context("`process.capabilities` is missing")?;
+    let capabilities = within_reach(capabilities)?;
     libcontainer::capabilities::reset_effective(syscall.as_ref())
-        .and_then(|()| libcontainer::capabilities::drop_privileges(capabilities, syscall.as_ref()))
+        .and_then(|()| libcontainer::capabilities::drop_privileges(&capabilities, syscall.as_ref()))
         .context("failed to drop capabilities")?;
     // A change of identity clears it, so it comes after; the container's command must not outlive
     // the one who asked for it.

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use libcontainer::container::Container;
@@ -17,6 +18,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 
+use crate::annotations::Annotations;
 use crate::bundle::Bundle;
 use crate::cause::Cause;
 use crate::command::Become;
@@ -25,6 +27,18 @@ use crate::relay::Relay;
 use crate::root::{self, Prepared};
 use crate::signals::{self, Ended};
 use crate::{args, cgroup, exit};
+
+/// What a SIGTERM to the shim means to the container.
+struct Stop {
+    signal: i32,
+    timeout: Option<Duration>,
+}
+
+impl Stop {
+    fn of(annotations: &Annotations) -> Stop {
+        Stop { signal: annotations.stop_signal, timeout: annotations.stop_timeout }
+    }
+}
 
 /// Runs the bundle until it ends; the exit code is the container's.
 pub(crate) fn run(args: &args::Run) -> anyhow::Result<u8> {
@@ -59,7 +73,7 @@ fn run_bundle(args: &args::Run, notify: Option<&Path>) -> anyhow::Result<Exit> {
     nix::unistd::setgroups(&[]).context("failed to leave the shim's groups")?;
     let prepared = root::prepare(&bundle, &state)?;
     let (mut container, relays) = create(&bundle, &state, &prepared)?;
-    let ended = start_and_wait(&mut container, relays, notify, bundle.annotations.stop_signal);
+    let ended = start_and_wait(&mut container, relays, notify, &Stop::of(&bundle.annotations));
     let oom_kills = cgroup::oom_kills(&cgroup);
     if let Err(error) = container.delete(true) {
         let error = anyhow::Error::new(error).context("failed to clean up after the container");
@@ -141,7 +155,7 @@ fn start_and_wait(
     container: &mut Container,
     mut relays: Vec<Relay>,
     notify: Option<&Path>,
-    stop_signal: i32,
+    stop: &Stop,
 ) -> anyhow::Result<Ended> {
     let init = container.pid().context("the container has no process")?;
     let init = Pid::from_raw(init.as_raw());
@@ -154,7 +168,7 @@ fn start_and_wait(
     if let Some(socket) = notify {
         say_ready(socket).context("failed to tell systemd that the container runs")?;
     }
-    let ended = supervise(init, &signals, &mut relays, stop_signal)?;
+    let ended = supervise(init, &signals, &mut relays, stop)?;
     drain(&mut relays);
     Ok(ended)
 }
@@ -170,22 +184,42 @@ fn say_ready(socket: &Path) -> std::io::Result<()> {
 }
 
 /// Forwards signals and output until the container's first process ends.
-fn supervise(init: Pid, signals: &SignalFd, relays: &mut [Relay], stop_signal: i32) -> anyhow::Result<Ended> {
+fn supervise(init: Pid, signals: &SignalFd, relays: &mut [Relay], stop: &Stop) -> anyhow::Result<Ended> {
+    let mut kill_at: Option<Instant> = None;
     loop {
         let status = waitpid(init, Some(WaitPidFlag::WNOHANG)).context("failed to wait")?;
         if let Some(ended) = Ended::from_status(status) {
             return Ok(ended);
         }
-        wait(Some(signals), relays, PollTimeout::NONE)?;
+        if kill_at.is_some_and(|at| Instant::now() >= at) {
+            send(init, nix::libc::SIGKILL);
+            kill_at = None;
+        }
+        wait(Some(signals), relays, until(kill_at))?;
         while let Some(info) = signals.read_signal().context("failed to read a signal")? {
             match info.ssi_signo as i32 {
                 nix::libc::SIGCHLD => {}
-                nix::libc::SIGTERM => send(init, stop_signal),
+                nix::libc::SIGTERM => {
+                    send(init, stop.signal);
+                    kill_at =
+                        kill_at.or(stop.timeout.and_then(|timeout| Instant::now().checked_add(timeout)));
+                }
                 other => send(init, other),
             }
         }
         for relay in &mut *relays {
             relay.carry();
+        }
+    }
+}
+
+/// How long to wait for a moment, rounded up: before it there is nothing to do.
+fn until(moment: Option<Instant>) -> PollTimeout {
+    match moment {
+        None => PollTimeout::NONE,
+        Some(at) => {
+            let left = at.saturating_duration_since(Instant::now()) + Duration::from_millis(1);
+            PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX)
         }
     }
 }

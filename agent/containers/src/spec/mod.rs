@@ -210,6 +210,7 @@ fn annotations(input: &Input<'_>, stop_signal: &str) -> Value {
         "org.holdfast.upper": input.folders.upper(&input.config.name),
         "org.holdfast.volumes": json!(volumes).to_string(),
         "org.holdfast.stop-signal": stop_signal,
+        "org.holdfast.stop-timeout": input.config.stop_timeout_ms.to_string(),
     });
     if let Some(base) = base(input) {
         annotations["org.holdfast.idmap"] = json!(format!("{base}:{IDS}"));

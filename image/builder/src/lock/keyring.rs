@@ -200,9 +200,15 @@ fn made_at(signature: &Signature) -> Option<Timestamp> {
     signature.created()
 }
 
+/// Whether the signature itself may count: its kind, its time, its hash.
 fn strong(signature: &Signature) -> Result<(), &'static str> {
     if !matches!(signature.typ(), Some(SignatureType::Text | SignatureType::Binary)) {
         return Err("it is not a signature of a document");
+    }
+    let lifetime = signature.signature_expiration_time().map_or(0, |d| u64::from(d.as_secs()));
+    let made = made_at(signature).map_or(0, |at| u64::from(at.as_secs()));
+    if lifetime != 0 && made + lifetime <= u64::from(Timestamp::now().as_secs()) {
+        return Err("the signature has expired");
     }
     match signature.hash_alg() {
         Some(
@@ -213,5 +219,30 @@ fn strong(signature: &Signature) -> Result<(), &'static str> {
             | HashAlgorithm::Sha3_512,
         ) => Ok(()),
         _ => Err("its hash is too weak"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A release of Debian as it was signed in November 2026, and the keys of this repository.
+    #[test]
+    fn debians_own_release_is_accepted_and_no_other_text() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+        let mut keyring = Keyring::default();
+        for entry in std::fs::read_dir(folder.join("../keys")).unwrap() {
+            keyring.add(&std::fs::read(entry.unwrap().path()).unwrap()).unwrap();
+        }
+        let message = std::fs::read_to_string(folder.join("tests/data/trixie-security.InRelease")).unwrap();
+        let text = keyring.verify(&message).unwrap();
+        assert!(text.starts_with("Origin: Debian\n") && text.ends_with('\n'));
+        assert!(text.contains("\nCodename: trixie-security\n"));
+        let changed = message.replace("Valid-Until: Wed, 25 Nov 2026", "Valid-Until: Wed, 25 Nov 2099");
+        assert_ne!(changed, message);
+        let error = keyring.verify(&changed).unwrap_err().to_string();
+        assert!(error.ends_with("the text was changed after it was signed"), "{error}");
+        let error = Keyring::default().verify(&message).unwrap_err().to_string();
+        assert!(error.starts_with("signed by none of the pinned keys, but by "), "{error}");
     }
 }

@@ -201,10 +201,9 @@ fn with_tables(readme: &str) -> String {
 }
 
 fn keys(spec: &Spec, out: &mut String) {
-    let title = if spec.title.contains('[') {
-        format!("`{}`", spec.title.replace('`', ""))
-    } else {
-        capital(spec.title)
+    let title = match spec.title {
+        title if title.starts_with("the ") || title.starts_with("an ") => capital(title),
+        title => format!("`{}`", title.replace('`', "")),
     };
     let _ = write!(out, "\n**{title}**: {}\n\n| Key | Value | Default | |\n|---|---|---|---|\n", spec.about);
     for key in spec.keys {

@@ -186,3 +186,35 @@ fn changes(value: &toml::Value) -> Vec<toml::Value> {
     all.extend(others.into_iter().filter(|other| !other.same_type(value)));
     all
 }
+
+/// A key that no accepted document has would be checked by nobody.
+#[test]
+fn every_key_of_the_language_is_in_an_accepted_document() {
+    fn properties<'a>(schema: &'a serde_json::Value, found: &mut Vec<&'a str>) {
+        let table = schema.get("properties").and_then(|properties| properties.as_object());
+        found.extend(table.into_iter().flatten().map(|(key, _)| key.as_str()));
+        let definitions = schema.get("$defs").and_then(|definitions| definitions.as_object());
+        definitions.into_iter().flatten().for_each(|(_, table)| properties(table, found));
+    }
+    fn keys(value: &serde_json::Value, found: &mut std::collections::BTreeSet<String>) {
+        match value {
+            serde_json::Value::Object(map) => map.iter().for_each(|(key, value)| {
+                found.insert(key.clone());
+                keys(value, found);
+            }),
+            serde_json::Value::Array(list) => list.iter().for_each(|value| keys(value, found)),
+            _ => {}
+        }
+    }
+    for (schema, folders) in [(schema::recipe(), RECIPES), (schema::user_data(), USER_DATA)] {
+        let (mut wanted, mut found) = (Vec::new(), std::collections::BTreeSet::new());
+        properties(&schema, &mut wanted);
+        for (path, data) in documents(&folders).iter().chain(&documents(&RECIPES)) {
+            if let Some(json) = json(data).filter(|_| is_good(path)) {
+                keys(&json, &mut found);
+            }
+        }
+        let missing: Vec<_> = wanted.into_iter().filter(|key| !found.contains(*key)).collect();
+        assert!(missing.is_empty(), "no accepted document has {missing:?}");
+    }
+}

@@ -93,3 +93,26 @@ fn every_recipe_of_the_library_is_called_as_its_file() {
         page.plain().is_some_and(|page| page.contains("<h1>Grüße</h1>") && page.contains("hello on hub1"))
     );
 }
+
+const README: &str = include_str!("../README.md");
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+#[test]
+fn the_examples_of_the_readme_are_accepted() {
+    let mut examples = README.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap_or(""));
+    let mut next = || examples.next().expect("an example").replace("ssh-ed25519 AAAA…", KEY);
+    let fifteen = next();
+    assert!(fifteen.lines().count() <= 15, "{fifteen}");
+    user_data::parse("README.md", &fifteen).unwrap_or_else(|errors| panic!("{errors}"));
+    user_data::parse("README.md", &next()).unwrap_or_else(|errors| panic!("{errors}"));
+    recipe::parse("README.md", &next()).unwrap_or_else(|errors| panic!("{errors}"));
+    assert!(examples.next().is_none(), "an example that no test reads");
+}
+
+#[test]
+fn the_error_in_the_readme_is_the_one_people_see() {
+    let text =
+        "[recipe]\nname = \"site\"\n\n[containers.web]\nimage = \"localhost/web:1\"\n\nmem_limit = \"1g\"\n";
+    let shown = recipe::parse("site.toml", text).expect_err("refused").to_string();
+    assert!(README.contains(&shown), "{shown}");
+}

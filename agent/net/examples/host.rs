@@ -19,6 +19,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     };
     let options = HostOptions {
         state: directory.join("state"),
+        volatile: directory.join("volatile"),
         resolv_conf: directory.join("resolv.conf"),
         hostname: Some("box".to_owned()),
         is_nic: is_test_nic,

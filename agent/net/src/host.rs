@@ -7,7 +7,9 @@
 //! **Safe settings.** Static settings whose gateways are all silent for 30 seconds while there is a
 //! carrier give way to the last ones whose gateway answered, else to DHCP, and it is said. Settings
 //! that were good before are the last good themselves: they stay, and it is said too. After a change
-//! to DHCP that brings no address either, the settings are tried again.
+//! to DHCP that brings no address either, the settings are tried again. A restart of the agent
+//! disturbs nothing: a lease in use stays in use, and settings found wrong in this boot are not tried
+//! again by themselves.
 
 mod manager;
 mod nic;
@@ -35,6 +37,8 @@ pub const GATEWAY_WAIT: Duration = Duration::from_secs(30);
 pub struct HostOptions {
     /// Directory for leases and the last good settings, on data; made if it is missing.
     pub state: PathBuf,
+    /// Directory for what was found out in this boot; made if it is missing.
+    pub volatile: PathBuf,
     /// The resolver's file.
     pub resolv_conf: PathBuf,
     /// Host name told to DHCP servers.
@@ -48,6 +52,7 @@ impl HostOptions {
     pub fn standard() -> HostOptions {
         HostOptions {
             state: "/var/lib/holdfast/network".into(),
+            volatile: "/run/holdfast/network".into(),
             resolv_conf: "/run/holdfast/resolv.conf".into(),
             hostname: None,
             is_nic: Link::is_nic,

@@ -129,12 +129,14 @@ impl Client {
         matches!(self.state, State::Rebooting { .. } | State::Selecting { .. } | State::Requesting { .. })
     }
 
-    /// Begins, or begins again when the carrier is back. `kept` is the lease of an earlier boot with
-    /// its times as they are now; it is used only where none is held.
-    pub fn start(&mut self, now: Duration, kept: Option<Lease>, random: u32) -> Vec<Action> {
-        if self.held.is_none() {
-            self.held = kept.map(|lease| Held { lease, since: now, used: false });
-        }
+    /// Takes in the lease of an earlier run with its times as they are now; `used` says whether the
+    /// link still has its address, which it then keeps while the server is asked.
+    pub fn hold(&mut self, now: Duration, lease: Lease, used: bool) {
+        self.held = Some(Held { lease, since: now, used });
+    }
+
+    /// Begins, or begins again when the carrier is back.
+    pub fn start(&mut self, now: Duration, random: u32) -> Vec<Action> {
         self.began = now;
         self.xid = random;
         self.state =

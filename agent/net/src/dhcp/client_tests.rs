@@ -31,8 +31,11 @@ impl Bench {
     }
 
     fn start(&mut self, kept: Option<Lease>) -> Vec<Action> {
+        if let Some(lease) = kept {
+            self.client.hold(self.now, lease, false);
+        }
         let dice = self.roll();
-        self.client.start(self.now, kept, dice)
+        self.client.start(self.now, dice)
     }
 
     /// Lets time pass to the deadline.
@@ -296,6 +299,21 @@ fn silence_at_boot_leaves_the_address_of_the_earlier_boot_until_its_end() {
         assert!(is_discover(&actions));
     }
     assert_eq!(bench.now - began, Duration::from_secs(kept.seconds.into()));
+}
+
+#[test]
+fn an_address_in_use_stays_while_the_agent_starts_again() {
+    let kept = crate::dhcp::lease::tests::lease();
+    let mut bench = Bench::new();
+    bench.client.hold(bench.now, kept.clone(), true);
+    let end = bench.now + Duration::from_secs(kept.seconds.into());
+    let mut actions = bench.start(None);
+    while bench.now < end {
+        assert!(!actions.iter().any(|action| matches!(action, Action::Use(_))), "the link has it already");
+        assert!(bench.now == end || !actions.contains(&Action::Drop(Loss::Ended)));
+        actions = bench.wait();
+    }
+    assert_eq!(actions, [Action::Drop(Loss::Ended)]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::net::SocketAddrV4;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
@@ -37,25 +37,31 @@ pub struct DhcpTask {
 }
 
 impl DhcpTask {
-    /// Starts a client on a link that is up. It waits for [`DhcpTask::carrier`]. What it has to say
-    /// goes to `report`, which must not block.
+    /// Starts a client on a link that is up. It waits for [`DhcpTask::carrier`]. `kept` is the lease of
+    /// an earlier run and whether the link still has it. What the client has to say goes to `report`,
+    /// which must not block.
     pub fn start(
         link: String,
         identity: Identity,
-        kept: Option<Lease>,
+        kept: Option<(Lease, bool)>,
         report: impl Fn(DhcpEvent) + Send + 'static,
     ) -> DhcpTask {
         let (carrier, commands) = mpsc::unbounded_channel();
+        let mac = identity.mac;
+        let mut client = Client::new(identity);
+        if let Some((lease, used)) = kept {
+            client.hold(Duration::ZERO, lease, used);
+        }
         let worker = Worker {
             link,
-            mac: identity.mac,
-            client: Client::new(identity),
+            mac,
+            client,
             epoch: Instant::now(),
             packets: None,
             datagrams: None,
             report: Box::new(report),
         };
-        DhcpTask { carrier, task: tokio::spawn(worker.run(commands, kept)) }
+        DhcpTask { carrier, task: tokio::spawn(worker.run(commands)) }
     }
 
     /// Says whether the link's other end is there.
@@ -82,7 +88,7 @@ struct Worker {
 }
 
 impl Worker {
-    async fn run(mut self, mut commands: mpsc::UnboundedReceiver<bool>, mut kept: Option<Lease>) {
+    async fn run(mut self, mut commands: mpsc::UnboundedReceiver<bool>) {
         let mut running = false;
         loop {
             let deadline = self.client.deadline().map(|deadline| self.epoch + deadline);
@@ -90,7 +96,7 @@ impl Worker {
                 command = commands.recv() => match command {
                     Some(true) if !running => {
                         running = true;
-                        self.client.start(self.epoch.elapsed(), kept.take(), random())
+                        self.client.start(self.epoch.elapsed(), random())
                     }
                     Some(false) if running => {
                         running = false;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use agent_core::network::{AddressSource, HostConfig, InterfaceConfig, NetworkEvent, NetworkStatus};
+use agent_core::network::{AddressSource, Cidr, HostConfig, InterfaceConfig, NetworkEvent, NetworkStatus};
 use agent_system::files;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
@@ -17,7 +17,7 @@ use super::resolver::{resolv_conf, unique};
 use super::store::Store;
 use super::{GATEWAY_WAIT, HostOptions, probe};
 use crate::dhcp::message::Identity;
-use crate::dhcp::{DhcpEvent, DhcpTask, Loss};
+use crate::dhcp::{DhcpEvent, DhcpTask, Lease, Loss};
 use crate::links::{Link, converge, links, observe};
 use crate::netlink::{self, NetlinkError};
 use crate::{Outcome, sysctl};
@@ -70,7 +70,7 @@ impl Manager {
         tokio::spawn(connection);
         let (speak, words) = mpsc::unbounded_channel();
         Ok(Manager {
-            store: Store::new(options.state.clone()),
+            store: Store::new(options.state.clone(), options.volatile.clone()),
             options,
             handle: netlink::open()?,
             kernel: messages.map(drop).boxed(),
@@ -201,8 +201,15 @@ impl Manager {
                 }
                 None => {
                     let (settings, source) = wanted(&config, &link);
-                    let matched = source == AddressSource::Settings;
-                    self.nics.insert(link.index, Nic::new(link, mac, order, settings, matched));
+                    let index = link.index;
+                    let mut nic = Nic::new(link, mac, order, settings, source);
+                    if source == AddressSource::Settings
+                        && self.store.silent(mac).as_ref() == Some(&nic.wanted)
+                    {
+                        let good = self.store.last_good(mac);
+                        nic.give_way(good, "its gateway was silent in this boot", Instant::now() + RETRY);
+                    }
+                    self.nics.insert(index, nic);
                 }
             }
         }
@@ -227,23 +234,19 @@ impl Manager {
             return;
         }
         let good = self.store.last_good(nic.mac);
-        let message = if good.as_ref() == Some(&nic.active) {
+        if nic.source == AddressSource::Settings && good.as_ref() == Some(&nic.active) {
             // These are the last good: there is nothing better to turn to.
             if let Trial::Running { deadline, .. } = &mut nic.trial {
                 *deadline = None;
             }
-            format!("{silence}; its settings worked before and stay")
-        } else if let Some(good) = good.filter(|_| nic.source == AddressSource::Settings) {
-            nic.activate(good, AddressSource::LastGood);
-            format!("{silence}; the last settings that worked are in use")
+            nic.problem = Some(format!("{silence}; its settings worked before and stay"));
         } else {
-            let fallback =
-                InterfaceConfig { dns: nic.wanted.dns.clone(), ..InterfaceConfig::automatic(&name) };
-            nic.activate(fallback, AddressSource::Fallback);
-            nic.trial = Trial::Retry { at: now + RETRY };
-            format!("{silence}; DHCP is in use")
-        };
-        nic.problem = Some(message.clone());
+            if nic.source == AddressSource::Settings {
+                self.store.keep_silent(nic.mac, &nic.active);
+            }
+            nic.give_way(good, &silence, now + RETRY);
+        }
+        let message = nic.problem.clone().unwrap_or(silence);
         self.say("gateway-silent", &name, message);
     }
 
@@ -257,6 +260,20 @@ impl Manager {
             Ok(outcome) => changed = changed.or(outcome),
             Err(error) => failure = Some(chain(&error)),
         }
+        if nic.active.dhcp4 && nic.dhcp.is_none() {
+            let kept = match self.store.lease(nic.mac) {
+                Some(lease) => {
+                    let used = holds(&self.handle, &nic.link, &lease).await;
+                    nic.lease = used.then(|| lease.clone());
+                    Some((lease, used))
+                }
+                None => None,
+            };
+            let identity = Identity { mac: nic.mac, hostname: self.options.hostname.clone() };
+            let speak = self.speak.clone();
+            let report = move |event| drop(speak.send(Word::Dhcp(index, event)));
+            nic.dhcp = Some(DhcpTask::start(name.clone(), identity, kept, report));
+        }
         match converge(&self.handle, &name, &nic.settings()).await {
             Ok(outcome) => changed = changed.or(outcome),
             Err(error) => {
@@ -269,12 +286,6 @@ impl Manager {
         }
         nic.failure = failure;
         let carrier = nic.link.carrier;
-        if nic.active.dhcp4 && nic.dhcp.is_none() {
-            let identity = Identity { mac: nic.mac, hostname: self.options.hostname.clone() };
-            let speak = self.speak.clone();
-            let report = move |event| drop(speak.send(Word::Dhcp(index, event)));
-            nic.dhcp = Some(DhcpTask::start(name, identity, self.store.lease(nic.mac), report));
-        }
         if let Some(dhcp) = &nic.dhcp {
             dhcp.carrier(carrier);
         }
@@ -307,6 +318,9 @@ impl Manager {
                 }
                 nic.trial = Trial::None;
                 self.store.keep_good(nic.mac, &nic.active);
+                if nic.source == AddressSource::Settings {
+                    self.store.forget_silent(nic.mac);
+                }
                 if nic.source == AddressSource::Settings && nic.problem.take().is_some() {
                     self.say("gateway-answers", &name, format!("{gateway} answers"));
                 }
@@ -381,6 +395,13 @@ impl Manager {
         // No one may be listening.
         let _ = self.report.send(NetworkEvent { kind: kind.to_owned(), nic: nic.to_owned(), message });
     }
+}
+
+/// Whether the link has the address of this lease: the agent started again, and the box did not.
+async fn holds(handle: &Handle, link: &Link, lease: &Lease) -> bool {
+    let own = Cidr::new(lease.address, lease.prefix);
+    let observed = observe(handle, link).await.unwrap_or_default();
+    own.is_some_and(|own| observed.addresses.contains(&own))
 }
 
 /// What the owner wants for a link, and whether that was said or is the default.

@@ -72,8 +72,13 @@ impl Trial {
 
 impl Nic {
     /// A NIC with what its owner wants, on trial where that is static.
-    pub(super) fn new(link: Link, mac: Mac, order: u32, wanted: InterfaceConfig, matched: bool) -> Nic {
-        let source = if matched { AddressSource::Settings } else { AddressSource::Dhcp };
+    pub(super) fn new(
+        link: Link,
+        mac: Mac,
+        order: u32,
+        wanted: InterfaceConfig,
+        source: AddressSource,
+    ) -> Nic {
         let trial = if wanted.gateways().is_empty() { Trial::None } else { Trial::Due };
         Nic {
             link,
@@ -99,6 +104,24 @@ impl Nic {
         }
         self.active = settings;
         self.source = source;
+    }
+
+    /// Turns to the last good settings, else to DHCP until `retry`, because of what is said of the
+    /// present ones.
+    pub(super) fn give_way(&mut self, good: Option<InterfaceConfig>, why: &str, retry: Instant) {
+        match good.filter(|good| self.source == AddressSource::Settings && *good != self.wanted) {
+            Some(good) => {
+                self.activate(good, AddressSource::LastGood);
+                self.problem = Some(format!("{why}; the last settings that worked are in use"));
+            }
+            None => {
+                let automatic = InterfaceConfig::automatic(&self.link.name);
+                let fallback = InterfaceConfig { dns: self.wanted.dns.clone(), ..automatic };
+                self.activate(fallback, AddressSource::Fallback);
+                self.trial = Trial::Retry { at: retry };
+                self.problem = Some(format!("{why}; DHCP is in use"));
+            }
+        }
     }
 
     /// What the link should have.

@@ -26,6 +26,7 @@ pub(super) async fn answers(index: u32, gateways: BTreeSet<IpAddr>) -> Result<Ip
         rtnetlink::new_multicast_connection(&[MulticastGroup::Neigh]).map_err(NetlinkError::Open)?;
     let connection = tokio::spawn(connection);
     let _guard = AbortOnDrop(connection);
+    forget(&handle, index, &gateways).await;
     let mut again = tokio::time::interval(AGAIN);
     loop {
         tokio::select! {
@@ -59,6 +60,19 @@ impl Drop for AbortOnDrop {
     }
 }
 
+/// Removes old knowledge of the gateways, which the kernel would take seconds to doubt.
+async fn forget(handle: &Handle, index: u32, gateways: &BTreeSet<IpAddr>) {
+    let listed: Result<Vec<NeighbourMessage>, _> = handle.neighbours().get().execute().try_collect().await;
+    for neighbour in listed.unwrap_or_default() {
+        let ours =
+            neighbour.header.ifindex == index && address(&neighbour).is_some_and(|a| gateways.contains(&a));
+        if ours && neighbour.header.state == NeighbourState::Stale {
+            // Gone by itself, or asked for just now: both are well.
+            let _ = handle.neighbours().del(neighbour).execute().await;
+        }
+    }
+}
+
 async fn ask(handle: &Handle, index: u32, gateway: IpAddr) {
     let request = handle.neighbours().add(index, gateway).state(NeighbourState::None);
     // Refused while the link has no address yet: the next try may do.
@@ -76,10 +90,13 @@ fn alive(neighbour: &NeighbourMessage, index: u32, gateways: &BTreeSet<IpAddr>) 
     if neighbour.header.ifindex != index || !sure.contains(&neighbour.header.state) {
         return None;
     }
-    let address = neighbour.attributes.iter().find_map(|attribute| match attribute {
+    address(neighbour).filter(|address| gateways.contains(address))
+}
+
+fn address(neighbour: &NeighbourMessage) -> Option<IpAddr> {
+    neighbour.attributes.iter().find_map(|attribute| match attribute {
         NeighbourAttribute::Destination(NeighbourAddress::Inet(a)) => Some(IpAddr::V4(*a)),
         NeighbourAttribute::Destination(NeighbourAddress::Inet6(a)) => Some(IpAddr::V6(*a)),
         _ => None,
-    })?;
-    gateways.contains(&address).then_some(address)
+    })
 }

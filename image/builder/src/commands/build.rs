@@ -9,10 +9,13 @@ use image_layout::kernel;
 use image_layout::manifest::{EmbeddedImage, Manifest, Output};
 use image_layout::slots::Slot;
 
+use crate::commands::app;
 use crate::config::Config;
 use crate::context::{Context, Fetched};
 use crate::fetch::digest::sha256_of;
 use crate::lock::{IMAGE, TOOLS};
+use crate::oci::image::Image;
+use crate::oci::layout;
 use crate::progress::size;
 use crate::steps::binaries::{self, Binaries};
 use crate::steps::disk::{self, Contents};
@@ -106,14 +109,15 @@ impl Build<'_> {
         let parts = progress.step("make the initrd", || {
             kernel_step::split(&mut tree, &self.config.kernel, &init, &self.tools, &scratch)
         })?;
-        let images: Vec<EmbeddedImage> = Vec::new();
+        let layout = scratch.join("images");
+        let images = self.images(&layout)?;
         let profile = fs::read_to_string(self.tools.file(SECCOMP)?)?;
         let additions = Additions {
             files: &self.context.image_file("files")?,
             programs: &self.binaries.root,
             recipes: &self.repository.join("recipes/library"),
             seccomp: seccomp::resolve(&profile)?,
-            images: None,
+            images: (!images.is_empty()).then_some(layout.as_path()),
             version: &version,
         };
         assemble::add(&mut tree, &self.config.root, &additions)?;
@@ -140,6 +144,20 @@ impl Build<'_> {
         progress.step("write the disk", || self.disk(&raw, parts, &root, epoch, &scratch))?;
         fs::remove_dir_all(&scratch)?;
         self.outputs(&raw, formats, manifest)
+    }
+
+    /// Builds the apps that are embedded and writes them as one OCI layout.
+    fn images(&self, folder: &Path) -> Result<Vec<EmbeddedImage>> {
+        let mut images = Vec::new();
+        for (app, reference) in &self.config.embed.images {
+            let (_, mut image) = app::image(self.context, Path::new(app))?;
+            image.reference.clone_from(reference);
+            images.push(image);
+        }
+        layout::write(folder, &images)?;
+        let entry =
+            |image: &Image| EmbeddedImage { reference: image.reference.clone(), digest: image.digest() };
+        Ok(images.iter().map(entry).collect())
     }
 
     /// Writes the disk; the seed of its identifiers is the root and what boots it.

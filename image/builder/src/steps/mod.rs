@@ -9,6 +9,7 @@ pub mod fat;
 pub mod formats;
 pub mod grub;
 pub mod guest;
+pub mod inspect;
 pub mod kernel;
 pub mod partitions;
 pub mod rootfs;

@@ -1,0 +1,227 @@
+//! What is on a disk: partitions, slot state, and what each slot holds.
+//!
+//! Nothing is believed that can be checked: the verity root hash is computed anew, and the rules on what
+//! must not be in a root look at the files that come out of the erofs.
+
+use std::fs::{self, File};
+use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use gpt::disk::LogicalBlockSize;
+use image_layout::disk::{self, BLOCK, Role, SECTOR, boot, esp};
+use image_layout::kernel::{self, Verity};
+use image_layout::manifest::Manifest;
+use image_layout::slots::{BLOCK_SIZE, Slot, SlotState};
+use serde::Serialize;
+
+use super::{fat, verity};
+use crate::plan::forbidden::{self, Listed};
+use crate::tools::Tools;
+
+/// A disk.
+#[derive(Debug, Serialize)]
+pub(crate) struct Inspection {
+    /// Bytes of the disk.
+    pub size: u64,
+    /// As in the table.
+    pub partitions: Vec<Partition>,
+    /// The copies of the slot state; `None` where one is not whole.
+    pub state: [Option<State>; 2],
+    /// Slots that hold something.
+    pub slots: Vec<SlotContents>,
+}
+
+/// A partition.
+#[derive(Debug, Serialize)]
+pub(crate) struct Partition {
+    /// From 1.
+    pub number: u32,
+    /// Name.
+    pub name: String,
+    /// Type GUID.
+    pub type_guid: String,
+    /// Byte at which it starts.
+    pub start: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// The slot state.
+#[derive(Debug, Serialize)]
+pub(crate) struct State {
+    /// Tried first.
+    pub slot: Slot,
+    /// Last healthy.
+    pub good: Slot,
+    /// Tries left.
+    pub tries_a: u8,
+    /// Tries left.
+    pub tries_b: u8,
+}
+
+/// What a slot holds.
+#[derive(Debug, Serialize)]
+pub(crate) struct SlotContents {
+    /// Which.
+    pub slot: Slot,
+    /// The kernel's command line.
+    pub arguments: String,
+    /// The root hash that the command line names.
+    pub root_hash: String,
+    /// Whether the root has that hash.
+    pub verified: bool,
+    /// Bytes of root and verity tree.
+    pub root_size: u64,
+    /// Of the slot.
+    pub full_percent: u64,
+    /// What must not be in a root and is.
+    pub forbidden: Vec<String>,
+    /// The manifest in the root.
+    pub manifest: Manifest,
+}
+
+/// Looks at a raw disk.
+pub(crate) fn disk(raw: &Path, tools: &Tools, scratch: &Path) -> Result<Inspection> {
+    let mut file = File::open(raw).with_context(|| format!("failed to open `{}`", raw.display()))?;
+    let size = file.seek(SeekFrom::End(0))?;
+    let partitions = partitions(raw)?;
+    let esp_bytes = read(&mut file, disk::start(Role::Esp), disk::partition(Role::Esp).size)?;
+    let state = esp::GRUBENV_OFFSETS.map(|offset| {
+        let state = SlotState::parse(&esp_bytes[offset as usize..][..BLOCK_SIZE]).ok()?;
+        let SlotState { slot, good, tries_a, tries_b, .. } = state;
+        Some(State { slot, good, tries_a, tries_b })
+    });
+    let mut slots = Vec::new();
+    for slot in [Slot::A, Slot::B] {
+        let boot = read(&mut file, disk::start(Role::Boot(slot)), disk::partition(Role::Boot(slot)).size)?;
+        if boot[..SECTOR as usize].iter().any(|byte| *byte != 0) {
+            let contents = contents(&mut file, slot, &boot, tools, scratch);
+            slots.push(contents.with_context(|| format!("slot {slot} cannot be read"))?);
+        }
+    }
+    Ok(Inspection { size, partitions, state, slots })
+}
+
+fn partitions(raw: &Path) -> Result<Vec<Partition>> {
+    let config = gpt::GptConfig::new().writable(false).logical_block_size(LogicalBlockSize::Lb512);
+    let table = config.open(raw).context("there is no partition table")?;
+    let entry = |(number, partition): (&u32, &gpt::partition::Partition)| Partition {
+        number: *number,
+        name: partition.name.clone(),
+        type_guid: partition.part_type_guid.guid.to_string(),
+        start: partition.first_lba * SECTOR,
+        size: (partition.last_lba + 1 - partition.first_lba) * SECTOR,
+    };
+    Ok(table.partitions().iter().filter(|(_, partition)| partition.is_used()).map(entry).collect())
+}
+
+fn read(file: &mut File, start: u64, length: u64) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; usize::try_from(length)?];
+    file.seek(SeekFrom::Start(start))?;
+    file.read_exact(&mut bytes).context("the disk ends too early")?;
+    Ok(bytes)
+}
+
+fn contents(file: &mut File, slot: Slot, boot: &[u8], tools: &Tools, scratch: &Path) -> Result<SlotContents> {
+    let args = String::from_utf8(fat::read(boot, boot::ARGS)?)?;
+    let arguments =
+        args.lines().find_map(|line| line.strip_prefix("args=")).context("there are no arguments")?;
+    let named = kernel::argument(arguments, kernel::VERITY).and_then(Verity::parse);
+    let named = named.context("the arguments name no root hash")?;
+    let root = disk::partition(Role::Root(slot));
+    ensure!(
+        named.data_blocks > 0 && named.data_blocks * BLOCK <= root.size,
+        "the root is larger than its slot"
+    );
+    let data = read(file, disk::start(Role::Root(slot)), named.data_blocks * BLOCK)?;
+    let (found, tree) = verity::tree(&data, &salt(&named.salt)?);
+    let root_size = (data.len() + tree.len()) as u64;
+    let stored = read(file, disk::start(Role::Root(slot)) + data.len() as u64, tree.len() as u64)?;
+
+    let (image, folder) = (scratch.join(format!("root-{slot}.erofs")), scratch.join(format!("root-{slot}")));
+    fs::write(&image, &data)?;
+    let mut command = tools.command("fsck.erofs")?;
+    command.args(["--preserve-perms", "--no-preserve-owner"]);
+    command.arg(format!("--extract={}", folder.display())).arg(&image);
+    super::run(command, "fsck.erofs")?;
+    let manifest = fs::read_to_string(folder.join("usr/share/holdfast/manifest.json"));
+    Ok(SlotContents {
+        slot,
+        arguments: arguments.to_owned(),
+        verified: found == named && stored == tree,
+        root_hash: named.root_hash,
+        root_size,
+        full_percent: (root_size * 100).div_ceil(root.size),
+        forbidden: forbidden_in(&folder)?,
+        manifest: serde_json::from_str(&manifest.context("the root has no manifest")?)?,
+    })
+}
+
+fn salt(hex: &str) -> Result<[u8; 32]> {
+    let mut salt = [0; 32];
+    ensure!(hex.len() == 64 && hex.is_ascii(), "the salt is not 32 bytes");
+    for (index, byte) in salt.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[2 * index..][..2], 16).context("the salt is not hexadecimal")?;
+    }
+    Ok(salt)
+}
+
+/// What must not be in a root and is in this folder.
+pub(crate) fn forbidden_in(folder: &Path) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    walk(folder, folder, &mut found)?;
+    found.sort();
+    Ok(found)
+}
+
+fn walk(root: &Path, folder: &Path, found: &mut Vec<String>) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| format!("failed to read `{}`", folder.display()))? {
+        let entry = entry?;
+        let (path, metadata) = (entry.path(), entry.metadata()?);
+        let kind = metadata.file_type();
+        let mut head = Vec::new();
+        if kind.is_file() {
+            File::open(&path)?.take(4).read_to_end(&mut head)?;
+        }
+        let name = path.strip_prefix(root)?.to_string_lossy();
+        let listed = Listed { path: &name, mode: metadata.permissions().mode(), head: &head };
+        found.extend(forbidden::find([listed]));
+        if kind.is_dir() {
+            walk(root, &path, found)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_planted_setuid_file_is_found_among_the_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let bin = folder.path().join("usr/bin");
+        fs::create_dir_all(&bin).unwrap();
+        fs::write(bin.join("nft"), b"\x7fELF").unwrap();
+        fs::set_permissions(bin.join("nft"), fs::Permissions::from_mode(0o755)).unwrap();
+        assert_eq!(forbidden_in(folder.path()).unwrap(), Vec::<String>::new());
+        fs::set_permissions(bin.join("nft"), fs::Permissions::from_mode(0o4755)).unwrap();
+        fs::write(bin.join("start"), b"#!/bin/sh\n").unwrap();
+        fs::set_permissions(bin.join("start"), fs::Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::symlink("nft", bin.join("sh")).unwrap();
+        let expect = [
+            "usr/bin/nft: setuid or setgid",
+            "usr/bin/sh: a shell, interpreter or package manager",
+            "usr/bin/start: a script",
+        ];
+        assert_eq!(forbidden_in(folder.path()).unwrap(), expect);
+    }
+
+    #[test]
+    fn salts_are_read() {
+        assert_eq!(salt(&verity::hex(&[7; 32])).unwrap(), [7; 32]);
+        assert!(salt("07").is_err());
+    }
+}

@@ -72,12 +72,12 @@ pub(crate) fn give_up(text: &str) -> ! {
 }
 
 fn write(level: Level, text: &str) {
-    // There is nobody to tell that telling failed.
-    if let Some(mut log) = LOG.get() {
-        for line in text.lines().filter(|line| !line.trim().is_empty()) {
-            let line: String = line.chars().take(400).collect();
-            // One write is one record.
-            let _ = log.write_all(format!("<{}>holdfast-initrd: {line}\n", level as u8).as_bytes());
-        }
+    for line in text.lines().filter(|line| !line.trim().is_empty()) {
+        let line: String = line.chars().take(400).collect();
+        // One write is one record. There is nobody to tell that telling failed.
+        let _ = match LOG.get() {
+            Some(mut log) => log.write_all(format!("<{}>holdfast-initrd: {line}\n", level as u8).as_bytes()),
+            None => writeln!(std::io::stderr(), "holdfast-initrd: {line}"),
+        };
     }
 }

@@ -3,12 +3,13 @@
 use crate::choose::{BootArguments, Candidate, Choice, Patience, choose};
 use crate::console;
 use crate::watchdog::Watchdog;
-use agent_system::block::{self, Disk};
+use agent_system::block::{self, BlockError, Disk};
 use agent_system::resize;
 use image_layout::disk::{Role, SECTOR, esp};
 use image_layout::slots::{BLOCK_SIZE, SlotState, StateError};
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ use std::time::{Duration, Instant};
 const LIMIT: Duration = Duration::from_secs(30);
 /// Without a change for this long, all disks are likely there.
 const SETTLED: Duration = Duration::from_secs(1);
+/// Partitions that the kernel has not made by now are not in its table.
+const PARTITIONS: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(50);
 
 /// The disk that booted, with what is known of it.
@@ -31,13 +34,17 @@ pub(crate) struct Booted {
 /// Looks at disks until the one that booted is there; `None` when the time is up.
 pub(crate) fn wait(arguments: &BootArguments, watchdog: &mut Watchdog) -> Option<Booted> {
     let started = Instant::now();
-    let mut changed = started;
+    let (mut changed, mut looked) = (started, started);
     let mut disks: Vec<Disk> = Vec::new();
     let mut candidates: Vec<Candidate> = Vec::new();
     loop {
         let now = block::disks().unwrap_or_default();
         if now != disks {
             changed = Instant::now();
+        }
+        // One that could not be read may be readable a moment later.
+        if now != disks || looked.elapsed() > SETTLED {
+            looked = Instant::now();
             candidates = now.iter().map(look).collect();
             disks = now;
         }
@@ -60,6 +67,19 @@ pub(crate) fn wait(arguments: &BootArguments, watchdog: &mut Watchdog) -> Option
         }
         watchdog.feed();
         thread::sleep(TICK);
+    }
+}
+
+/// The node of a partition, which the kernel makes a moment after the disk's, or after it has been told to
+/// read a repaired table.
+pub(crate) fn partition(disk: &Disk, role: Role) -> Result<PathBuf, BlockError> {
+    let number = image_layout::disk::partition(role).number;
+    let started = Instant::now();
+    loop {
+        match disk.partition(number) {
+            Err(_) if started.elapsed() < PARTITIONS => thread::sleep(TICK),
+            found => return found,
+        }
     }
 }
 

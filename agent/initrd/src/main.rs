@@ -21,9 +21,9 @@ use agent_system::gpt::Reason;
 use agent_system::slots::{self, SlotStore};
 use agent_system::{identity, resize};
 use choose::{BootArguments, next_state};
-use image_layout::disk::{Role, partition};
+use image_layout::disk::Role;
 use image_layout::paths;
-use report::{Data, Report};
+use report::Report;
 use std::convert::Infallible;
 use std::error::Error;
 use std::fs;
@@ -66,12 +66,14 @@ fn boot() -> Result<Infallible, Box<dyn Error>> {
     write_state(&arguments, &booted, &mut report);
     watchdog.feed();
 
-    let part = |role| booted.disk.partition(partition(role).number);
+    let part = |role| disks::partition(&booted.disk, role);
     let device = verity::open(&part(Role::Root(arguments.slot))?, &arguments.verity)?;
     root::mount_root(&device)?;
     let data = data::mount(part(Role::Data).ok(), &mut watchdog, &mut report);
     give_identity(&mut report);
-    report.write(arguments.slot, data)?;
+    if let Err(error) = report.write(arguments.slot, data) {
+        console::warn(&console::chain(&error));
+    }
     console::announce(&format!("slot {} on {}, data {}", arguments.slot, report.disk, data.as_str()));
     watchdog.feed();
     match root::switch()? {}
@@ -79,6 +81,9 @@ fn boot() -> Result<Infallible, Box<dyn Error>> {
 
 /// Makes the partition table whole and as long as the disk. A disk that cannot be grown still boots.
 fn repair_table(booted: &disks::Booted, report: &mut Report) {
+    // The kernel must have read the table before a partition can be made longer. Where the table is
+    // damaged it has not, and will after the repair.
+    let _ = disks::partition(&booted.disk, Role::Data);
     match resize::grow_partition(&booted.disk) {
         Ok(reasons) => {
             for reason in reasons {
@@ -100,7 +105,7 @@ fn write_state(arguments: &BootArguments, booted: &disks::Booted, report: &mut R
     let written = || -> Result<Vec<usize>, Box<dyn Error>> {
         let boot = slots::new_boot_id()?;
         let state = next_state(arguments, booted.choice, &booted.candidate, boot);
-        let esp = booted.disk.partition(partition(Role::Esp).number)?;
+        let esp = disks::partition(&booted.disk, Role::Esp)?;
         Ok(SlotStore::on(esp).write(&state)?)
     };
     let lost: Vec<&str> = (0..2)

@@ -38,7 +38,7 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  holdfast-image lock --update            move every package to the newest version and say what changed
+  holdfast-image lock --update            take the newest packages and say what changed
   holdfast-image build --output target/image
   holdfast-image run target/image/holdfast.raw --user-data box.toml --forward 8080:80
   holdfast-image check box.toml

@@ -4,6 +4,9 @@
 //! a merged `/usr`: `/lib/x` of an old package is `usr/lib/x`. Owners are reported and, as an ordinary
 //! user unpacks, not applied.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, BufReader, Read};

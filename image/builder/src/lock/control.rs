@@ -153,6 +153,15 @@ impl Relation {
     }
 }
 
+impl std::fmt::Display for Relation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.version {
+            None => f.write_str(&self.name),
+            Some((operator, version)) => write!(f, "{} ({} {version})", self.name, operator.text()),
+        }
+    }
+}
+
 /// `a | b, c`: every group needs one of its alternatives. A group that cannot be read is left out of
 /// `Provides` and the like by the caller; here it makes the whole field invalid.
 pub(crate) fn relations(text: &str) -> Option<Vec<Vec<Relation>>> {

@@ -121,11 +121,8 @@ impl<'a> Provider<'a> {
         for relation in group {
             let before = sets.len();
             for (name, ids) in self.index.candidates(relation) {
-                let condition = if name == relation.name {
-                    relation.condition()
-                } else {
-                    format!("as `{} {}`", relation.name, relation.condition())
-                };
+                let condition =
+                    if name == relation.name { relation.condition() } else { format!("as `{relation}`") };
                 sets.push(self.set(name, condition, ids));
             }
             if sets.len() == before {
@@ -147,7 +144,7 @@ impl<'a> Provider<'a> {
         let hit = self.index.candidates(relation).into_iter().filter(|(name, _)| *name != own);
         hit.map(|(name, ids)| {
             let left = self.index.versions(name).iter().copied().filter(|id| !ids.contains(id));
-            self.set(name, format!("not {}", relation.condition()), left)
+            self.set(name, format!("to what is not `{relation}`"), left)
         })
         .collect()
     }

@@ -7,6 +7,7 @@
 
 pub mod cidr;
 pub mod host;
+pub mod policy;
 pub mod ruleset;
 pub mod status;
 

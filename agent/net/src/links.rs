@@ -1,7 +1,9 @@
-//! Links, their addresses and their routes: observing and changing them.
+//! Links, their addresses, routes and rules: observing and changing them.
 
 mod apply;
 mod observe;
+mod policy;
 
 pub use apply::{apply, converge};
 pub use observe::{Link, host_subnets, link_by_name, links, observe};
+pub use policy::converge_policy;

@@ -18,6 +18,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde::{Deserialize, Serialize};
 
 use super::Cidr;
+use super::policy::MOST_NICS;
 use crate::Allocation;
 use crate::container::{Port, Protocol};
 
@@ -124,6 +125,7 @@ pub fn ruleset(networks: &[InstanceNetwork]) -> String {
     networks.sort_by_key(|n| n.index);
     let mut chains = String::new();
     guard(&mut chains, &networks);
+    mark(&mut chains);
     publish(&mut chains, &networks);
     masquerade(&mut chains, &networks);
     filter(&mut chains, &networks);
@@ -157,6 +159,21 @@ fn guard(text: &mut String, networks: &[&InstanceNetwork]) {
         let _ = writeln!(text, "\t\tiifname \"{bridge}\" ip6 saddr {{ ::, fe80::/10, {v6} }} accept");
     }
     text.push_str("\t\tdrop\n\t}\n");
+}
+
+/// Which NIC a connection came in by, for the answers of containers: see [`super::policy`]. The mark
+/// is the NIC's number; nft takes a number for a mark only by a map.
+fn mark(text: &mut String) {
+    let numbers: Vec<String> = (1..=MOST_NICS).map(|number| format!("{number} : {number}")).collect();
+    let _ = writeln!(
+        text,
+        "\tchain entry {{\n\
+         \t\ttype filter hook prerouting priority mangle; policy accept;\n\
+         \t\tiifname != \"hf-*\" ct state new ct mark set meta iif map {{ {} }}\n\
+         \t\tiifname \"hf-*\" ct direction reply ct mark != 0 meta mark set ct mark\n\
+         \t}}",
+        numbers.join(", ")
+    );
 }
 
 /// Published ports: for what comes in, and for what the box itself sends.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use agent_core::network::policy::policy;
 use agent_core::network::{AddressSource, Cidr, HostConfig, InterfaceConfig, NetworkEvent, NetworkStatus};
 use agent_system::files;
 use futures_util::StreamExt;
@@ -18,7 +19,7 @@ use super::store::Store;
 use super::{GATEWAY_WAIT, HostOptions, probe};
 use crate::dhcp::message::Identity;
 use crate::dhcp::{DhcpEvent, DhcpTask, Lease, Loss};
-use crate::links::{Link, converge, links, observe};
+use crate::links::{Link, converge, converge_policy, links, observe};
 use crate::netlink::{self, NetlinkError};
 use crate::{Outcome, sysctl};
 
@@ -64,6 +65,8 @@ impl Manager {
             MulticastGroup::Ipv6Ifaddr,
             MulticastGroup::Ipv4Route,
             MulticastGroup::Ipv6Route,
+            MulticastGroup::Ipv4Rule,
+            MulticastGroup::Ipv6Rule,
         ];
         let (connection, _, messages) =
             rtnetlink::new_multicast_connection(&groups).map_err(NetlinkError::Open)?;
@@ -168,6 +171,14 @@ impl Manager {
         for index in indexes {
             self.judge(index, now);
             changed = changed.or(self.serve(index).await);
+        }
+        let settings: Vec<_> = self.nics.iter().map(|(index, nic)| (*index, nic.settings())).collect();
+        match converge_policy(&self.handle, &policy(&settings)).await {
+            Ok(outcome) => changed = changed.or(outcome),
+            Err(error) => {
+                changed = Outcome::Changed;
+                tracing::warn!(error = chain(&error), "routing by source is not as it should be");
+            }
         }
         self.streak = if changed == Outcome::Changed { self.streak + 1 } else { 0 };
         self.tell().await;

@@ -44,7 +44,7 @@ pub async fn apply(handle: &Handle, link: &Link, change: &LinkChange) -> Result<
             handle.link().set(message).execute().await.doing(|| format!("bring `{name}` up"))?;
         }
         LinkChange::RemoveRoute(route) => {
-            let removed = handle.route().del(message(link.index, route)).execute().await;
+            let removed = handle.route().del(message(link.index, route, None)).execute().await;
             absent_is_fine(removed).doing(|| format!("remove the route {} from `{name}`", show(route)))?;
         }
         LinkChange::RemoveAddress(address) => {
@@ -56,7 +56,7 @@ pub async fn apply(handle: &Handle, link: &Link, change: &LinkChange) -> Result<
             add.replace().execute().await.doing(|| format!("give `{name}` the address {address}"))?;
         }
         LinkChange::AddRoute(route) => {
-            let added = handle.route().add(message(link.index, route)).replace().execute().await;
+            let added = handle.route().add(message(link.index, route, None)).replace().execute().await;
             added.doing(|| format!("add the route {} to `{name}`", show(route)))?;
         }
     }
@@ -76,7 +76,7 @@ async fn remove_address(handle: &Handle, index: u32, cidr: Cidr) -> Result<(), r
 }
 
 /// Removing what is gone already: the kernel takes routes along with their address.
-fn absent_is_fine(result: Result<(), rtnetlink::Error>) -> Result<(), rtnetlink::Error> {
+pub(super) fn absent_is_fine(result: Result<(), rtnetlink::Error>) -> Result<(), rtnetlink::Error> {
     result.or_else(|error| {
         let absent = [Errno::ESRCH, Errno::ENOENT, Errno::EADDRNOTAVAIL, Errno::ENODEV];
         if absent.iter().any(|errno| crate::netlink::is(&error, *errno)) { Ok(()) } else { Err(error) }
@@ -90,8 +90,8 @@ fn show(route: &Route) -> String {
     }
 }
 
-/// The kernel's form of a route in the main table.
-fn message(index: u32, route: &Route) -> RouteMessage {
+/// The kernel's form of a route, in the main table unless another is given.
+pub(super) fn message(index: u32, route: &Route, table: Option<u32>) -> RouteMessage {
     match route.to.address() {
         IpAddr::V4(to) => {
             let mut builder = RouteMessageBuilder::<Ipv4Addr>::new()
@@ -107,7 +107,7 @@ fn message(index: u32, route: &Route) -> RouteMessage {
             if let Some(IpAddr::V4(source)) = route.source {
                 builder = builder.pref_source(source);
             }
-            finish(builder, route)
+            finish(builder, route, table)
         }
         IpAddr::V6(to) => {
             let mut builder = RouteMessageBuilder::<Ipv6Addr>::new()
@@ -120,11 +120,15 @@ fn message(index: u32, route: &Route) -> RouteMessage {
             if let Some(IpAddr::V6(source)) = route.source {
                 builder = builder.pref_source(source);
             }
-            finish(builder, route)
+            finish(builder, route, table)
         }
     }
 }
 
-fn finish<T>(builder: RouteMessageBuilder<T>, route: &Route) -> RouteMessage {
+fn finish<T>(builder: RouteMessageBuilder<T>, route: &Route, table: Option<u32>) -> RouteMessage {
+    let builder = match table {
+        Some(table) => builder.table_id(table),
+        None => builder,
+    };
     if route.on_link && route.via.is_some() { builder.onlink().build() } else { builder.build() }
 }

@@ -168,6 +168,13 @@ fn address_of(message: &AddressMessage) -> Option<(Cidr, Origin)> {
 
 /// All routes of the main table.
 async fn routes(handle: &Handle) -> Result<Vec<RouteMessage>, NetlinkError> {
+    let mut all = all_routes(handle).await?;
+    all.retain(|message| message.header.table == RouteHeader::RT_TABLE_MAIN);
+    Ok(all)
+}
+
+/// All routes of all tables.
+pub(super) async fn all_routes(handle: &Handle) -> Result<Vec<RouteMessage>, NetlinkError> {
     let mut all = Vec::new();
     let requests = [
         RouteMessageBuilder::<std::net::Ipv4Addr>::new().build(),
@@ -176,12 +183,12 @@ async fn routes(handle: &Handle) -> Result<Vec<RouteMessage>, NetlinkError> {
     for request in requests {
         let answer: Vec<RouteMessage> =
             handle.route().get(request).execute().try_collect().await.doing(|| "list routes".to_owned())?;
-        all.extend(answer.into_iter().filter(|m| m.header.table == RouteHeader::RT_TABLE_MAIN));
+        all.extend(answer);
     }
     Ok(all)
 }
 
-fn output_interface(message: &RouteMessage) -> Option<u32> {
+pub(super) fn output_interface(message: &RouteMessage) -> Option<u32> {
     message.attributes.iter().find_map(|attribute| match attribute {
         RouteAttribute::Oif(index) => Some(*index),
         _ => None,
@@ -189,7 +196,7 @@ fn output_interface(message: &RouteMessage) -> Option<u32> {
 }
 
 /// A unicast route; none for the other kinds, and for those with several next hops.
-fn route_of(message: &RouteMessage) -> Option<Route> {
+pub(super) fn route_of(message: &RouteMessage) -> Option<Route> {
     if message.header.kind != RouteType::Unicast {
         return None;
     }

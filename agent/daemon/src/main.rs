@@ -20,6 +20,7 @@ mod run;
 mod server;
 mod slots;
 mod user_data;
+mod volume_tar;
 
 use std::process::ExitCode;
 
@@ -27,16 +28,29 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 fn main() -> ExitCode {
-    log();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let ended = runtime.map_err(anyhow::Error::from).and_then(|runtime| runtime.block_on(run::run()));
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let ended = match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+        [] => {
+            log();
+            agent()
+        }
+        ["volume-export", folder] => volume_tar::export(folder.as_ref(), std::io::stdout().lock()),
+        ["volume-import", folder] => volume_tar::import(folder.as_ref(), std::io::stdin().lock()),
+        _ => Err(anyhow::anyhow!("usage: holdfastd [volume-export FOLDER | volume-import FOLDER]")),
+    };
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");
+            eprintln!("{error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn agent() -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(run::run())
 }
 
 /// To the journal, with the fields of each entry as they are named; to stderr where there is no journal.

@@ -4,17 +4,16 @@
 //! that is not valid never stops anything: what ran before runs, the provider's keys and those of
 //! `[box] admins` let their owner in, and the error is told.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agent_core::state::{Accepted, Generation, Provider};
 use agent_metadata::{Found, Offer, Sources};
-use agent_system::files::{self, Access};
+use agent_system::volumes::{self, Mounted, VolumeError};
 use image_layout::paths;
 use recipes::model::BoxSettings;
 use recipes::{Diagnostic, Diagnostics, Secret};
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 
 use crate::agent::Agent;
 use crate::document::{self, Document};
@@ -195,9 +194,20 @@ fn look(patient: bool) -> Found {
 }
 
 fn look_once() -> Found {
-    let nocloud = Mounted::by_label(&["cidata", "CIDATA"], "nocloud");
-    let config_drive = Mounted::by_label(&["config-2", "CONFIG-2"], "config-drive");
-    let root = |mounted: &Option<Mounted>| mounted.as_ref().map(|mounted| mounted.at.clone());
+    let mut problems = Vec::new();
+    let mut mounted = |label: &str, name: &str| match mount(label, name) {
+        Ok(mounted) => mounted,
+        Err(error) => {
+            problems.push(error);
+            None
+        }
+    };
+    let nocloud = mounted("cidata", "nocloud");
+    let config_drive = mounted("config-2", "config-drive");
+    for problem in problems {
+        tracing::warn!("a volume of the provider cannot be read: {}", chain(&problem));
+    }
+    let root = |mounted: &Option<Mounted>| mounted.as_ref().map(|mounted| mounted.path().to_owned());
     agent_metadata::find(&Sources {
         nocloud: root(&nocloud),
         config_drive: root(&config_drive),
@@ -205,30 +215,8 @@ fn look_once() -> Found {
     })
 }
 
-/// A volume that is mounted while this lives: read-only, and nothing on it can be run or be a device.
-struct Mounted {
-    at: PathBuf,
-}
-
-impl Mounted {
-    fn by_label(labels: &[&str], name: &str) -> Option<Mounted> {
-        let by_label = Path::new("/dev/disk/by-label");
-        let device = labels.iter().map(|label| by_label.join(label)).find(|path| path.exists())?;
-        let at = Path::new(paths::RUN).join("metadata").join(name);
-        files::create_dir_all(&at, Access::mode(0o700)).ok()?;
-        let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-        let mounted = ["iso9660", "vfat"].iter().any(|kind| mount(&device, &at, *kind, flags, None).is_ok());
-        if !mounted {
-            tracing::warn!("`{}` cannot be mounted", device.display());
-        }
-        mounted.then_some(Mounted { at })
-    }
-}
-
-impl Drop for Mounted {
-    fn drop(&mut self) {
-        if let Err(error) = unmount(&self.at, UnmountFlags::DETACH) {
-            tracing::warn!("`{}` stays mounted: {error}", self.at.display());
-        }
-    }
+/// Mounts the volume with this label, if there is one.
+fn mount(label: &str, name: &str) -> Result<Option<Mounted>, VolumeError> {
+    let Some(volume) = volumes::find(&[label])? else { return Ok(None) };
+    volume.mount(Path::new(paths::RUN).join("metadata").join(name)).map(Some)
 }

@@ -6,11 +6,13 @@ use agent_core::desired::InstanceDesired;
 use agent_core::network::InstanceNetwork;
 use agent_core::state::{Pin, VolumeId, VolumeRecord};
 use agent_net::Outcome;
+use agent_system::quota;
 use anyhow::Context;
 use recipes::model::Generator;
 
 use crate::agent::Agent;
 use crate::clock;
+use crate::records::VOLUME_DATA;
 
 pub(super) fn pin(agent: &Agent, instance: &str, reference: &str, digest: &str) -> anyhow::Result<bool> {
     Ok(agent.records.change_instance(instance, |record| {
@@ -68,6 +70,7 @@ pub(super) async fn create_volume(
         created_at: clock::epoch(),
     };
     agent.records.create_volume(&record)?;
+    limit(agent, &record)?;
     agent.events.add("volume-created", Some(instance), format!("volume {instance}.{name} is {}", record.id));
     Ok(true)
 }
@@ -80,8 +83,17 @@ pub(super) async fn resize_volume(
 ) -> anyhow::Result<bool> {
     let mut record = agent.records.volume(instance, name)?;
     record.size = size;
+    limit(agent, &record)?;
     agent.records.put_volume(&record)?;
     Ok(true)
+}
+
+/// Has the file system count the volume's blocks, and limit them where it has a size.
+fn limit(agent: &Agent, record: &VolumeRecord) -> anyhow::Result<()> {
+    let data = agent.records.volume_path(&record.id).join(VOLUME_DATA);
+    quota::set_project(&data, record.project).context("failed to count the volume's blocks")?;
+    quota::set_limit(&data, record.project, record.size).context("failed to limit the volume")?;
+    Ok(())
 }
 
 pub(super) fn generate_secret(

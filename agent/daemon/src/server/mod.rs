@@ -5,6 +5,7 @@
 //! and wakes the loop.
 
 mod apply;
+mod data;
 mod error;
 mod exec;
 mod images;
@@ -14,6 +15,7 @@ mod power;
 mod pull;
 mod query;
 mod status;
+mod volumes;
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -26,7 +28,7 @@ use axum::extract::connect_info::Connected;
 use axum::extract::{ConnectInfo, DefaultBodyLimit, Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::serve::IncomingStream;
 use tokio::net::UnixListener;
 
@@ -73,7 +75,8 @@ fn router(agent: Arc<Agent>, admin: Option<u32>) -> Router {
         .route(routes::LOGS, get(logs::logs))
         .route(routes::EVENTS, get(logs::events))
         .route(routes::VERSION, get(query::version))
-        .route(routes::OPENAPI, get(query::openapi));
+        .route(routes::OPENAPI, get(query::openapi))
+        .route(routes::DATA, get(data::state));
     let acting = Router::new()
         .route(routes::PLAN, get(apply::plan).post(apply::plan_document))
         .route(routes::APPLY, post(apply::apply))
@@ -82,11 +85,18 @@ fn router(agent: Arc<Agent>, admin: Option<u32>) -> Router {
         .route(routes::IMAGES_PRUNE, post(images::prune))
         .route(routes::PULL, post(pull::pull))
         .route(routes::RESTART, post(apply::restart))
+        .route(routes::DATA_CHECK, post(data::check))
+        .route(routes::DATA_FORMAT, post(data::format))
         .route(routes::REBOOT, post(power::reboot))
         .route(routes::POWEROFF, post(power::poweroff));
+    let volumes = Router::new()
+        .route(routes::VOLUMES, get(volumes::list))
+        .route(routes::VOLUME, delete(volumes::remove))
+        .route(routes::VOLUME_CONTENT, get(volumes::export).put(volumes::import));
     reading
         .merge(acting)
         .layer(DefaultBodyLimit::max(BODY))
+        .merge(volumes.layer(DefaultBodyLimit::disable()))
         .fallback(|| async { Failure::not_found("there is no such route") })
         .layer(axum::middleware::from_fn_with_state(admin, only_admins))
         .with_state(agent)

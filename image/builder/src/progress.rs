@@ -2,7 +2,7 @@
 //! With `--verbose` each step says how long it took. Nothing here is written to stdout, which belongs
 //! to results.
 
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -22,7 +22,7 @@ impl Progress {
 
     /// A line that is always shown.
     pub(crate) fn note(&self, text: impl AsRef<str>) {
-        eprintln!("{}", text.as_ref());
+        say(format_args!("{}", text.as_ref()));
     }
 
     /// Runs a step under its name: a spinner while it runs on a terminal, a line otherwise, and its
@@ -33,7 +33,7 @@ impl Progress {
         let result = work();
         spinner.finish_and_clear();
         if self.verbose {
-            eprintln!("{name}: {:.2} s", start.elapsed().as_secs_f64());
+            say(format_args!("{name}: {:.2} s", start.elapsed().as_secs_f64()));
         }
         result
     }
@@ -41,7 +41,7 @@ impl Progress {
     /// A bar over `total` bytes; a plain line where stderr is no terminal.
     pub(crate) fn bytes(&self, name: &str, total: u64) -> ProgressBar {
         if !self.terminal {
-            eprintln!("{name}, {}", size(total));
+            say(format_args!("{name}, {}", size(total)));
             return ProgressBar::hidden();
         }
         let bar = ProgressBar::with_draw_target(Some(total), ProgressDrawTarget::stderr());
@@ -54,7 +54,7 @@ impl Progress {
     fn spinner(&self, name: &str) -> ProgressBar {
         if !self.terminal {
             if !self.verbose {
-                eprintln!("{name}");
+                say(format_args!("{name}"));
             }
             return ProgressBar::hidden();
         }
@@ -63,6 +63,11 @@ impl Progress {
         bar.enable_steady_tick(Duration::from_millis(100));
         bar
     }
+}
+
+/// A line on stderr. Nobody may be listening any more, which is no reason to stop.
+fn say(text: std::fmt::Arguments<'_>) {
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// A size for people.

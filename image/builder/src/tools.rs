@@ -259,6 +259,7 @@ fn build(tree: &Path, packages: &[LocalPackage]) -> Result<(), ToolError> {
     let fail = |source| ToolError::File { path: tree.to_owned(), source };
     let folder = tree.parent().unwrap_or(tree);
     fs::create_dir_all(folder).map_err(fail)?;
+    remove_leftovers(folder);
     let staging = tempfile::Builder::new().prefix(".part-").tempdir_in(folder).map_err(fail)?;
     let root = staging.path().join("tree");
     fs::create_dir(&root).map_err(fail)?;
@@ -271,6 +272,19 @@ fn build(tree: &Path, packages: &[LocalPackage]) -> Result<(), ToolError> {
     match fs::rename(&root, tree) {
         Err(source) if !tree.join(SUMS).exists() => Err(fail(source)),
         _ => Ok(()),
+    }
+}
+
+/// Removes what interrupted runs have left; what is newer may be another run's that is still going on.
+fn remove_leftovers(folder: &Path) {
+    const OLD: std::time::Duration = std::time::Duration::from_secs(3600);
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        let age = entry.metadata().and_then(|metadata| metadata.modified()).map(|time| time.elapsed());
+        let old = matches!(age, Ok(Ok(age)) if age > OLD);
+        if old && entry.file_name().to_string_lossy().starts_with(".part-") {
+            // What cannot be removed stays, and is in nobody's way.
+            let _ = fs::remove_dir_all(entry.path());
+        }
     }
 }
 

@@ -195,3 +195,13 @@ fn a_workstation_goes_through_ssh() {
     assert_eq!(output.status.code(), Some(6));
     assert!(text(&output.stderr).contains("ssh: no route"));
 }
+
+#[test]
+fn a_reader_that_has_gone_ends_a_stream() {
+    let line = r#"{"number":1,"time":"2026-11-21T06:00:00Z","kind":"applied","subject":null,"message":"x"}"#;
+    let server = Server::start(vec![("GET /v1/events?after=0&follow=true", Reply::open(line))]);
+    let mut command = holdfast(server.socket(), &["events", "-f"]);
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    assert_eq!(wait_for_exit(&mut child), 0);
+}

@@ -88,7 +88,7 @@ impl Executor for Become {
         let env = process.env().as_deref().unwrap_or_default();
         let Err(error) = become_program(args, env);
         // The shim takes the container for started by now; its output is the container's.
-        eprintln!("holdfast-shim: {error}");
+        crate::exit::say(&error.to_string());
         // SAFETY: ends the cloned process at once, without the shim's exit handlers.
         unsafe { nix::libc::_exit(error.exit_code()) }
     }

@@ -44,7 +44,7 @@ pub(crate) fn exec(args: &args::Exec) -> anyhow::Result<u8> {
                 Err(error) => error,
                 Ok(never) => match never {},
             };
-            eprintln!("holdfast-shim: {}", exit::one_line(&error));
+            exit::say(&exit::one_line(&error));
             let code = error
                 .downcast_ref::<command::CommandError>()
                 .map_or(i32::from(SETUP_FAILED), command::CommandError::exit_code);

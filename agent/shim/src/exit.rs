@@ -73,6 +73,11 @@ pub(crate) fn one_line(error: &anyhow::Error) -> String {
     line
 }
 
+/// Says something on standard error. That nobody listens is no failure.
+pub(crate) fn say(what: &str) {
+    let _ = writeln!(std::io::stderr(), "holdfast-shim: {what}");
+}
+
 /// Removes what an earlier run said.
 pub(crate) fn clear(bundle: BorrowedFd<'_>) -> anyhow::Result<()> {
     match rustix::fs::unlinkat(bundle, NAME, AtFlags::empty()) {

@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     match outcome {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("holdfast-shim: {}", exit::one_line(&error));
+            exit::say(&exit::one_line(&error));
             ExitCode::from(SETUP_FAILED)
         }
     }

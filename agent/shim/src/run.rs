@@ -49,7 +49,7 @@ pub(crate) fn run(args: &args::Run) -> anyhow::Result<u8> {
     let outcome = run_bundle(args, notify.as_deref());
     let exit = outcome.as_ref().map_or_else(Exit::failed, |exit| Exit { error: None, ..*exit });
     if let Err(error) = exit::write(folder.as_fd(), &exit) {
-        eprintln!("holdfast-shim: {}", exit::one_line(&error));
+        exit::say(&exit::one_line(&error));
     }
     outcome.map(|exit| exit.code)
 }
@@ -77,7 +77,7 @@ fn run_bundle(args: &args::Run, notify: Option<&Path>) -> anyhow::Result<Exit> {
     let oom_kills = cgroup::oom_kills(&cgroup);
     if let Err(error) = container.delete(true) {
         let error = anyhow::Error::new(error).context("failed to clean up after the container");
-        eprintln!("holdfast-shim: {}", exit::one_line(&error));
+        exit::say(&exit::one_line(&error));
     }
     Ok(Exit::ended(ended?, oom_kills))
 }

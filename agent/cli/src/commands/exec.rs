@@ -42,7 +42,7 @@ pub(crate) struct Args {
     /// Give the command a terminal
     #[arg(short, long)]
     tty: bool,
-    /// USER[:GROUP], names or numbers
+    /// USER or USER:GROUP, names or numbers
     #[arg(short, long)]
     user: Option<String>,
     /// Add to the environment; may be repeated

@@ -48,7 +48,9 @@ pub(crate) async fn run(reach: &Reach, args: Args) -> Outcome {
     let stream = connect(reach).await?.stream(&path(routes::LOGS, &[], &query)).await?;
     let mut lines = Lines::of(stream);
     while let Some(line) = lines.next().await? {
-        print(&if args.json { line + "\n" } else { show(&parse(&line)?) })?;
+        if !print(&if args.json { line + "\n" } else { show(&parse(&line)?) })? {
+            break;
+        }
     }
     Ok(DONE)
 }

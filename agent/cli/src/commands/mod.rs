@@ -64,14 +64,14 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
     }
 }
 
-/// Writes to standard output. A reader that has gone, as `head` does, is no failure.
-fn print(text: &str) -> Result<(), Failure> {
+/// Writes to standard output. Says whether anybody still reads it: one who has gone, as `head` does, is
+/// no failure, but nothing more need be said.
+fn print(text: &str) -> Result<bool, Failure> {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Failure::failed(format!("failed to write: {error}")))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(Failure::failed(format!("failed to write: {error}"))),
     }
 }
 

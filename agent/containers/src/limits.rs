@@ -22,6 +22,9 @@ pub struct Limits {
     pub xattrs: usize,
     /// Directories above an entry.
     pub depth: usize,
+    /// Sum, over a layer's directories, of the square of their number of entries: `mkfs.erofs` compares
+    /// each name with all others of its directory.
+    pub comparisons: u64,
     /// Decompressed bytes that are accepted whatever the compressed size is.
     pub free: u64,
     /// Decompressed bytes for each compressed one beyond that.
@@ -43,6 +46,7 @@ impl Default for Limits {
             names: 64 << 20,
             xattrs: 16 << 20,
             depth: 255,
+            comparisons: 2_000_000_000,
             free: 256 << 20,
             ratio: 200,
             attempts: 5,

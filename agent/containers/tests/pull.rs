@@ -384,6 +384,12 @@ fn embedded_images() {
     let image = fetch(name).unwrap();
     assert_eq!((image.digest, image.layers.len()), (digest, 1));
     assert_eq!(fetch("registry.example.org/app:2").unwrap_err().kind, FetchErrorKind::NotFound);
+    let pinned = format!("registry.example.org/app@{digest}");
+    assert!(offers(folder.path(), &pinned));
+    assert_eq!(fetch(&pinned).unwrap().digest, digest);
+    let elsewhere = format!("registry.example.org/other@{digest}");
+    assert!(!offers(folder.path(), &elsewhere));
+    assert_eq!(fetch(&elsewhere).unwrap_err().kind, FetchErrorKind::NotFound);
     // Blobs are verified here too.
     for blob in names(&folder.path().join("blobs/sha256")) {
         let path = folder.path().join("blobs/sha256").join(blob);
@@ -416,6 +422,8 @@ fn a_converter_that_fails_is_said() {
     let full = with("#!/bin/sh\ncat > /dev/null\necho '<E> write: No space left on device' >&2\nexit 1\n");
     assert_eq!(full.kind, FetchErrorKind::DiskFull);
     assert!(full.hint.unwrap().contains("images prune"));
+    let dead = with("#!/bin/sh\nkill -9 $$\n");
+    assert!(dead.hint.unwrap().contains("more memory"));
     // One that never ends is ended by its share of CPU: seen here with a share of its own.
     let killed = with("#!/bin/sh\nulimit -t 1\nwhile :; do :; done\n");
     assert!(killed.message.contains("signal"), "{killed}");

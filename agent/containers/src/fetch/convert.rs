@@ -119,7 +119,16 @@ impl Converter<'_> {
         });
         made.map_err(|error| match error {
             MkfsError::Layer(error) => FetchError::layer(place, &error),
-            error => FetchError::new(FetchErrorKind::Local, format!("{place}: {}", chain(&error))),
+            error => {
+                let failed = FetchError::new(FetchErrorKind::Local, format!("{place}: {}", chain(&error)));
+                match error.is_out_of_memory() {
+                    true => failed.hint(format!(
+                        "a layer of {} entries may need more memory than the box has",
+                        scan.paths()
+                    )),
+                    false => failed,
+                }
+            }
         })
     }
 }

@@ -51,7 +51,7 @@ impl Layout {
 impl Source for Layout {
     fn resolve(&mut self, reference: &Reference) -> Result<Document, FetchError> {
         let index = index(&self.folder, self.limit)?;
-        let found = named(&index, &self.name).ok_or_else(|| {
+        let found = named(&index, &self.name).or_else(|| pinned(&index, reference)).ok_or_else(|| {
             FetchError::new(FetchErrorKind::NotFound, format!("no embedded image is named `{}`", self.name))
         })?;
         if reference.digest.is_some_and(|digest| digest != found.digest) {
@@ -95,9 +95,12 @@ impl Source for Layout {
     }
 }
 
-/// Whether a layout has an image of that name. A layout that is not there has none.
+/// Whether a layout has an image of that name, or with its digest. A layout that is not there has none.
 pub fn offers(folder: &Path, reference: &str) -> bool {
-    index(folder, Limits::default().document).is_ok_and(|index| named(&index, reference).is_some())
+    index(folder, Limits::default().document).is_ok_and(|index| {
+        let pinned = || reference.parse().ok().and_then(|reference| pinned(&index, &reference));
+        named(&index, reference).or_else(pinned).is_some()
+    })
 }
 
 fn index(folder: &Path, limit: u64) -> Result<Index, FetchError> {
@@ -109,6 +112,17 @@ fn index(folder: &Path, limit: u64) -> Result<Index, FetchError> {
 
 fn named<'a>(index: &'a Index, name: &str) -> Option<&'a Descriptor> {
     index.manifests.iter().find(|entry| entry.annotations.get(NAME).is_some_and(|found| found == name))
+}
+
+/// The image with the reference's digest, of the same repository, whatever its tag is.
+fn pinned<'a>(index: &'a Index, reference: &Reference) -> Option<&'a Descriptor> {
+    index.manifests.iter().find(|entry| {
+        let name = entry.annotations.get(NAME).and_then(|name| name.parse::<Reference>().ok());
+        Some(entry.digest) == reference.digest
+            && name.is_some_and(|name| {
+                (&name.registry, &name.repository) == (&reference.registry, &reference.repository)
+            })
+    })
 }
 
 fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>, FetchError> {

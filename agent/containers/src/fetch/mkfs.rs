@@ -6,8 +6,9 @@
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, Read, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -30,7 +31,19 @@ pub(super) enum MkfsError {
     #[error(transparent)]
     Layer(LayerError),
     #[error("mkfs.erofs failed with {status}: {messages}")]
-    Failed { status: String, messages: String },
+    Failed { status: ExitStatus, messages: String },
+}
+
+impl MkfsError {
+    /// Whether it looks as if there was too little memory: it was killed, or says so.
+    pub(super) fn is_out_of_memory(&self) -> bool {
+        match self {
+            MkfsError::Failed { status, messages } => {
+                status.signal() == Some(9) || messages.contains("Cannot allocate memory")
+            }
+            _ => false,
+        }
+    }
 }
 
 /// Makes `out` from what `feed` writes. `work` is a folder for temporary files; `seed` decides the UUID.
@@ -102,7 +115,7 @@ fn run(
     if messages.contains("No space left on device") {
         return Err(MkfsError::Layer(LayerError::Write(io::ErrorKind::StorageFull.into())));
     }
-    Err(MkfsError::Failed { status: status.to_string(), messages })
+    Err(MkfsError::Failed { status, messages })
 }
 
 fn write_all(

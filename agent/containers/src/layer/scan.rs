@@ -63,6 +63,7 @@ pub fn scan(stream: impl Read, limits: &Limits) -> Result<Scan, LayerError> {
         place.map_err(|problem| LayerError::Entry { number: entry.number, name: entry.name(), problem })?;
         keep_account(&mut scan, &entry, &mut reader)?;
     }
+    scan.tree.check_directories()?;
     scan.contents = (0..scan.tree.len())
         .filter_map(|node| match scan.tree.state(node) {
             State::Other(entry) => Some((entry, node)),

@@ -215,6 +215,20 @@ impl Tree {
         &self.names[node.name as usize..][..usize::from(node.length)]
     }
 
+    /// Refuses a layer whose directories are too large taken together.
+    pub(super) fn check_directories(&self) -> Result<(), LayerError> {
+        let mut entries = vec![0u64; self.nodes.len()];
+        for node in &self.nodes[1..] {
+            entries[node.parent as usize] += 1;
+        }
+        let comparisons: u64 = entries.iter().map(|count| count * count).sum();
+        if comparisons <= self.limits.comparisons {
+            return Ok(());
+        }
+        let limit = self.limits.comparisons.isqrt();
+        Err(LayerError::Limit { what: "entries in one directory, or as much in several", limit })
+    }
+
     /// The whole path, without a leading slash; empty for the root.
     pub(super) fn path(&self, node: NodeId) -> Vec<u8> {
         let mut parts = Vec::new();

@@ -5,11 +5,10 @@ mod common;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
-use common::{BOOT, CHANGE, DISK, lab, out, page};
+use common::{BOOT, CHANGE, DISK, lab, out, page, started};
+use image_layout::Slot;
 use image_layout::disk::{BLOCK, MAX_DISK, MIN_DISK, Role, SECTOR, start};
 use qemu_tests::{Bus, Disk, Firmware, Lab, Machine, Setup};
-
-const READY: &str = "Holdfast: slot a on";
 
 #[test]
 fn full_every_bus_boots() {
@@ -24,7 +23,7 @@ fn full_every_bus_boots() {
             let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
             let setup = Setup { bus, firmware, ..Setup::default() };
             let machine = Machine::boot(&lab, &disk, &setup).unwrap();
-            let line = machine.console.wait(READY, BOOT).unwrap();
+            let line = started(&machine, Slot::A, 0);
             assert!(line.contains(node) && line.contains("data ok"), "{bus:?} {firmware:?}: {line}");
             machine.kill().unwrap();
         }
@@ -45,7 +44,7 @@ fn full_data_grows_to_the_end_of_small_and_large_disks() {
         let disk = Disk::new(&lab, "disk.raw", size).unwrap();
         for boot in ["first", "second"] {
             let machine = Machine::boot(&lab, &disk, &Setup::default()).unwrap();
-            let line = machine.console.wait(READY, BOOT).unwrap();
+            let line = started(&machine, Slot::A, 0);
             assert!(line.contains("data ok"), "{size}, {boot}: {line}");
             machine.kill().unwrap();
             let room = size - start(Role::Data);
@@ -71,7 +70,7 @@ fn full_a_damaged_partition_table_is_repaired_from_the_other() {
     let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
     let boot = || {
         let machine = Machine::boot(&lab, &disk, &Setup::default()).unwrap();
-        let line = machine.console.wait(READY, BOOT).unwrap();
+        let line = started(&machine, Slot::A, 0);
         let text = machine.console.text();
         machine.kill().unwrap();
         assert!(line.contains("data ok"), "{line}");
@@ -120,7 +119,7 @@ fn full_ruined_data_is_never_formatted_by_the_box_and_comes_back_by_its_owner() 
     let mark = machine.console.mark();
     // The connection may be cut before the answer.
     let _ = machine.cli(&["reboot"]).unwrap();
-    let line = machine.console.wait_after(mark, READY, BOOT).unwrap();
+    let line = started(&machine, Slot::A, mark);
     assert!(line.contains("data ok"), "{line}");
     machine.wait_served("back again", BOOT + CHANGE).unwrap();
     machine.kill().unwrap();
@@ -132,7 +131,7 @@ fn full_errors_in_data_are_repaired_and_said() {
     let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
     let boot = || {
         let machine = Machine::boot(&lab, &disk, &Setup::default()).unwrap();
-        let line = machine.console.wait(READY, BOOT).unwrap();
+        let line = started(&machine, Slot::A, 0);
         std::thread::sleep(Duration::from_secs(1));
         machine.kill().unwrap();
         line

@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{BOOT, DISK};
+use common::{BOOT, DISK, started};
 use image_layout::disk::{Role, boot, esp};
 use image_layout::slots::{HEADER, TRIES_GOOD, TRIES_NEW};
 use image_layout::{Slot, SlotState};
@@ -26,11 +26,6 @@ fn updated(lab: &Lab) -> Disk {
 
 fn state(tries_a: u8, tries_b: u8) -> SlotState {
     SlotState { slot: Slot::B, good: Slot::A, tries_a, tries_b, boot: "updated".into() }
-}
-
-/// Waits until the initrd says what it boots; the line.
-fn started(machine: &Machine, slot: Slot, mark: usize) -> String {
-    machine.console.wait_after(mark, &format!("Holdfast: slot {slot} on"), BOOT).unwrap()
 }
 
 /// Boots, waits for the slot's root, and cuts the power; what the console said.

@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use qemu_tests::{Lab, Registry};
+use image_layout::Slot;
+use qemu_tests::{Lab, Machine, Registry};
 
 /// How long a boot may take until its page is served: emulated processors are slow.
 pub(crate) const BOOT: Duration = Duration::from_secs(420);
@@ -70,4 +71,14 @@ pub(crate) fn out(output: &std::process::Output) -> String {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     )
+}
+
+/// Waits until the initrd says behind `mark` that it starts `slot`; the whole line.
+pub(crate) fn started(machine: &Machine, slot: Slot, mark: usize) -> String {
+    let said = format!("Holdfast: slot {slot} on");
+    machine.console.wait_after(mark, &said, BOOT).unwrap();
+    let text = machine.console.text();
+    let start = mark + text[mark..].find(&said).unwrap();
+    machine.console.wait_after(start, "\n", CHANGE).unwrap();
+    machine.console.text()[start..].lines().next().unwrap().to_owned()
 }

@@ -11,10 +11,12 @@
 //! disturbs nothing: a lease in use stays in use, and settings found wrong in this boot are not tried
 //! again by themselves.
 
+mod advert;
 mod manager;
 mod nic;
 mod probe;
 mod resolver;
+mod serve;
 mod store;
 
 use std::path::PathBuf;

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use agent_core::network::policy::policy;
-use agent_core::network::{AddressSource, Cidr, HostConfig, InterfaceConfig, NetworkEvent, NetworkStatus};
+use agent_core::network::{AddressSource, HostConfig, InterfaceConfig, NetworkEvent, NetworkStatus};
 use agent_system::files;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
@@ -13,41 +13,44 @@ use rtnetlink::{Handle, MulticastGroup};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
-use super::nic::{Nic, Trial};
+use super::HostOptions;
+use super::advert::Server;
+use super::nic::Nic;
 use super::resolver::{resolv_conf, unique};
+use super::serve::RETRY;
 use super::store::Store;
-use super::{GATEWAY_WAIT, HostOptions, probe};
-use crate::dhcp::message::Identity;
-use crate::dhcp::{DhcpEvent, DhcpTask, Lease, Loss};
-use crate::links::{Link, converge, converge_policy, links, observe};
+use crate::dhcp::DhcpEvent;
+use crate::links::{Link, converge_policy, links, observe};
 use crate::netlink::{self, NetlinkError};
 use crate::{Outcome, sysctl};
 
 /// Words of the kernel come in bursts; they are answered together.
 const BURST: Duration = Duration::from_millis(20);
-/// How long DHCP may stand in for settings without an address.
-const RETRY: Duration = Duration::from_secs(120);
 /// Without a word from netlink, which ended, everything is looked at this often.
 const DEAF: Duration = Duration::from_secs(10);
 /// A link that someone else changes back each time is left alone for up to 2^this bursts.
 const MOST_PATIENCE: u32 = 10;
 
 /// Something that happened to a NIC, by the kernel's number of it.
-enum Word {
+pub(super) enum Word {
+    /// Its DHCP client has something to say.
     Dhcp(u32, DhcpEvent),
+    /// A gateway that was asked for has answered.
     Answered(u32, IpAddr),
+    /// A router told of resolvers.
+    Advert(u32, Vec<Server>),
 }
 
 pub(super) struct Manager {
-    options: HostOptions,
-    store: Store,
-    handle: Handle,
+    pub(super) options: HostOptions,
+    pub(super) store: Store,
+    pub(super) handle: Handle,
     kernel: BoxStream<'static, ()>,
     config: Option<HostConfig>,
-    nics: BTreeMap<u32, Nic>,
+    pub(super) nics: BTreeMap<u32, Nic>,
     publish: watch::Sender<NetworkStatus>,
     report: mpsc::UnboundedSender<NetworkEvent>,
-    speak: mpsc::UnboundedSender<Word>,
+    pub(super) speak: mpsc::UnboundedSender<Word>,
     words: mpsc::UnboundedReceiver<Word>,
     /// How often in a row something had to be changed.
     streak: u32,
@@ -90,7 +93,7 @@ impl Manager {
     pub(super) async fn run(mut self, mut wanted: mpsc::UnboundedReceiver<HostConfig>) {
         let mut look = None;
         loop {
-            let deadline = self.nics.values().filter_map(|nic| nic.trial.deadline()).chain(look).min();
+            let deadline = self.nics.values().filter_map(Nic::deadline).chain(look).min();
             tokio::select! {
                 config = wanted.recv() => match config {
                     Some(config) => {
@@ -145,8 +148,13 @@ impl Manager {
         self.streak = 0;
     }
 
-    /// Kernel settings that must stand before a link comes up.
+    /// What must stand before a link comes up.
     fn prepare(&self) {
+        let folder = self.options.resolv_conf.parent();
+        let made = folder.map(|folder| files::create_dir_all(folder, files::Access::mode(0o755)));
+        if let Some(Err(error)) = made {
+            tracing::error!(error = chain(&error), "no folder for the resolver's file");
+        }
         let prepared = sysctl::set_accept_ra("default", true).and_then(|_| sysctl::set_forwarding());
         if let Err(error) = prepared {
             tracing::warn!(
@@ -226,145 +234,6 @@ impl Manager {
         }
     }
 
-    /// Acts on trials whose time has come.
-    fn judge(&mut self, index: u32, now: Instant) {
-        let Some(nic) = self.nics.get_mut(&index) else { return };
-        if nic.trial.deadline().is_none_or(|deadline| now < deadline) {
-            return;
-        }
-        let name = nic.link.name.clone();
-        let gateways: Vec<String> = nic.active.gateways().iter().map(IpAddr::to_string).collect();
-        let silence =
-            format!("{} did not answer for {} seconds", gateways.join(" and "), GATEWAY_WAIT.as_secs());
-        if let Trial::Retry { .. } = nic.trial {
-            if nic.lease.is_some() {
-                nic.trial = Trial::None;
-            } else {
-                nic.activate(nic.wanted.clone(), AddressSource::Settings);
-            }
-            return;
-        }
-        let good = self.store.last_good(nic.mac);
-        if nic.source == AddressSource::Settings && good.as_ref() == Some(&nic.active) {
-            // These are the last good: there is nothing better to turn to.
-            if let Trial::Running { deadline, .. } = &mut nic.trial {
-                *deadline = None;
-            }
-            nic.problem = Some(format!("{silence}; its settings worked before and stay"));
-        } else {
-            if nic.source == AddressSource::Settings {
-                self.store.keep_silent(nic.mac, &nic.active);
-            }
-            nic.give_way(good, &silence, now + RETRY);
-        }
-        let message = nic.problem.clone().unwrap_or(silence);
-        self.say("gateway-silent", &name, message);
-    }
-
-    /// Makes a NIC what it should be now.
-    async fn serve(&mut self, index: u32) -> Outcome {
-        let Some(nic) = self.nics.get_mut(&index) else { return Outcome::Unchanged };
-        let name = nic.link.name.clone();
-        let mut changed = Outcome::Unchanged;
-        let mut failure = None;
-        match sysctl::set_nic(&name, nic.active.accept_ra) {
-            Ok(outcome) => changed = changed.or(outcome),
-            Err(error) => failure = Some(chain(&error)),
-        }
-        if nic.active.dhcp4 && nic.dhcp.is_none() {
-            let kept = match self.store.lease(nic.mac) {
-                Some(lease) => {
-                    let used = holds(&self.handle, &nic.link, &lease).await;
-                    nic.lease = used.then(|| lease.clone());
-                    Some((lease, used))
-                }
-                None => None,
-            };
-            let identity = Identity { mac: nic.mac, hostname: self.options.hostname.clone() };
-            let speak = self.speak.clone();
-            let report = move |event| drop(speak.send(Word::Dhcp(index, event)));
-            nic.dhcp = Some(DhcpTask::start(name.clone(), identity, kept, report));
-        }
-        match converge(&self.handle, &name, &nic.settings()).await {
-            Ok(outcome) => changed = changed.or(outcome),
-            Err(error) => {
-                changed = Outcome::Changed;
-                failure = Some(chain(&error));
-            }
-        }
-        if failure.is_some() && failure != nic.failure {
-            tracing::warn!(nic = name, error = failure, "the NIC is not as it should be");
-        }
-        nic.failure = failure;
-        let carrier = nic.link.carrier;
-        if let Some(dhcp) = &nic.dhcp {
-            dhcp.carrier(carrier);
-        }
-        if carrier && matches!(nic.trial, Trial::Due) {
-            let (speak, gateways) = (self.speak.clone(), nic.active.gateways());
-            let probe = tokio::spawn(async move {
-                match probe::answers(index, gateways).await {
-                    Ok(gateway) => drop(speak.send(Word::Answered(index, gateway))),
-                    Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "no probe"),
-                }
-            });
-            nic.trial = Trial::Running { deadline: Some(Instant::now() + GATEWAY_WAIT), probe };
-        } else if !carrier && matches!(nic.trial, Trial::Running { .. }) {
-            nic.trial = Trial::Due;
-        }
-        changed
-    }
-
-    /// Takes note of what a NIC's client or probe has to say.
-    fn hear(&mut self, word: Word) {
-        let index = match word {
-            Word::Dhcp(index, _) | Word::Answered(index, _) => index,
-        };
-        let Some(nic) = self.nics.get_mut(&index) else { return };
-        let name = nic.link.name.clone();
-        match word {
-            Word::Answered(_, gateway) => {
-                if !matches!(nic.trial, Trial::Running { .. }) {
-                    return;
-                }
-                nic.trial = Trial::None;
-                self.store.keep_good(nic.mac, &nic.active);
-                if nic.source == AddressSource::Settings {
-                    self.store.forget_silent(nic.mac);
-                }
-                if nic.source == AddressSource::Settings && nic.problem.take().is_some() {
-                    self.say("gateway-answers", &name, format!("{gateway} answers"));
-                }
-            }
-            Word::Dhcp(_, DhcpEvent::Use(lease)) => {
-                let new = nic.lease.as_ref().is_none_or(|old| old.address != lease.address);
-                if nic.source == AddressSource::Dhcp {
-                    nic.problem = None;
-                }
-                let message = format!("address {}/{} from {}", lease.address, lease.prefix, lease.server);
-                nic.lease = Some(lease);
-                if new {
-                    self.say("dhcp-bound", &name, message);
-                }
-            }
-            Word::Dhcp(_, DhcpEvent::Keep(lease)) => self.store.keep_lease(nic.mac, lease),
-            Word::Dhcp(_, DhcpEvent::Drop(loss)) => {
-                self.store.forget_lease(nic.mac);
-                let Some(lease) = nic.lease.take() else { return };
-                let why = match loss {
-                    Loss::Refused => "a server refused it",
-                    Loss::Ended => "it ended, and no server answered",
-                };
-                let message = format!("address {} is given up: {why}", lease.address);
-                nic.problem = Some(message.clone());
-                self.say("dhcp-lost", &name, message);
-            }
-            Word::Dhcp(_, DhcpEvent::Trouble(message)) => {
-                tracing::warn!(nic = name, message, "DHCP has trouble");
-            }
-        }
-    }
-
     /// Publishes the status and writes the resolver's file, where they changed.
     async fn tell(&mut self) {
         let Some(config) = &self.config else { return };
@@ -401,18 +270,11 @@ impl Manager {
         });
     }
 
-    fn say(&self, kind: &str, nic: &str, message: String) {
+    pub(super) fn say(&self, kind: &str, nic: &str, message: String) {
         tracing::info!(nic, kind, message, "network");
         // No one may be listening.
         let _ = self.report.send(NetworkEvent { kind: kind.to_owned(), nic: nic.to_owned(), message });
     }
-}
-
-/// Whether the link has the address of this lease: the agent started again, and the box did not.
-async fn holds(handle: &Handle, link: &Link, lease: &Lease) -> bool {
-    let own = Cidr::new(lease.address, lease.prefix);
-    let observed = observe(handle, link).await.unwrap_or_default();
-    own.is_some_and(|own| observed.addresses.contains(&own))
 }
 
 /// What the owner wants for a link, and whether that was said or is the default.
@@ -435,7 +297,7 @@ fn orders<'a>(config: &HostConfig, links: impl Iterator<Item = &'a Link>) -> Has
 }
 
 /// An error with its causes, in one line.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {

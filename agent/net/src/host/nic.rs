@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use agent_core::network::host::{ObservedLink, merge};
 use agent_core::network::{AddressSource, Cidr, InterfaceConfig, LinkSettings, Mac, NicState, NicStatus};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use super::advert::Server;
 use crate::dhcp::{DhcpTask, Lease};
 use crate::links::Link;
 
@@ -24,6 +26,10 @@ pub(super) struct Nic {
     pub(super) source: AddressSource,
     pub(super) dhcp: Option<DhcpTask>,
     pub(super) lease: Option<Lease>,
+    /// Resolvers told by routers, and until when.
+    pub(super) servers: Vec<(IpAddr, Instant)>,
+    /// Hears routers.
+    pub(super) adverts: Option<AbortOnDrop>,
     pub(super) trial: Trial,
     /// Why it is not as its owner wants it.
     pub(super) problem: Option<String>,
@@ -42,7 +48,8 @@ pub(super) enum Trial {
         /// When their silence is believed; none: it is believed already, and they may come back.
         deadline: Option<Instant>,
         /// Ends when one answers.
-        probe: JoinHandle<()>,
+        #[expect(dead_code, reason = "it ends when this is dropped")]
+        probe: AbortOnDrop,
     },
     /// DHCP stands in; without a lease by then, the settings are tried again.
     Retry {
@@ -51,11 +58,12 @@ pub(super) enum Trial {
     },
 }
 
-impl Drop for Trial {
+/// A task that ends with what it is for.
+pub(super) struct AbortOnDrop(pub(super) JoinHandle<()>);
+
+impl Drop for AbortOnDrop {
     fn drop(&mut self) {
-        if let Trial::Running { probe, .. } = self {
-            probe.abort();
-        }
+        self.0.abort();
     }
 }
 
@@ -89,6 +97,8 @@ impl Nic {
             source,
             dhcp: None,
             lease: None,
+            servers: Vec::new(),
+            adverts: None,
             trial,
             problem: None,
             failure: None,
@@ -98,6 +108,10 @@ impl Nic {
     /// Changes what it has; what it then has to prove starts anew.
     pub(super) fn activate(&mut self, settings: InterfaceConfig, source: AddressSource) {
         self.trial = if settings.gateways().is_empty() { Trial::None } else { Trial::Due };
+        if !settings.accept_ra {
+            self.adverts = None;
+            self.servers.clear();
+        }
         if !settings.dhcp4 {
             self.dhcp = None;
             self.lease = None;
@@ -136,7 +150,26 @@ impl Nic {
     /// Its servers, the owner's first.
     pub(super) fn dns(&self) -> Vec<IpAddr> {
         let leased = self.lease.iter().flat_map(|lease| lease.dns.iter().copied().map(IpAddr::V4));
-        self.active.dns.iter().copied().chain(leased).collect()
+        let told = self.servers.iter().map(|(server, _)| *server);
+        self.active.dns.iter().copied().chain(leased).chain(told).collect()
+    }
+
+    /// Takes what a router tells of resolvers: longer, shorter, or no more.
+    pub(super) fn take_servers(&mut self, told: Vec<Server>, now: Instant) {
+        for (server, lifetime) in told {
+            // The end of time is not representable, and a day is as good.
+            let until = now + lifetime.min(Duration::from_secs(86_400));
+            match self.servers.iter_mut().find(|(known, _)| *known == server) {
+                Some(known) => known.1 = until,
+                None => self.servers.push((server, until)),
+            }
+        }
+        self.servers.retain(|(_, until)| now < *until);
+    }
+
+    /// When the manager is to look at it again.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.servers.iter().map(|(_, until)| *until).chain(self.trial.deadline()).min()
     }
 
     /// What to tell of it.
@@ -165,5 +198,86 @@ impl Nic {
             mtu: self.link.mtu,
             problem: self.failure.clone().or_else(|| self.problem.clone()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nic(wanted: InterfaceConfig) -> Nic {
+        let mac = Mac([2, 0, 0, 0, 0, 1]);
+        let link = Link {
+            index: 2,
+            name: "ens3".to_owned(),
+            mac: Some(mac),
+            up: true,
+            carrier: true,
+            mtu: 1500,
+            kind: None,
+            controller: None,
+            alias: None,
+        };
+        Nic::new(link, mac, 0, wanted, AddressSource::Settings)
+    }
+
+    fn settings(address: &str, via: &str) -> InterfaceConfig {
+        let via: IpAddr = via.parse().unwrap();
+        let route = agent_core::network::RouteConfig {
+            to: Cidr::default_route(via),
+            via: Some(via),
+            on_link: false,
+            metric: None,
+        };
+        InterfaceConfig {
+            dhcp4: false,
+            addresses: vec![address.parse().unwrap()],
+            routes: vec![route],
+            ..InterfaceConfig::automatic("ens3")
+        }
+    }
+
+    #[test]
+    fn silence_leads_to_the_last_good_and_then_to_dhcp() {
+        let retry = Instant::now();
+        let wanted = settings("192.0.2.7/24", "192.0.2.1");
+        let good = settings("198.51.100.7/24", "198.51.100.1");
+        let mut nic = nic(wanted.clone());
+        assert!(matches!(nic.trial, Trial::Due));
+        nic.give_way(Some(good.clone()), "silent", retry);
+        assert_eq!((nic.source, &nic.active), (AddressSource::LastGood, &good));
+        assert!(matches!(nic.trial, Trial::Due), "these have to prove themselves too");
+        nic.give_way(Some(good), "silent", retry);
+        assert_eq!(nic.source, AddressSource::Fallback);
+        assert!(nic.active.dhcp4 && nic.active.addresses.is_empty());
+        assert_eq!(nic.deadline(), Some(retry), "the settings get another chance");
+        assert_eq!(nic.wanted, wanted);
+    }
+
+    #[test]
+    fn settings_that_are_the_last_good_themselves_lead_to_dhcp() {
+        let wanted = settings("192.0.2.7/24", "192.0.2.1");
+        let mut nic = nic(wanted.clone());
+        nic.give_way(Some(wanted), "silent", Instant::now());
+        assert_eq!(nic.source, AddressSource::Fallback);
+    }
+
+    #[test]
+    fn nothing_static_needs_no_trial() {
+        assert!(matches!(nic(InterfaceConfig::automatic("ens3")).trial, Trial::None));
+    }
+
+    #[test]
+    fn resolvers_of_routers_come_and_end() {
+        let mut nic = nic(InterfaceConfig::automatic("ens3"));
+        let now = Instant::now();
+        let server = |n: u8| -> IpAddr { format!("2001:db8::{n}").parse().unwrap() };
+        nic.take_servers(vec![(server(1), Duration::from_secs(60)), (server(2), Duration::MAX)], now);
+        assert_eq!(nic.dns(), [server(1), server(2)]);
+        assert_eq!(nic.deadline(), Some(now + Duration::from_secs(60)));
+        nic.take_servers(vec![(server(2), Duration::ZERO)], now);
+        assert_eq!(nic.dns(), [server(1)]);
+        nic.take_servers(vec![(server(3), Duration::from_secs(60))], now + Duration::from_secs(61));
+        assert_eq!(nic.dns(), [server(3)]);
     }
 }

@@ -15,6 +15,7 @@ use rtnetlink::packet_route::neighbour::{
 };
 use rtnetlink::{Handle, MulticastGroup};
 
+use super::nic::AbortOnDrop;
 use crate::netlink::NetlinkError;
 
 /// How often the kernel is told to ask; it gives up after three seconds by itself.
@@ -24,8 +25,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) async fn answers(index: u32, gateways: BTreeSet<IpAddr>) -> Result<IpAddr, NetlinkError> {
     let (connection, handle, mut messages) =
         rtnetlink::new_multicast_connection(&[MulticastGroup::Neigh]).map_err(NetlinkError::Open)?;
-    let connection = tokio::spawn(connection);
-    let _guard = AbortOnDrop(connection);
+    let _connection = AbortOnDrop(tokio::spawn(connection));
     forget(&handle, index, &gateways).await;
     let mut again = tokio::time::interval(AGAIN);
     loop {
@@ -49,14 +49,6 @@ pub(super) async fn answers(index: u32, gateways: BTreeSet<IpAddr>) -> Result<Ip
                 }
             }
         }
-    }
-}
-
-struct AbortOnDrop(tokio::task::JoinHandle<()>);
-
-impl Drop for AbortOnDrop {
-    fn drop(&mut self) {
-        self.0.abort();
     }
 }
 

@@ -8,10 +8,10 @@
 //! a container that runs out of it is killed whole; devices are denied unless listed; there is no network
 //! namespace in the configuration, since the shim is started inside the container's.
 
-mod files;
 mod linux;
 mod mounts;
 mod process;
+mod resolver;
 mod user;
 mod write;
 
@@ -22,7 +22,7 @@ use agent_core::container::Userns;
 use agent_core::{Allocation, ContainerConfig, ContainerName, Secret};
 use serde_json::{Value, json};
 
-pub use files::{hosts, resolver};
+pub use resolver::resolver;
 pub use user::{User, UserError};
 pub use write::{BundleError, remove, write};
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use agent_core::Secret;
 use serde_json::{Value, json};
 
-use super::{BundleFile, Input, Owners, SpecError, User, files};
+use super::{BundleFile, Input, Owners, SpecError, User, resolver};
 
 /// Where secrets are in the container.
 const SECRETS: &str = "/run/secrets";
@@ -23,9 +23,9 @@ pub(super) fn build(
     let mut given = Vec::new();
 
     let own = [
-        ("hosts", files::hosts(input.allocation, &config.name.container)),
+        ("hosts", input.allocation.hosts_file(&config.name.container)),
         ("hostname", format!("{}\n", config.name.container)),
-        ("resolv.conf", files::resolver(input.dns)),
+        ("resolv.conf", resolver(input.dns)),
     ];
     for (name, content) in own {
         mounts.push(bind(&bundle.join(name), &format!("/etc/{name}"), &["ro", "noexec"]));

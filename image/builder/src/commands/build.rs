@@ -22,7 +22,7 @@ use crate::steps::disk::{self, Contents};
 use crate::steps::formats::{self, Format};
 use crate::steps::rootfs::assemble::Additions;
 use crate::steps::rootfs::{assemble, seccomp};
-use crate::steps::{erofs, grub, kernel as kernel_step, partitions, table};
+use crate::steps::{erofs, grub, kernel as kernel_step, outputs, partitions, table};
 use crate::tools::Tools;
 
 const EXAMPLES: &str = "\
@@ -65,16 +65,12 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode> {
     let fetched = context.fetch(&[IMAGE, TOOLS])?;
     let tools = Tools::open(&context.cache, fetched.packages(TOOLS), &context.progress)?;
 
-    fs::create_dir_all(&output).with_context(|| format!("failed to create `{}`", output.display()))?;
-    let staging = tempfile::Builder::new().prefix(".part-").tempdir_in(&output)?;
-    let build = Build { context, config, fetched, tools, binaries, staging: staging.path(), repository };
-    let files = build.write(&formats)?;
-    for name in &files {
-        let to = output.join(name);
-        fs::rename(staging.path().join(name), &to)
-            .with_context(|| format!("failed to write `{}`", to.display()))?;
-        let bytes = fs::metadata(&to)?.len();
-        context.progress.note(format!("{} ({})", to.display(), size(bytes)));
+    let published = outputs::publish(&output, |staging| {
+        Build { context, config, fetched, tools, binaries, staging, repository }.write(&formats)
+    })?;
+    for file in published {
+        let bytes = fs::metadata(&file)?.len();
+        context.progress.note(format!("{} ({})", file.display(), size(bytes)));
     }
     Ok(ExitCode::SUCCESS)
 }

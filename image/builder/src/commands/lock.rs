@@ -51,8 +51,8 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<ExitCode> {
         None => targets(context, &config)?,
     };
     let update = update(&args, &targets)?;
-    let oldest = targets.iter().filter_map(|target| target.old.as_ref()).max_by_key(|old| old.epoch());
-    let archives = archives(context, &config, oldest)?;
+    let newest = targets.iter().filter_map(|target| target.old.as_ref()).max_by_key(|old| old.epoch());
+    let archives = archives(context, &config, newest)?;
     for target in &targets {
         let sets: Vec<(&str, &PackageSet)> = target.sets.iter().map(|(name, set)| (*name, set)).collect();
         let name = target.path.display();

@@ -43,3 +43,31 @@ pub struct Embed {
     #[serde(default)]
     pub images: BTreeMap<String, String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::config::{self, Config, ConfigError};
+
+    const DOCUMENT: &str = include_str!("../../../holdfast.toml");
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        config::parse(text, "holdfast.toml")
+    }
+
+    #[test]
+    fn the_repository_document_is_read_and_an_unknown_key_is_told() {
+        let document = parse(DOCUMENT).unwrap();
+        assert!(document.root.keep.contains_key("systemd"));
+        for (table, wrong, right) in [("[root]", "drops", "drop"), ("[kernel]", "argumens", "arguments")] {
+            assert!(DOCUMENT.contains(&format!("\n{table}\n")), "{table}");
+            let text = DOCUMENT.replacen(&format!("\n{table}\n"), &format!("\n{table}\n{wrong} = []\n"), 1);
+            let error = parse(&text).unwrap_err();
+            let place = text.lines().position(|line| line.starts_with(wrong)).unwrap() + 1;
+            assert!(
+                error.to_string().starts_with(&format!("holdfast.toml:{place}:1: unknown field `{wrong}`")),
+                "{error}"
+            );
+            assert_eq!(error.hint(), Some(format!("did you mean `{right}`?")));
+        }
+    }
+}

@@ -11,6 +11,7 @@ pub mod grub;
 pub mod guest;
 pub mod inspect;
 pub mod kernel;
+pub mod outputs;
 pub mod partitions;
 pub mod rootfs;
 pub mod seed;

@@ -282,3 +282,57 @@ fn mac(v4: Ipv4Addr) -> Vec<u8> {
     let [a, b, c, d] = v4.octets();
     vec![0x02, 0x68, a, b, c, d]
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    fn place(index: u32, host: u8) -> Attachment {
+        let v4 = Ipv4Addr::new(10, 213, 255, host);
+        let v6 = Ipv6Addr::new(0xfd00, 1, 2, 3, 0, 0, 0, host.into());
+        let allocation = agent_core::Allocation {
+            id_base: 1 << 20,
+            index,
+            gateway4: Ipv4Addr::new(10, 213, 255, 1),
+            gateway6: Ipv6Addr::new(0xfd00, 1, 2, 3, 0, 0, 0, 1),
+            addresses: BTreeMap::from([("web".to_owned(), (v4, v6))]),
+        };
+        assert!(Attachment::new(&ContainerName::new("site", "gone"), &allocation).is_none());
+        Attachment::new(&ContainerName::new("site", "web"), &allocation).unwrap()
+    }
+
+    #[test]
+    fn names_of_links_fit_the_kernel() {
+        // 15 bytes and a zero; the index is at most (2^31 - 2^20) / 2^16.
+        let place = place(32_751, 254);
+        assert!(place.veth().len() <= 15, "{}", place.veth());
+        assert!(bridge_name(place.index).len() <= 15);
+        assert_ne!(place.veth(), bridge_name(place.index));
+    }
+
+    #[test]
+    fn hardware_addresses_are_local_and_single() {
+        let address = mac(Ipv4Addr::new(10, 213, 1, 2));
+        assert_eq!(address.len(), 6);
+        assert_eq!(address[0] & 3, 2, "locally administered, and of one station");
+        assert_ne!(address, mac(Ipv4Addr::new(10, 213, 2, 2)));
+    }
+
+    #[test]
+    fn both_ways_out_lead_to_the_bridge() {
+        let inside = place(1, 2).inside();
+        assert_eq!(inside.addresses.len(), 2);
+        assert!(inside.routes.iter().all(|route| route.to.is_default() && route.on_link));
+        let vias: Vec<String> = inside.routes.iter().filter_map(|r| Some(r.via?.to_string())).collect();
+        assert_eq!(vias, ["10.213.255.1", "fd00:1:2:3::1"]);
+    }
+
+    #[test]
+    fn namespaces_are_named_after_their_containers() {
+        let name = ContainerName::new("team-a", "app");
+        assert_eq!(netns_name(&name), "holdfast-team-a.app");
+        assert_eq!(ContainerName::parse(netns_name(&name).strip_prefix(NETNS_PREFIX).unwrap()), Some(name));
+    }
+}

@@ -79,3 +79,19 @@ async fn run(arguments: &[&str], input: &str) -> Result<String, NftError> {
     let complaint = String::from_utf8_lossy(&output.stderr).trim().chars().take(COMPLAINT).collect();
     Err(NftError::Refused { complaint })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_digest_is_found_in_what_we_write_and_in_what_nft_lists() {
+        let written = agent_core::network::ruleset(&[]);
+        let digest = comment_of(&written).unwrap();
+        assert_eq!(digest.len(), 16);
+        let listed =
+            format!("table inet holdfast {{\n\tcomment \"{digest}\"\n\n\tchain guard {{\n\t}}\n}}\n");
+        assert_eq!(comment_of(&listed), Some(digest));
+        assert_eq!(comment_of("table inet holdfast {\n\tchain guard {\n\t}\n}\n"), None);
+    }
+}

@@ -1,6 +1,6 @@
 //! What the agent's parts share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -38,8 +38,8 @@ pub(crate) struct Agent {
     pub(crate) systemd: Systemd,
     /// The system bus, for what is no unit.
     pub(crate) bus: Option<zbus::Connection>,
-    /// Networks of instances.
-    pub(crate) networks: ContainerNetworks,
+    /// Networks of instances. One request at a time: the kernel lists for one asker on a socket.
+    pub(crate) networks: tokio::sync::Mutex<ContainerNetworks>,
     /// The box's own network.
     pub(crate) network: HostNetwork,
     /// Everything that changes.
@@ -79,6 +79,10 @@ pub(crate) struct Live {
     pub(crate) time_servers: Option<Vec<String>>,
     /// Ruleset in force.
     pub(crate) firewall: Option<String>,
+    /// Bridges that this agent has made what they should be.
+    pub(crate) bridges: BTreeSet<u32>,
+    /// Containers whose network this agent has made what it should be.
+    pub(crate) attached: BTreeSet<ContainerName>,
     /// Runs of units: invocation and when it began.
     pub(crate) runs: BTreeMap<ContainerName, (String, Millis)>,
     /// The last round's desired state.
@@ -129,7 +133,7 @@ impl Agent {
             store: parts.store,
             systemd: parts.systemd,
             bus: parts.bus,
-            networks: parts.networks,
+            networks: tokio::sync::Mutex::new(parts.networks),
             network: parts.network,
             live: Mutex::default(),
             wake: Notify::new(),

@@ -28,10 +28,16 @@ pub(crate) async fn observe(agent: &Agent) -> anyhow::Result<Observed> {
     complaints.extend(more);
     let (secrets, more) = agent.records.all_secrets();
     complaints.extend(more);
-    let networks = agent.networks.observe().await.context("failed to read the instances' networks")?;
+    let networks = agent.networks.lock().await.observe().await;
+    let networks = networks.context("failed to read the instances' networks")?;
     let mut containers = folders(agent);
+    // What an earlier agent left may be half made: only what this one has finished counts as there.
+    let (bridges, attached) = {
+        let live = agent.live();
+        (&networks.bridges & &live.bridges, live.attached.clone())
+    };
     for name in networks.containers {
-        containers.entry(name).or_default().attached = true;
+        containers.entry(name.clone()).or_default().attached = attached.contains(&name);
     }
     for (name, unit) in units(agent).await? {
         containers.entry(name).or_default().unit = unit;
@@ -54,7 +60,7 @@ pub(crate) async fn observe(agent: &Agent) -> anyhow::Result<Observed> {
         volumes,
         secrets: secrets.into_iter().map(|(i, values)| (i, values.into_keys().collect())).collect(),
         containers,
-        bridges: networks.bridges,
+        bridges,
     })
 }
 

@@ -15,9 +15,9 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, bail};
 use rustix::fs::{
-    AtFlags, Dir, FileType, Gid, Mode, OFlags, RawMode, ResolveFlags, Stat, Timespec, Timestamps, Uid, chownat,
-    fchmod, fchown, fstat, futimens, linkat, mkdirat, mknodat, openat, openat2, readlinkat, renameat, statat,
-    symlinkat, unlinkat, utimensat,
+    AtFlags, Dir, FileType, Gid, Mode, OFlags, RawMode, ResolveFlags, Stat, Timespec, Timestamps, Uid,
+    chownat, fchmod, fchown, fstat, futimens, linkat, mkdirat, mknodat, openat, openat2, readlinkat,
+    renameat, statat, symlinkat, unlinkat, utimensat,
 };
 use tar::{Archive, Builder, Entry, EntryType, Header};
 
@@ -331,7 +331,10 @@ mod tests {
         let file = to.path().join("a/b/file");
         assert_eq!(std::fs::read_to_string(&file).unwrap(), "content");
         assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o7777, 0o640);
-        assert_eq!(std::fs::metadata(&file).unwrap().ino(), std::fs::metadata(to.path().join("z-link")).unwrap().ino());
+        assert_eq!(
+            std::fs::metadata(&file).unwrap().ino(),
+            std::fs::metadata(to.path().join("z-link")).unwrap().ino()
+        );
         assert_eq!(std::fs::read_link(to.path().join("a/out")).unwrap(), Path::new("/etc/passwd"));
         assert_eq!(exported(to.path()), bytes, "a second time the same");
         import(to.path(), bytes.as_slice()).unwrap();

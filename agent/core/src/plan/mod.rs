@@ -11,6 +11,10 @@ mod images;
 mod instance;
 mod removal;
 mod steps;
+#[cfg(test)]
+mod tests;
+#[cfg(test)]
+mod world;
 
 pub use host::firewall;
 pub use images::pull_failed;

@@ -35,7 +35,9 @@ fn record(agent: &Agent, name: &ContainerName) -> anyhow::Result<InstanceRecord>
 pub(super) async fn attach(agent: &Arc<Agent>, name: &ContainerName) -> anyhow::Result<bool> {
     let record = record(agent, name)?;
     let place = Attachment::new(name, &record.allocation).context("the container has no address")?;
-    Ok(agent.networks.ensure_container(&place).await? == Outcome::Changed)
+    let outcome = agent.networks.lock().await.ensure_container(&place).await?;
+    agent.live().attached.insert(name.clone());
+    Ok(outcome == Outcome::Changed)
 }
 
 /// Name servers that containers are told.
@@ -155,7 +157,8 @@ pub(super) async fn stop(agent: &Arc<Agent>, name: &ContainerName) -> anyhow::Re
 
 pub(super) async fn remove(agent: &Arc<Agent>, name: &ContainerName) -> anyhow::Result<bool> {
     agent.systemd.release(&name.unit()).await?;
-    let _ = agent.networks.remove_container(name).await?;
+    agent.live().attached.remove(name);
+    let _ = agent.networks.lock().await.remove_container(name).await?;
     spec::remove(&agent.bundle(name))?;
     files::remove_tree(agent.layer(name))?;
     Ok(true)

@@ -45,7 +45,8 @@ pub(super) fn confirm(agent: &Agent, instance: &str, reference: &str) -> anyhow:
 }
 
 pub(super) async fn allocate(agent: &Arc<Agent>, wanted: &InstanceDesired) -> anyhow::Result<bool> {
-    let routes = agent.networks.host_subnets().await.context("failed to read the host's routes")?;
+    let routes = agent.networks.lock().await.host_subnets().await;
+    let routes = routes.context("failed to read the host's routes")?;
     let v4 = |cidr: &agent_core::network::Cidr| match cidr.address() {
         std::net::IpAddr::V4(address) => Some((address, cidr.prefix())),
         std::net::IpAddr::V6(_) => None,
@@ -111,12 +112,15 @@ pub(super) fn generate_secret(
 pub(super) async fn network(agent: &Arc<Agent>, wanted: &InstanceDesired) -> anyhow::Result<bool> {
     let record = agent.records.instance(&wanted.name)?.context("the instance has no addresses yet")?;
     let network = InstanceNetwork::new(&record.allocation, []);
-    Ok(agent.networks.ensure_bridge(&network).await? == Outcome::Changed)
+    let outcome = agent.networks.lock().await.ensure_bridge(&network).await?;
+    agent.live().bridges.insert(network.index);
+    Ok(outcome == Outcome::Changed)
 }
 
 pub(super) async fn remove(agent: &Arc<Agent>, name: &str) -> anyhow::Result<bool> {
     if let Some(record) = agent.records.instance(name)? {
-        let _ = agent.networks.remove_bridge(record.allocation.index).await?;
+        let _ = agent.networks.lock().await.remove_bridge(record.allocation.index).await?;
+        agent.live().bridges.remove(&record.allocation.index);
     }
     agent.records.retire_instance(name)?;
     agent.events.add("removed", Some(name), format!("instance {name} is removed; its volumes are kept"));

@@ -5,6 +5,7 @@
 
 mod dialect;
 mod hide;
+mod node;
 mod source;
 mod syntax;
 mod table;
@@ -12,8 +13,9 @@ mod table;
 use toml::Spanned;
 use toml::de::DeTable;
 
+pub(crate) use node::Node;
 pub(crate) use source::Source;
-pub(crate) use table::{Entry, Node, Table};
+pub(crate) use table::{Entry, Table};
 
 use crate::diagnostic::{Anchor, Diagnostics, Kind};
 

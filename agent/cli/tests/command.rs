@@ -174,7 +174,11 @@ fn fake_ssh(folder: &Path, body: &str) {
 #[test]
 fn a_workstation_goes_through_ssh() {
     let folder = tempfile::tempdir().unwrap();
-    let server = Server::start(vec![("POST /v1/reboot", Reply::json(200, CHANGED))]);
+    let bytes: Vec<u8> = (0..3_000_000_u32).map(|n| (n % 251) as u8).collect();
+    let server = Server::start(vec![
+        ("POST /v1/reboot", Reply::json(200, CHANGED)),
+        ("GET /v1/volumes/site/data/content", Reply::bytes(&bytes)),
+    ]);
     let program = env!("CARGO_BIN_EXE_holdfast");
     let through = |args: &[&str]| {
         Command::new(program).env("PATH", folder.path()).args(args).stdin(Stdio::null()).output().unwrap()
@@ -189,6 +193,10 @@ fn a_workstation_goes_through_ssh() {
     assert_eq!((output.status.code(), text(&output.stdout)), (Some(0), "done\n".to_owned()), "{output:?}");
     let called = std::fs::read_to_string(&log).unwrap();
     assert_eq!(called, "-T -o BatchMode=yes -o Port=2222 -- admin@box api-stdio\n");
+
+    // A reply that takes a while: the connection must last for all of it.
+    let output = through(&["--host", "admin@box", "volumes", "export", "site.data"]);
+    assert!(output.status.success() && output.stdout == bytes, "{}", text(&output.stderr));
 
     fake_ssh(folder.path(), "echo 'ssh: no route' >&2; exit 255");
     let output = through(&["--host", "admin@box", "reboot"]);

@@ -45,7 +45,9 @@ pub(crate) async fn run(reach: &Reach, args: Args) -> Outcome {
         ("since", args.since.unwrap_or_default()),
         ("follow", if args.follow { "true".to_owned() } else { String::new() }),
     ];
-    let stream = connect(reach).await?.stream(&path(routes::LOGS, &[], &query)).await?;
+    // The connection lives as long as the client.
+    let mut client = connect(reach).await?;
+    let stream = client.stream(&path(routes::LOGS, &[], &query)).await?;
     let mut lines = Lines::of(stream);
     while let Some(line) = lines.next().await? {
         if !print(&if args.json { line + "\n" } else { show(&parse(&line)?) })? {

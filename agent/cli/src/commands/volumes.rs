@@ -110,7 +110,9 @@ async fn export(reach: &Reach, name: &Name) -> Outcome {
         return Err(Failure::invalid("the tar goes to stdout, which is a terminal")
             .hint("`holdfast volumes export INSTANCE.VOLUME > FILE.tar`"));
     }
-    let mut stream = connect(reach).await?.stream(&name.path(routes::VOLUME_CONTENT)).await?;
+    // The connection lives as long as the client.
+    let mut client = connect(reach).await?;
+    let mut stream = client.stream(&name.path(routes::VOLUME_CONTENT)).await?;
     let mut out = std::io::stdout().lock();
     let failed = |error| Failure::failed(format!("failed to write: {error}"));
     while let Some(bytes) = stream.chunk().await? {

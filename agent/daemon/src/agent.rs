@@ -91,6 +91,8 @@ pub(crate) struct Live {
     pub(crate) observed: Arc<Observed>,
     /// What is remembered between rounds.
     pub(crate) memory: Memory,
+    /// Counts the actions that ended.
+    pub(crate) ended: u64,
     /// The last round's plan.
     pub(crate) plan: Plan,
     /// Whether this boot's slot was told that it is healthy.

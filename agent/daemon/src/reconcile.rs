@@ -54,7 +54,7 @@ async fn ours(changes: &mut UnitChanges) -> Option<()> {
 
 /// One round; gives the time of the next.
 async fn round(agent: &Arc<Agent>) -> anyhow::Result<Millis> {
-    let observed = observe::observe(agent).await?;
+    let observed = look(agent).await?;
     let (generation, document) = {
         let live = agent.live();
         (live.generation, live.document.clone())
@@ -83,6 +83,17 @@ async fn round(agent: &Arc<Agent>) -> anyhow::Result<Millis> {
     }
     agent.rounds.send_modify(|rounds| *rounds += 1);
     Ok(next)
+}
+
+/// Observes, and again when an action ended meanwhile: a plan must not ask for what was just done.
+async fn look(agent: &Agent) -> anyhow::Result<Observed> {
+    loop {
+        let before = agent.live().ended;
+        let observed = observe::observe(agent).await?;
+        if agent.live().ended == before {
+            return Ok(observed);
+        }
+    }
 }
 
 /// The desired state of a document, with what is there filled in.
@@ -157,7 +168,11 @@ async fn perform(agent: Arc<Agent>, planned: Planned) {
         }
     }
     let random = u32::from_ne_bytes(clock::random());
-    agent.live().memory.end(&action, result.map(drop), clock::uptime(), random);
+    {
+        let mut live = agent.live();
+        live.memory.end(&action, result.map(drop), clock::uptime(), random);
+        live.ended += 1;
+    }
     agent.wake.notify_one();
 }
 

@@ -93,15 +93,26 @@ async fn one_off(
     name: &str,
     step: &StepDesired,
 ) -> anyhow::Result<(i32, Secret)> {
-    let StepPlace::OneOff { image, config } = &step.place else { bail!("the step has no image") };
-    let config = config.ready().context("something of the step is not known yet")?;
     let id = ContainerName::new(&wanted.name, name);
     agent.systemd.stop(&id.unit()).await?;
     agent.systemd.release(&id.unit()).await?;
     files::remove_tree(agent.layer(&id))?;
-    containers::prepare(agent, &id, image, config)?;
+    let ended = one_off_to_end(agent, &id, step).await;
+    agent.systemd.stop(&id.unit()).await?;
+    containers::remove(agent, &id).await?;
+    ended
+}
+
+async fn one_off_to_end(
+    agent: &Arc<Agent>,
+    id: &ContainerName,
+    step: &StepDesired,
+) -> anyhow::Result<(i32, Secret)> {
+    let StepPlace::OneOff { image, config } = &step.place else { bail!("the step has no image") };
+    let config = config.ready().context("something of the step is not known yet")?;
+    containers::prepare(agent, id, image, config)?;
     let (reader, writer) = std::io::pipe().context("failed to make a pipe")?;
-    let unit = containers::unit(&id, &agent.bundle(&id), STOP)
+    let unit = containers::unit(id, &agent.bundle(id), STOP)
         .text(Text::StandardInput, "null")
         .text(Text::StandardError, "journal")
         .number(Number::TasksMax, config.pids + 16)
@@ -118,7 +129,6 @@ async fn one_off(
         Some((_, Some(Exit::OutOfMemory))) => bail!("it ran out of memory"),
         Some((_, None)) | None => bail!("how it ended is not known"),
     };
-    containers::remove(agent, &id).await?;
     Ok((code, trimmed(&output)))
 }
 

@@ -158,7 +158,9 @@ async fn ended(agent: &Agent, unit: &str) -> anyhow::Result<()> {
 
 /// A unit that sees the volume and nothing else that matters.
 fn helper(unit: &str, verb: &str, data: &FsPath) -> TransientUnit {
-    let argv = vec![format!("{}/holdfastd", paths::LIBEXEC), verb.to_owned(), data.display().to_string()];
+    let program = std::env::current_exe().map(|path| path.display().to_string());
+    let program = program.unwrap_or_else(|_| format!("{}/holdfastd", paths::LIBEXEC));
+    let argv = vec![program, verb.to_owned(), data.display().to_string()];
     TransientUnit::service(unit, argv)
         .text(Text::Description, format!("{verb} of a volume"))
         .text(Text::Type, "exec")

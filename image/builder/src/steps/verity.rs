@@ -15,7 +15,7 @@ const HASH_BYTES: usize = 32;
 /// Computes the tree over `data`, whose length is a multiple of [`BLOCK`] and not zero, and returns the
 /// parameters with the bytes that belong behind the data.
 pub fn tree(data: &[u8], salt: &[u8; HASH_BYTES]) -> (Verity, Vec<u8>) {
-    assert!(!data.is_empty() && data.len() % BLOCK_BYTES == 0, "verity wants whole blocks");
+    assert!(!data.is_empty() && data.len().is_multiple_of(BLOCK_BYTES), "verity wants whole blocks");
     let mut levels: Vec<Vec<u8>> = Vec::new();
     let mut hashes = hash_blocks(data, salt);
     while hashes.len() > HASH_BYTES {

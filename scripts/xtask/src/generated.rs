@@ -5,7 +5,11 @@ use anyhow::{Context, Result, ensure};
 /// Path and content of each.
 fn files() -> Result<Vec<(&'static str, String)>> {
     let openapi = serde_json::to_string_pretty(&agent_api::openapi())? + "\n";
-    Ok(vec![("agent/api/openapi.json", openapi)])
+    let readme =
+        std::fs::read_to_string(crate::root().join("recipes/README.md")).context("no recipes/README.md")?;
+    let mut files = recipes::schema::files(&readme);
+    files.push(("agent/api/openapi.json", openapi));
+    Ok(files)
 }
 
 /// Fails on a stale file, or writes it anew with `fix`.

@@ -5,6 +5,8 @@
 //! `--full` only.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
@@ -46,11 +48,41 @@ fn is_full(name: &str) -> bool {
     name.rsplit("::").next().unwrap_or(name).starts_with("full_")
 }
 
+/// Programs of the locked tools that unit tests start, and the variables that name them.
+const PEERS: [(&str, &str); 2] =
+    [("HOLDFAST_DOCKER_REGISTRY", "docker-registry"), ("HOLDFAST_MKFS_EROFS", "mkfs.erofs")];
+
+/// Writes scripts that run [`PEERS`] from the locked tools, whatever the host has.
+fn peers() -> Result<Vec<(&'static str, PathBuf)>> {
+    let built = Command::new(env!("CARGO"))
+        .args(["build", "--quiet", "--locked", "--profile", "tool", "-p", "image-builder", "-p", "agent-cli"])
+        .status()?;
+    ensure!(built.success(), "holdfast-image does not build");
+    let root = crate::root().canonicalize()?;
+    let folder = root.join("target/peers");
+    std::fs::create_dir_all(&folder)?;
+    let mut peers = vec![];
+    for (variable, name) in PEERS {
+        let script = folder.join(name);
+        let builder = root.join("target/tool/holdfast-image");
+        let text = format!(
+            "#!/bin/sh\nHOLDFAST_RELOCK=1 exec '{}' --root '{}' tool {name} -- \"$@\"\n",
+            builder.display(),
+            root.display()
+        );
+        std::fs::write(&script, text)?;
+        std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755))?;
+        peers.push((variable, script));
+    }
+    Ok(peers)
+}
+
 /// All tests that need no machine.
 fn units(results: &mut Results) -> Result<()> {
     let mut child = Command::new(env!("CARGO"))
         .args(["test", "--workspace", "--locked", "--no-fail-fast", "--lib", "--bins", "--tests"])
-        .args(["--exclude", "qemu-tests"])
+        .args(["--exclude", "qemu-tests", "--", "--include-ignored"])
+        .envs(peers()?)
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot run cargo test")?;

@@ -52,7 +52,7 @@ impl Boot {
     pub(crate) fn data(&self) -> Data {
         let events = self.report.iter().flat_map(|report| &report.events);
         let said = events.filter(|event| event.kind.starts_with("data")).map(|event| event.message.clone());
-        let reason = said.last();
+        let reason = said.reduce(|_, later| later);
         match self.report.as_ref().map(|report| report.data.as_str()) {
             Some("ok") => Data { state: DataState::Ok, reason: None },
             Some("repaired") => Data { state: DataState::Repaired, reason },

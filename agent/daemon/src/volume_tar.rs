@@ -313,7 +313,7 @@ mod tests {
         std::fs::set_permissions(at("a/b/file"), PermissionsExt::from_mode(0o640)).unwrap();
         std::fs::hard_link(at("a/b/file"), at("z-link")).unwrap();
         symlink("/etc/passwd", at("a/out")).unwrap();
-        std::fs::write(at(format!("{}", "n".repeat(200)).as_str()), "long").unwrap();
+        std::fs::write(at(&"n".repeat(200)), "long").unwrap();
         dir
     }
 

@@ -54,7 +54,7 @@ fn the_admins_day() {
     assert_eq!(none.status.code(), Some(125), "{}", out(&none));
 
     text(&machine, &["exec", "probe.sh", "--", "/bin/sh", "-c", "echo kept >/data/file"]);
-    let tar = machine.cli(&["volumes", "export", "probe", "data"]).unwrap();
+    let tar = machine.cli(&["volumes", "export", "probe.data"]).unwrap();
     assert!(tar.status.success() && tar.stdout.windows(4).any(|w| w == b"kept"), "{:?}", tar.status);
     assert!(text(&machine, &["logs", "-n", "50", "site.web"]).contains("GET /"), "nginx logs its requests");
     assert!(text(&machine, &["events"]).contains("applied"));

@@ -44,7 +44,7 @@ fn protections_hold_inside_and_in_exec() {
         ("echo 1 >/proc/sys/kernel/panic", "writes sysctls"),
         ("cat /proc/kcore | head -c 1 | grep -q .", "reads kernel memory"),
         ("ls /sys/firmware/* 2>/dev/null | grep -q .", "sees firmware"),
-        ("date -s 2030-01-01", "sets the clock"),
+        ("date -s 2030-01-01 >/dev/null; test \"$(date +%Y)\" = 2030", "sets the clock"),
         ("echo b >/proc/sysrq-trigger", "reboots the box"),
         ("nc -w 3 169.254.169.254 80 </dev/null", "reaches the metadata address"),
         ("nc -w 3 $(ip route | awk '/default/{print $3}') 22 </dev/null", "reaches the box's ssh"),

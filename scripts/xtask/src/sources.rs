@@ -43,10 +43,8 @@ pub(crate) fn check() -> Result<()> {
 }
 
 fn is_crate_root(file: &str) -> bool {
-    let name = file.rsplit('/').next().unwrap_or_default();
-    file.ends_with("src/main.rs")
-        || file.ends_with("src/lib.rs")
-        || file.contains("src/bin/") && name.ends_with(".rs")
+    let program = file.rsplit_once("/src/bin/").is_some_and(|(_, name)| !name.contains('/'));
+    (file.ends_with("/main.rs") && file.contains("/src/")) || file.ends_with("src/lib.rs") || program
 }
 
 #[cfg(test)]
@@ -63,6 +61,8 @@ mod tests {
         for (file, root) in [
             ("agent/core/src/lib.rs", true),
             ("agent/containers/src/bin/fetch.rs", true),
+            ("qemu-tests/src/bin/bench/main.rs", true),
+            ("qemu-tests/src/bin/bench/ours.rs", false),
             ("agent/core/src/plan/mod.rs", false),
         ] {
             assert_eq!(is_crate_root(file), root, "{file}");

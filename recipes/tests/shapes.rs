@@ -138,6 +138,8 @@ fn ports() {
         assert_eq!(Port::parse(text).map(|port| port.to_string()).as_deref(), Ok(text));
     }
     assert_eq!(Port::parse("80:80/tcp"), Port::parse("80:80"));
+    assert!(Port::parse("22:22").is_err_and(|e| e.to_string().contains("ssh")), "the admin's way in stays");
+    assert!(Port::parse("22:22/udp").is_ok() && Port::parse("2222:22").is_ok());
     let bad = [
         "",
         "80",

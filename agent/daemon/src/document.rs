@@ -58,27 +58,8 @@ impl Library {
 /// Parses and resolves a document; all its errors, or none.
 pub(crate) fn parse(text: &str, file: &str, library: &Library) -> Result<Document, Diagnostics> {
     let user_data = recipes::user_data::parse(file, text)?;
-    let mut errors = Diagnostics::new();
-    let mut instances = Vec::new();
-    for declared in &user_data.instances {
-        let resolved = library
-            .load(&declared.source, &declared.at)
-            .and_then(|recipe| declared.resolve(&recipe, &user_data.settings));
-        match resolved {
-            Ok(instance) => instances.push((instance, &declared.at)),
-            Err(found) => errors.extend(found),
-        }
-    }
-    let mut seen: Vec<&str> = Vec::new();
-    for (instance, at) in &instances {
-        if seen.contains(&instance.name.as_str()) {
-            let hint = "give one of them another `name`".to_owned();
-            errors.push(at.error(format!("two instances are called `{}`", instance.name), Some(hint)));
-        }
-        seen.push(&instance.name);
-    }
-    let instances = instances.iter().map(|(instance, _)| instance.clone()).collect();
-    errors.finish(Document { settings: user_data.settings, instances })
+    let instances = user_data.resolve(|declared| library.load(&declared.source, &declared.at))?;
+    Ok(Document { settings: user_data.settings, instances })
 }
 
 /// Errors as they go over the wire.

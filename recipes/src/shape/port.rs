@@ -44,6 +44,9 @@ impl fmt::Display for Protocol {
     }
 }
 
+/// Where the box's own ssh listens.
+const SSH: u16 = 22;
+
 impl Port {
     /// Reads `"[ADDRESS:]HOST:CONTAINER[/tcp|udp]"`, an IPv6 address in brackets.
     pub fn parse(text: &str) -> Result<Port, ShapeError> {
@@ -60,9 +63,17 @@ impl Port {
             None => (None, rest),
             Some((address, host)) => (Some(address), host),
         };
+        let host = parse_number(host)?;
+        // Published, it would shadow the way in for the box's admin.
+        if host == SSH && protocol == Protocol::Tcp {
+            return Err(ShapeError::new(
+                "port 22 of the box, which is its own ssh",
+                "publish it on another port: \"2222:22\"",
+            ));
+        }
         Ok(Port {
             address: address.map(parse_address).transpose()?,
-            host: parse_number(host)?,
+            host,
             container: parse_number(container)?,
             protocol,
         })

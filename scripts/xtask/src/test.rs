@@ -28,6 +28,7 @@ pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
     }
     let built = Command::new("scripts/build").status().context("cannot run scripts/build")?;
     ensure!(built.success(), "scripts/build failed");
+    image(&mut results)?;
     let wanted = |name: &str| only.is_none_or(|o| name.contains(o)) && (full || !is_full(name));
     let tests: Vec<VmTest> =
         vm_tests()?.into_iter().filter(|t| wanted(&t.name) && !results.passed(&t.name)).collect();
@@ -46,6 +47,16 @@ pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
 
 fn is_full(name: &str) -> bool {
     name.rsplit("::").next().unwrap_or(name).starts_with("full_")
+}
+
+/// The image as it was built: its root verifies, and nothing in it is forbidden.
+fn image(results: &mut Results) -> Result<()> {
+    let start = Instant::now();
+    let mut inspect = Command::new("target/tool/holdfast-image");
+    let good =
+        inspect.args(["inspect", "target/image/holdfast.raw", "--json"]).stdout(Stdio::null()).status()?;
+    let outcome = if good.success() { Outcome::Passed } else { Outcome::Failed };
+    results.add("image verifies and holds nothing forbidden", outcome, start.elapsed().as_secs_f64())
 }
 
 /// Programs of the locked tools that unit tests start, and the variables that name them.

@@ -72,3 +72,60 @@ fn killed_container_and_memory() {
     assert!(machine.serves("alive"), "one container's hunger cost another");
     machine.kill().unwrap();
 }
+
+#[test]
+fn killed_agent_costs_no_container_and_a_killed_shim_comes_back() {
+    kills(3);
+}
+
+#[test]
+fn full_twenty_killed_agents_cost_no_container() {
+    kills(20);
+}
+
+fn kills(agents: u32) {
+    let (lab, registry) = lab();
+    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
+    let setup = Setup { shell: true, ..Setup::with(page(&registry, "unharmed")) };
+    let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    machine.wait_served("unharmed", BOOT).unwrap();
+    let before = wait_for(&machine, "site.web", |c| c["state"] == "healthy");
+    for _ in 0..agents {
+        let agent = machine.shell("pidof holdfastd").unwrap();
+        machine.shell(&format!("kill -9 {agent}")).unwrap();
+        assert!(machine.serves("unharmed"), "the agent's death cost the page");
+        let end = Instant::now() + CHANGE;
+        while machine.shell("pidof holdfastd || true").unwrap() == agent
+            || !machine.cli(&["status"]).unwrap().status.success()
+        {
+            assert!(Instant::now() < end, "the agent does not come back:\n{}", machine.console.tail(40));
+            std::thread::sleep(Duration::from_secs(1));
+        }
+    }
+    let after = wait_for(&machine, "site.web", |c| c["state"] == "healthy");
+    assert_eq!(before["pid"], after["pid"], "the container outlives the agent");
+    machine.shell("kill -9 $(pidof holdfast-shim)").unwrap();
+    wait_for(&machine, "site.web", |c| c["state"] == "healthy" && c["pid"] != before["pid"]);
+    machine.wait_served("unharmed", CHANGE).unwrap();
+    machine.kill().unwrap();
+}
+
+#[test]
+fn full_data_that_is_full_costs_neither_the_page_nor_the_admin() {
+    let (lab, registry) = lab();
+    let disk = Disk::new(&lab, "disk.raw", 2 << 30).unwrap();
+    let setup = Setup { shell: true, ..Setup::with(page(&registry, "still served")) };
+    let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    machine.wait_served("still served", BOOT).unwrap();
+    machine.shell("dd if=/dev/zero of=/var/fill bs=1M || true; sync").unwrap();
+    assert!(machine.shell("echo x >/var/more || echo full").unwrap().contains("full"));
+    assert!(machine.serves("still served"));
+    let status = machine.json(&["status"], &[0, 3]).unwrap();
+    assert!(status["disk"]["available"].as_u64().is_some_and(|a| a < 1 << 20), "{}", status["disk"]);
+    machine.kill().unwrap();
+    let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    machine.wait_served("still served", BOOT).unwrap();
+    machine.wait_ssh(CHANGE).unwrap();
+    machine.shell("rm -f /var/fill /var/more").unwrap();
+    machine.kill().unwrap();
+}

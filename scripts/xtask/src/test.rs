@@ -1,7 +1,7 @@
 //! Runs all tests and keeps their results.
 //!
 //! Unit tests go through `cargo test`, whose lines are read. A test in a virtual machine is a process of
-//! its own with a limit on its time, two at a time; those whose name starts with `full_` run with
+//! its own with a limit on its time; those whose name starts with `full_` run with
 //! `--full` only.
 
 use std::io::{BufRead, BufReader};
@@ -18,8 +18,9 @@ use crate::results::{Outcome, Results};
 
 /// How long a test in a virtual machine may take.
 const LIMIT: Duration = Duration::from_secs(1200);
-/// Machines at once: each is busy on more than one core while it boots.
-const AT_ONCE: usize = 2;
+/// Machines at once: each is busy on more than one core while it boots, and a machine that gets no
+/// processor for long takes that for trouble.
+const AT_ONCE: usize = 1;
 
 pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
     let mut results = Results::open(full)?;

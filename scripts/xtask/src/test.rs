@@ -73,12 +73,17 @@ fn peers() -> Result<Vec<(&'static str, PathBuf)>> {
     let root = crate::root().canonicalize()?;
     let folder = root.join("target/peers");
     std::fs::create_dir_all(&folder)?;
+    let known = |name: &str| std::env::var(name).ok().map(|value| format!("{name}='{value}'"));
+    let home: Vec<String> =
+        ["HOME", "XDG_CACHE_HOME", "HOLDFAST_CACHE"].into_iter().filter_map(known).collect();
+    let home = home.join(" ");
     let mut peers = vec![];
     for (variable, name) in PEERS {
         let script = folder.join(name);
         let builder = root.join("target/tool/holdfast-image");
+        // What starts it may have cleared the environment, which says where the cache is.
         let text = format!(
-            "#!/bin/sh\nHOLDFAST_RELOCK=1 exec '{}' --root '{}' tool {name} -- \"$@\"\n",
+            "#!/bin/sh\nexport HOLDFAST_RELOCK=1 {home}\nexec '{}' --root '{}' tool {name} -- \"$@\"\n",
             builder.display(),
             root.display()
         );

@@ -20,6 +20,6 @@ pub use console::{Console, TROUBLE};
 pub use disk::{Disk, Image};
 pub use lab::Lab;
 pub use machine::{Bus, Firmware, Machine, Nic, Setup};
-pub use registry::{Access, Registry};
+pub use registry::Registry;
 pub use seed::Channel;
 pub use shell::Shell;

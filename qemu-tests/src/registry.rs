@@ -10,16 +10,6 @@ use anyhow::{Context, Result, bail};
 use crate::command::run;
 use crate::lab::Lab;
 
-/// How the registry is reached.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Access {
-    /// HTTP, no password.
-    #[default]
-    Plain,
-    /// HTTPS with a certificate of a private authority, and a password.
-    Private,
-}
-
 /// A running registry. It ends when dropped.
 #[derive(Debug)]
 pub struct Registry {

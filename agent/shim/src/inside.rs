@@ -3,11 +3,11 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::BorrowedFd;
-use std::path::Path;
+use std::os::fd::{AsFd, BorrowedFd};
+use std::path::{Component, Path, PathBuf};
 
-use anyhow::Context;
-use rustix::fs::{Mode, OFlags, ResolveFlags, Stat, openat2};
+use anyhow::{Context, bail};
+use rustix::fs::{AtFlags, Gid, Mode, OFlags, ResolveFlags, Stat, Uid, chownat, mkdirat, openat2};
 use rustix::io::Errno;
 
 const IN_ROOT: ResolveFlags = ResolveFlags::IN_ROOT.union(ResolveFlags::NO_MAGICLINKS);
@@ -20,6 +20,33 @@ pub(crate) fn folder(root: BorrowedFd<'_>, path: &Path) -> anyhow::Result<Option
         Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => Ok(None),
         Err(error) => Err(error).with_context(|| format!("failed to look at `{}`", path.display())),
     }
+}
+
+/// Makes the folders of an absolute path in the root that are missing, for `owner` in the host's ids.
+pub(crate) fn make_folders(root: BorrowedFd<'_>, path: &Path, owner: (u32, u32)) -> anyhow::Result<()> {
+    let at = || format!("failed to make `{}` in the container", path.display());
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let (uid, gid) = (Uid::from_raw(owner.0), Gid::from_raw(owner.1));
+    let mut parent = PathBuf::from("/");
+    for part in path.components() {
+        let name = match part {
+            Component::Normal(name) => name,
+            Component::ParentDir => bail!("`{}` is not a plain path", path.display()),
+            _ => continue,
+        };
+        let next = parent.join(name);
+        match openat2(root, &next, flags, Mode::empty(), IN_ROOT) {
+            Err(Errno::NOENT) => {
+                let parent = openat2(root, &parent, flags, Mode::empty(), IN_ROOT).with_context(at)?;
+                mkdirat(parent.as_fd(), name, Mode::from_raw_mode(0o755)).with_context(at)?;
+                let follow = AtFlags::SYMLINK_NOFOLLOW;
+                chownat(parent.as_fd(), name, Some(uid), Some(gid), follow).with_context(at)?;
+            }
+            found => drop(found.with_context(at)?),
+        }
+        parent = next;
+    }
+    Ok(())
 }
 
 /// The first MiB of a file of the root; what is absent or no plain file reads as empty.
@@ -42,8 +69,7 @@ pub(crate) fn read(root: BorrowedFd<'_>, path: &str) -> anyhow::Result<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
-    use std::os::unix::fs::symlink;
+    use std::os::unix::fs::{MetadataExt, symlink};
 
     use super::*;
 
@@ -73,6 +99,28 @@ mod tests {
         assert!(folder(fd.as_fd(), Path::new("/etc")).unwrap().is_some());
         assert!(folder(fd.as_fd(), Path::new("/real")).unwrap().is_none());
         assert!(folder(fd.as_fd(), Path::new("/none/x")).unwrap().is_none());
+        std::fs::remove_dir_all(&root).unwrap();
+    }
+
+    #[test]
+    fn missing_folders_are_made_inside() {
+        let root = std::env::temp_dir().join(format!("holdfast-shim-folders-{}", std::process::id()));
+        std::fs::create_dir_all(root.join("real")).unwrap();
+        symlink("/real", root.join("link")).unwrap();
+        symlink("/nowhere", root.join("dangling")).unwrap();
+        std::fs::write(root.join("file"), "").unwrap();
+        let fd = File::open(&root).unwrap();
+        let owner = (nix::unistd::getuid().as_raw(), nix::unistd::getgid().as_raw());
+        let make = |path: &str| make_folders(fd.as_fd(), Path::new(path), owner);
+        for path in ["/", "/real", "/a/b/c", "/link/x"] {
+            make(path).unwrap();
+        }
+        let made = root.join("a/b/c").metadata().unwrap();
+        assert_eq!((made.mode() & 0o777, made.uid()), (0o755, owner.0));
+        assert!(root.join("real/x").is_dir());
+        for path in ["/file", "/file/x", "/dangling", "/a/../d"] {
+            assert!(make(path).is_err(), "{path}");
+        }
         std::fs::remove_dir_all(&root).unwrap();
     }
 }

@@ -57,9 +57,10 @@ pub(crate) fn prepare(bundle: &Bundle, state: &Path) -> anyhow::Result<Prepared>
 
     let root = overlay(bundle, &scratch, &sources.layers)?;
     let passwd = inside::read(root.as_fd(), "etc/passwd")?;
-    let user = bundle.spec.process().as_ref().context("`process` is missing")?.user();
-    let (uid, gid) = (user.uid(), user.gid());
+    let process = bundle.spec.process().as_ref().context("`process` is missing")?;
+    let (uid, gid) = (process.user().uid(), process.user().gid());
     let owner = (annotations::to_host(map, uid)?, annotations::to_host(map, gid)?);
+    inside::make_folders(root.as_fd(), process.cwd(), owner)?;
 
     for (index, fd) in &sources.binds {
         attach_bind(fd.as_fd(), &scratch.bind(*index))?;

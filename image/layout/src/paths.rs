@@ -12,7 +12,8 @@ pub const INITRD_REPORT: &str = "/run/holdfast/initrd.json";
 pub const RECIPES: &str = "/usr/share/holdfast/recipes";
 /// Embedded images: one OCI layout, entries named by full reference.
 pub const IMAGES: &str = "/usr/share/holdfast/images";
-/// The default seccomp profile, resolved for this architecture, as OCI runtime `linux.seccomp`.
+/// The seccomp profile for this architecture: OCI runtime `linux.seccomp`, whose rules may name
+/// capabilities in `includes` (all must be had) and `excludes` (none may be).
 pub const SECCOMP: &str = "/usr/share/holdfast/seccomp.json";
 /// Our programs that are not commands.
 pub const LIBEXEC: &str = "/usr/libexec/holdfast";

@@ -82,3 +82,16 @@ pub(crate) fn started(machine: &Machine, slot: Slot, mark: usize) -> String {
     machine.console.wait_after(start, "\n", CHANGE).unwrap();
     machine.console.text()[start..].lines().next().unwrap().to_owned()
 }
+
+/// Waits until a command can be run in each of these containers.
+pub(crate) fn up(machine: &Machine, containers: &[&str]) {
+    machine.wait_ssh(BOOT).unwrap();
+    let end = std::time::Instant::now() + BOOT;
+    for container in containers {
+        while !machine.cli(&["exec", container, "--", "/bin/true"]).unwrap().status.success() {
+            let status = || out(&machine.cli(&["status"]).unwrap());
+            assert!(std::time::Instant::now() < end, "{container} does not run: {}", status());
+            std::thread::sleep(Duration::from_secs(2));
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{IDS, Input, base};
+use super::{IDS, Input, SpecError, base, process};
 
 /// Microseconds over which the share of CPU is measured.
 const CPU_PERIOD: u64 = 100_000;
@@ -29,7 +29,7 @@ const MASKED: [&str; 14] = [
 
 const READ_ONLY: [&str; 5] = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"];
 
-pub(super) fn build(input: &Input<'_>) -> Value {
+pub(super) fn build(input: &Input<'_>) -> Result<Value, SpecError> {
     let config = input.config;
     let mut namespaces = vec!["mount", "pid", "ipc", "uts", "cgroup"];
     let mut linux = json!({
@@ -44,11 +44,12 @@ pub(super) fn build(input: &Input<'_>) -> Value {
     }
     linux["namespaces"] = namespaces.iter().map(|kind| json!({ "type": kind })).collect();
     if !config.privileged {
-        linux["seccomp"] = input.seccomp.clone();
+        let bounding = process::named(&process::bounding(input)?);
+        linux["seccomp"] = input.seccomp.for_capabilities(&bounding);
         linux["maskedPaths"] = json!(MASKED);
         linux["readonlyPaths"] = json!(READ_ONLY);
     }
-    linux
+    Ok(linux)
 }
 
 fn resources(input: &Input<'_>) -> Value {

@@ -12,6 +12,7 @@ mod linux;
 mod mounts;
 mod process;
 mod resolver;
+mod seccomp;
 mod user;
 mod write;
 
@@ -23,6 +24,7 @@ use agent_core::{Allocation, ContainerConfig, ContainerName, Secret};
 use serde_json::{Value, json};
 
 pub use resolver::resolver;
+pub use seccomp::SeccompProfile;
 pub use user::{User, UserError};
 pub use write::{BundleError, remove, write};
 
@@ -77,8 +79,8 @@ pub struct Input<'a> {
     pub allocation: &'a Allocation,
     /// Where things are.
     pub folders: &'a Folders,
-    /// The seccomp profile, as `linux.seccomp` of the OCI runtime specification.
-    pub seccomp: &'a Value,
+    /// Which system calls are allowed with which capabilities.
+    pub seccomp: &'a SeccompProfile,
     /// Name servers that the container can reach.
     pub dns: &'a [IpAddr],
 }
@@ -158,7 +160,7 @@ pub fn build(input: &Input<'_>) -> Result<Bundle, SpecError> {
         "root": { "path": "rootfs", "readonly": config.read_only },
         "process": process::build(input, &user)?,
         "mounts": mounts,
-        "linux": linux::build(input),
+        "linux": linux::build(input)?,
         "annotations": annotations(input, &stop_signal),
     });
     // What the shim will do with it first.

@@ -112,8 +112,11 @@ fn env(input: &Input<'_>) -> Vec<String> {
             variables.push(variable.clone());
         }
     }
-    if !ours.contains_key("HOSTNAME") && seen.insert("HOSTNAME".to_owned()) {
-        variables.push(format!("HOSTNAME={}", input.config.name.container));
+    // systemd's Container Interface: by this programs know where they are.
+    for (name, value) in [("HOSTNAME", input.config.name.container.as_str()), ("container", "oci")] {
+        if !ours.contains_key(name) && seen.insert(name.to_owned()) {
+            variables.push(format!("{name}={value}"));
+        }
     }
     variables.extend(ours.iter().map(|(name, value)| format!("{name}={}", value.expose())));
     variables
@@ -133,36 +136,43 @@ fn working_dir(input: &Input<'_>) -> Result<String, SpecError> {
     Ok(path.to_owned())
 }
 
+/// All that the container's processes can ever have: the default ones and those that the recipe adds.
+pub(super) fn bounding(input: &Input<'_>) -> Result<BTreeSet<&'static str>, SpecError> {
+    let added = added(input)?;
+    Ok(match input.config.privileged {
+        true => ALL.into_iter().collect(),
+        false => added.into_iter().chain(DEFAULT).collect(),
+    })
+}
+
+fn added(input: &Input<'_>) -> Result<BTreeSet<&'static str>, SpecError> {
+    let config = input.config;
+    let known = |capability: &String| match ALL.into_iter().find(|known| known == capability) {
+        Some(known) => Ok(known),
+        None => Err(SpecError::Capability { name: config.name.clone(), capability: capability.clone() }),
+    };
+    config.cap_add.iter().map(known).collect()
+}
+
+/// Capabilities as the OCI runtime specification names them.
+pub(super) fn named(capabilities: &BTreeSet<&str>) -> Vec<String> {
+    capabilities.iter().map(|name| format!("CAP_{name}")).collect()
+}
+
 /// Root has its capabilities at once. Another user has only those that the recipe adds, kept across the
 /// start of programs; the default ones remain within its reach through setuid programs where those count.
 fn capabilities(input: &Input<'_>, user: &User) -> Result<Value, SpecError> {
-    let config = input.config;
-    let mut added = BTreeSet::new();
-    for name in &config.cap_add {
-        match ALL.iter().find(|known| *known == name) {
-            Some(known) => added.insert(*known),
-            None => {
-                let (name, capability) = (config.name.clone(), name.clone());
-                return Err(SpecError::Capability { name, capability });
-            }
-        };
-    }
-    let bounding: BTreeSet<&str> = match config.privileged {
-        true => ALL.into_iter().collect(),
-        false => added.iter().copied().chain(DEFAULT).collect(),
-    };
-    let list = |set: &BTreeSet<&str>| set.iter().map(|name| format!("CAP_{name}")).collect::<Vec<_>>();
-    let none = BTreeSet::new();
-    let (held, kept) = match (user.uid, config.privileged) {
+    let (bounding, added, none) = (bounding(input)?, added(input)?, BTreeSet::new());
+    let (held, kept) = match (user.uid, input.config.privileged) {
         (0, _) => (&bounding, &none),
         (_, true) => (&bounding, &bounding),
         (_, false) => (&added, &added),
     };
     Ok(json!({
-        "bounding": list(&bounding),
-        "effective": list(held),
-        "permitted": list(held),
-        "inheritable": list(kept),
-        "ambient": list(kept),
+        "bounding": named(&bounding),
+        "effective": named(held),
+        "permitted": named(held),
+        "inheritable": named(kept),
+        "ambient": named(kept),
     }))
 }

@@ -72,8 +72,19 @@ fn allocation() -> Allocation {
     }
 }
 
+const SECCOMP: &str = r#"{
+    "defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86_64"],
+    "syscalls": [
+        { "names": ["read"], "action": "SCMP_ACT_ALLOW" },
+        { "names": ["chroot"], "action": "SCMP_ACT_ALLOW", "includes": ["CAP_SYS_CHROOT"] },
+        { "names": ["mount"], "action": "SCMP_ACT_ALLOW", "includes": ["CAP_SYS_ADMIN"] },
+        { "names": ["both"], "action": "SCMP_ACT_ALLOW", "includes": ["CAP_SYS_ADMIN", "CAP_SYS_TIME"] },
+        { "names": ["clone"], "action": "SCMP_ACT_ALLOW", "excludes": ["CAP_SYS_ADMIN", "CAP_SYS_NICE"] }
+    ]
+}"#;
+
 fn built(config: &ContainerConfig, image: &ImageRecord) -> Result<Bundle, SpecError> {
-    let seccomp = json!({ "defaultAction": "SCMP_ACT_ERRNO", "architectures": ["SCMP_ARCH_X86_64"] });
+    let seccomp = SeccompProfile::parse(SECCOMP).unwrap();
     build(&Input {
         config,
         image,
@@ -179,6 +190,23 @@ fn what_is_run() {
     let mut config = config();
     config.entrypoint = Some(Vec::new());
     assert!(matches!(built(&config, &image()), Err(SpecError::NoCommand(_))));
+}
+
+#[test]
+fn an_added_capability_opens_the_system_calls_that_need_it() {
+    for (added, expect) in [
+        (&[][..], &["read", "chroot", "clone"][..]),
+        (&["SYS_ADMIN"], &["read", "chroot", "mount"]),
+        (&["SYS_TIME"], &["read", "chroot", "clone"]),
+        (&["SYS_ADMIN", "SYS_TIME"], &["read", "chroot", "mount", "both"]),
+        (&["SYS_NICE"], &["read", "chroot"]),
+    ] {
+        let bundle = with(|config| config.cap_add = added.iter().map(|&name| name.to_owned()).collect());
+        let rules = at(&bundle, "/linux/seccomp/syscalls").as_array().unwrap();
+        let names: Vec<_> = rules.iter().map(|rule| rule["names"][0].as_str().unwrap()).collect();
+        assert_eq!(names, expect, "{added:?}");
+        assert!(rules.iter().all(|rule| rule.get("includes").or(rule.get("excludes")).is_none()));
+    }
 }
 
 #[test]

@@ -83,6 +83,8 @@ pub enum StoreError {
     NoLayer { name: String },
     #[error("layer {name} is not the one that was recorded")]
     Swapped { name: String },
+    #[error("layer {name} cannot be read whole")]
+    Rotten { name: String, source: io::Error },
     #[error("failed to seal or measure `{path}`")]
     Seal { path: PathBuf, source: SealError },
 }
@@ -203,6 +205,38 @@ impl<S: Seal> Store<S> {
     /// the kernel does at each read.
     pub fn verify(&self, image: &ImageRecord) -> Result<(), StoreError> {
         image.layers.iter().try_for_each(|layer| self.verify_layer(layer))
+    }
+
+    /// As [`Store::verify`], and reads all of the content, so that the kernel checks every block of it.
+    pub fn check(&self, image: &ImageRecord) -> Result<(), StoreError> {
+        image.layers.iter().try_for_each(|layer| self.check_layer(layer))
+    }
+
+    fn check_layer(&self, layer: &LayerRecord) -> Result<(), StoreError> {
+        self.verify_layer(layer)?;
+        let path = self.layer(&layer.name);
+        let mut file = File::open(&path).map_err(|source| StoreError::Path { path, source })?;
+        match io::copy(&mut file, &mut io::sink()) {
+            Ok(_) => Ok(()),
+            Err(source) => Err(StoreError::Rotten { name: layer.name.clone(), source }),
+        }
+    }
+
+    /// Removes an image that does not pass [`Store::check`], and those of its layers that do not, so that
+    /// it is fetched again. Says what is wrong with it; `None` for one that is sound, which stays.
+    pub fn discard_damaged(&self, image: &ImageRecord) -> Result<Option<StoreError>, StoreError> {
+        let mut damage = None;
+        for layer in &image.layers {
+            if let Err(error) = self.check_layer(layer) {
+                // Other images have the layer too: without its file it counts as known to none of them.
+                files::remove(self.layer(&layer.name))?;
+                damage = Some(error);
+            }
+        }
+        if damage.is_some() {
+            self.remove(&image.digest)?;
+        }
+        Ok(damage)
     }
 
     fn verify_layer(&self, layer: &LayerRecord) -> Result<(), StoreError> {

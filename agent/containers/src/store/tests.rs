@@ -233,6 +233,31 @@ fn a_swapped_or_lost_layer_is_seen_and_fetched_again() {
     at.store.verify(&again).unwrap();
 }
 
+#[test]
+fn a_damaged_image_is_discarded_and_had_again() {
+    let at = store();
+    let image = pull(&at, "one", &["low", "high"]).image;
+    let other = pull(&at, "two", &["low"]).image;
+    assert!(at.store.discard_damaged(&image).unwrap().is_none());
+    let path = at.store.layer(&image.layers[0].name);
+    fs::remove_file(&path).unwrap();
+    fs::write(&path, "swapped").unwrap();
+    at.store.seal.seal(&File::open(&path).unwrap()).unwrap();
+    let damage = at.store.discard_damaged(&image).unwrap().unwrap();
+    assert!(matches!(damage, StoreError::Swapped { .. }), "{damage}");
+    assert!(!path.exists() && at.store.layer(&image.layers[1].name).exists());
+    assert!(matches!(at.store.image(&image.digest), Err(StoreError::NoImage(_))));
+    assert!(matches!(at.store.verify(&other), Err(StoreError::NoLayer { .. })), "shared layers too");
+    // Only what is damaged is fetched again.
+    let staging = at.store.stage("fetch-1", &request(), None).unwrap();
+    assert_eq!(fs::read_dir(staging.join("known")).unwrap().count(), 0);
+    leave(&staging, "one", &["low", "high"]);
+    let again = at.store.adopt(&staging).unwrap().image;
+    assert_eq!(again, image);
+    at.store.check(&again).unwrap();
+    at.store.verify(&other).unwrap();
+}
+
 /// A newer mkfs.erofs may make other bytes of the same layer.
 #[test]
 fn a_layer_that_was_made_anew_counts_for_every_image() {

@@ -234,6 +234,9 @@ fn filter(text: &mut String, networks: &[&InstanceNetwork]) {
     text.push_str(concat!(
         "\tchain forward {\n",
         "\t\ttype filter hook forward priority filter; policy drop;\n",
+        // The way out may carry less than a container's link, and what tells the other end so may be
+        // lost on the way.
+        "\t\ttcp flags syn tcp option maxseg size set rt mtu\n",
         "\t\tct state established,related accept\n",
         "\t\tct state invalid drop\n",
         "\t\tct status dnat accept\n",

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_containers::spec::{self, Folders};
+use agent_containers::spec::{self, Folders, SeccompProfile};
 use agent_containers::{Digest, ImageRecord};
 use agent_core::desired::ContainerDesired;
 use agent_core::state::InstanceRecord;
@@ -14,7 +14,7 @@ use agent_net::Outcome;
 use agent_net::containers::{Attachment, netns_name};
 use agent_system::files::{self, Access};
 use agent_system::systemd::{Flag, List, Span, Text, TransientUnit};
-use anyhow::Context;
+use anyhow::{Context, bail};
 use image_layout::paths;
 
 use crate::agent::{Agent, bundles, shim_state};
@@ -50,8 +50,34 @@ fn image(agent: &Agent, record: &InstanceRecord, reference: &str) -> anyhow::Res
     let pin = record.pins.get(reference).with_context(|| format!("{reference} is not resolved"))?;
     let digest: Digest = pin.digest.parse().context("the recorded digest is none")?;
     let image = agent.store.image(&digest)?;
-    agent.store.verify(&image)?;
+    if let Err(error) = agent.store.verify(&image) {
+        discard(agent, reference, &image)?;
+        return Err(error.into());
+    }
     Ok(image)
+}
+
+/// Removes an image that is damaged, which is fetched again then. Says whether it was.
+fn discard(agent: &Agent, reference: &str, image: &ImageRecord) -> anyhow::Result<bool> {
+    let Some(damage) = agent.store.discard_damaged(image)? else { return Ok(false) };
+    let damage = anyhow::Error::new(damage);
+    agent.events.add("image-damaged", None, format!("{reference} is damaged and fetched again: {damage:#}"));
+    Ok(true)
+}
+
+/// Reads every block of the image of a container that failed 2, 4, 8 … times in a row: it may be rotten.
+async fn check_image(agent: &Arc<Agent>, name: &ContainerName, reference: &str) -> anyhow::Result<()> {
+    let failures = agent.live().memory.containers.get(name).map_or(0, |memory| memory.healing.failures);
+    if failures < 2 || !failures.is_power_of_two() {
+        return Ok(());
+    }
+    let image = image(agent, &record(agent, name)?, reference)?;
+    let (checking, of) = (agent.clone(), reference.to_owned());
+    if tokio::task::spawn_blocking(move || discard(&checking, &of, &image)).await?? {
+        spec::remove(&agent.bundle(name))?;
+        bail!("{reference} is damaged");
+    }
+    Ok(())
 }
 
 pub(super) async fn write_bundle(
@@ -76,7 +102,7 @@ pub(super) fn prepare(
     let fingerprint =
         agent_core::fingerprint::container(config, &image.digest.to_string(), &record.allocation);
     let seccomp = files::read_text(paths::SECCOMP, 4 << 20)?;
-    let seccomp = serde_json::from_str(&seccomp).context("the seccomp profile cannot be read")?;
+    let seccomp = SeccompProfile::parse(&seccomp).context("the seccomp profile cannot be read")?;
     let folders = folders(agent);
     let bundle = spec::build(&spec::Input {
         config,
@@ -112,6 +138,7 @@ pub(super) async fn start(
     wanted: &ContainerDesired,
 ) -> anyhow::Result<bool> {
     let config = wanted.config.ready().context("something of the container is not known yet")?;
+    check_image(agent, name, &wanted.image).await?;
     let bundle = agent.bundle(name);
     std::fs::write(bundle.join(STARTED), "").context("failed to mark the start")?;
     let stop = Duration::from_millis(config.stop_timeout_ms);

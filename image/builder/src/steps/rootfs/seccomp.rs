@@ -1,9 +1,9 @@
-//! The default seccomp profile: Podman's file, resolved for this architecture and the default
-//! capabilities into what an OCI runtime specification holds.
+//! The seccomp profile: Podman's file, resolved for this architecture.
 //!
 //! The source is `/usr/share/containers/seccomp.json` of golang-github-containers-common, in Docker's
-//! format, whose rules are conditional (`includes`, `excludes`, `archMap`). Rules that hold only with
-//! more capabilities than the default are left out: the profile is the one of a default container.
+//! format, whose rules are conditional (`includes`, `excludes`, `archMap`). The result is `linux.seccomp`
+//! of an OCI runtime specification, but that a rule may have `includes` and `excludes`, lists of
+//! capabilities: the agent decides by those of each container.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -12,20 +12,6 @@ use serde_json::{Value, json};
 const ARCHITECTURE: &str = "amd64";
 /// Its name in `archMap`.
 const SECCOMP_ARCHITECTURE: &str = "SCMP_ARCH_X86_64";
-/// Podman's default capabilities.
-const CAPABILITIES: [&str; 11] = [
-    "CAP_CHOWN",
-    "CAP_DAC_OVERRIDE",
-    "CAP_FOWNER",
-    "CAP_FSETID",
-    "CAP_KILL",
-    "CAP_NET_BIND_SERVICE",
-    "CAP_SETFCAP",
-    "CAP_SETGID",
-    "CAP_SETPCAP",
-    "CAP_SETUID",
-    "CAP_SYS_CHROOT",
-];
 
 /// Why the profile cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -80,18 +66,14 @@ struct Condition {
 }
 
 impl Rule {
-    /// Every condition of `includes` must hold, and none of `excludes`.
+    /// Whether it is one of this architecture.
     fn applies(&self) -> bool {
         let arch = |condition: &Condition| condition.arches.iter().any(|a| a == ARCHITECTURE);
-        let has = |cap: &String| CAPABILITIES.contains(&cap.as_str());
-        (self.includes.arches.is_empty() || arch(&self.includes))
-            && self.includes.caps.iter().all(has)
-            && !arch(&self.excludes)
-            && !self.excludes.caps.iter().any(has)
+        (self.includes.arches.is_empty() || arch(&self.includes)) && !arch(&self.excludes)
     }
 }
 
-/// Turns the profile into `linux.seccomp` of an OCI runtime specification.
+/// Leaves out what is not of this architecture. Conditions on capabilities stay.
 pub fn resolve(profile: &str) -> Result<String, SeccompError> {
     let profile: Profile = serde_json::from_str(profile)?;
     let ours = profile.arch_map.iter().find(|a| a.architecture == SECCOMP_ARCHITECTURE);
@@ -118,6 +100,11 @@ fn rule(rule: &Rule) -> Value {
     if let Some(errno) = rule.errno_ret {
         value["errnoRet"] = errno.into();
     }
+    for (name, condition) in [("includes", &rule.includes), ("excludes", &rule.excludes)] {
+        if !condition.caps.is_empty() {
+            value[name] = condition.caps.clone().into();
+        }
+    }
     value
 }
 
@@ -143,7 +130,7 @@ mod tests {
       ] }"#;
 
     #[test]
-    fn conditions_are_resolved() {
+    fn only_conditions_on_capabilities_stay() {
         let result: Value = serde_json::from_str(&resolve(PROFILE).unwrap()).unwrap();
         assert_eq!(
             result,
@@ -153,9 +140,11 @@ mod tests {
                 "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
                 "syscalls": [
                     { "names": ["read"], "action": "SCMP_ACT_ALLOW" },
-                    { "names": ["chroot"], "action": "SCMP_ACT_ALLOW" },
+                    { "names": ["mount"], "action": "SCMP_ACT_ALLOW", "includes": ["CAP_SYS_ADMIN"] },
+                    { "names": ["chroot"], "action": "SCMP_ACT_ALLOW", "includes": ["CAP_SYS_CHROOT"] },
                     { "names": ["clone"], "action": "SCMP_ACT_ALLOW", "errnoRet": 1,
-                      "args": [{ "index": 0, "value": 2114060288, "op": "SCMP_CMP_MASKED_EQ" }] },
+                      "args": [{ "index": 0, "value": 2114060288, "op": "SCMP_CMP_MASKED_EQ" }],
+                      "excludes": ["CAP_SYS_ADMIN"] },
                 ]
             })
         );

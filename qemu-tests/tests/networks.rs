@@ -171,7 +171,7 @@ fn small_links(probes: &mut Probes) {
         )
         .unwrap();
     let send = |probes: &mut Probes| {
-        let listen = "sh -c 'timeout 20 nc -l -p 9000 | wc -c >/run/out/count'";
+        let listen = "sh -c 'sleep 20 | timeout 20 nc -l -p 9000 | wc -c >/run/out/count'";
         let start = format!("(nsenter -t $(cat /run/out.pid) -n {listen} >/dev/null 2>&1 </dev/null &)");
         probes.machine.shell(&format!("rm -f /run/out/count; {start}; sleep 1")).unwrap();
         probes.inside("head -c 200000 /dev/zero | timeout 10 nc -w 3 192.0.2.9 9000");

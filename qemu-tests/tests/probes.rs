@@ -28,7 +28,7 @@ const PROBES: [(&str, &str); 18] = [
     ),
     ("masked-paths", "grep -q CPU0 /proc/interrupts"),
     ("read-only-paths", "echo 8192 >/proc/sys/kernel/msgmax"),
-    ("read-only-sys", "echo 0 >/sys/kernel/mm/ksm/run"),
+    ("read-only-sys", "f=/sys/block/vda/queue/read_ahead_kb; v=$(cat $f); echo $v >$f"),
     ("cgroup-namespace", "grep -q slice /proc/self/cgroup"),
     ("read-only-cgroup", "echo 100 >/sys/fs/cgroup/pids.max"),
     ("read-only-root", "touch /written"),
@@ -41,11 +41,21 @@ const PROBES: [(&str, &str); 18] = [
 /// Those that take their time.
 const LIMITS: [(&str, &str); 2] = [
     ("cpu", "timeout 2 sh -c 'while :; do :; done'; ! grep -q '^nr_throttled [1-9]' /sys/fs/cgroup/cpu.stat"),
-    ("pids", "for i in $(seq 80); do sleep 4 & done; sleep 5"),
+    // Afterwards it waits without a process, until those that it started are gone.
+    (
+        "pids",
+        "busybox mkfifo /tmp/none$$; (for i in $(seq 80); do sleep 4 & done); code=$?; \
+         read -t 6 none <>/tmp/none$$; exit $code",
+    ),
 ];
 
 /// Takes more than the container's memory.
 const EAT: &str = "dd if=/dev/zero of=/dev/null bs=96M count=1";
+
+/// The line of a probe.
+fn line(name: &str) -> &'static str {
+    PROBES.iter().find(|(known, _)| *known == name).unwrap().1
+}
 
 /// A script that runs probes by name and says `NAME through` or `NAME held` of each.
 fn script() -> String {
@@ -194,7 +204,7 @@ const REMOVALS: [(&str, &[Removal], &[&str]); 17] = [
 const UNIT: &str = "[Service]\\nType=notify\\nNotifyAccess=main\\nSlice=system.slice\\nDelegate=yes\\n\
     DelegateSubgroup=shim\\nKillMode=mixed\\nOOMPolicy=kill\\nTimeoutStopSec=5\\n\
     NetworkNamespacePath=/run/netns/holdfast-probe.sh\\n\
-    ExecStart=/usr/lib/holdfast/holdfast-shim run --state /run/lab-state /run/lab-bundles/%i\\n";
+    ExecStart=/usr/libexec/holdfast/holdfast-shim run --state /run/lab-state /run/lab-bundles/%i\\n";
 
 /// Starts a container from an edited copy of the bundle.
 fn start(machine: &mut Machine, base: &Value, name: &str, removals: &[Removal], probes: &[&str]) {
@@ -221,7 +231,7 @@ fn start(machine: &mut Machine, base: &Value, name: &str, removals: &[Removal], 
 
 /// Runs a line in a container from an edited bundle; code and output.
 fn exec(machine: &mut Machine, name: &str, line: &str) -> (i32, String) {
-    let shim = "/usr/lib/holdfast/holdfast-shim exec --state /run/lab-state";
+    let shim = "/usr/libexec/holdfast/holdfast-shim exec --state /run/lab-state";
     let said = machine
         .shell(&format!("{shim} /run/lab-bundles/{name} -- /bin/sh -c '{line}' 2>/dev/null; echo \"=$?\""))
         .unwrap();
@@ -281,12 +291,12 @@ fn protections_hold_inside_and_in_exec_and_only_with_them() {
 
     // An added capability opens the system calls that need it, and no others.
     let mount = |machine: &Machine, name: &str| {
-        let line = PROBES[2].1;
-        machine.cli(&["exec", name, "--", "/bin/sh", "-c", line]).unwrap().status.success()
+        let words = ["exec", name, "--", "/bin/sh", "-c", line("capabilities")];
+        machine.cli(&words).unwrap().status.success()
     };
     assert!(mount(&machine, "probe.admin") && !mount(&machine, "probe.sh"));
 
-    let blocked = PROBES[17].1.replace("self", "$(pidof holdfast-shim | cut -d\" \" -f1)");
+    let blocked = line("blocked-signals").replace("self", "$(pidof holdfast-shim | cut -d\" \" -f1)");
     machine.shell(&blocked).unwrap();
     machine.shell(&format!("printf '{UNIT}' >/run/systemd/system/lab@.service")).unwrap();
     machine.shell("systemctl daemon-reload").unwrap();

@@ -28,7 +28,7 @@ pub struct Observed {
     pub references: BTreeMap<String, String>,
     /// References that were fetched and wait to be adopted.
     pub fetched: BTreeSet<String>,
-    /// References that come with the box.
+    /// References that come with the box, and as `REFERENCE@DIGEST` those pinned to what comes with it.
     pub embedded: BTreeSet<String>,
     /// Instances as recorded.
     pub records: BTreeMap<String, InstanceRecord>,

@@ -36,12 +36,19 @@ pub(crate) async fn observe(agent: &Agent) -> anyhow::Result<Images> {
     let fetched = |reference: &&String| staging(agent, reference).join(FetchResult::FILE).exists();
     let folder = Path::new(paths::IMAGES);
     let embedded = |reference: &&String| agent_containers::fetch::offers(folder, reference);
+    let (records, _) = agent.records.instances();
+    let pins = records.values().flat_map(|record| &record.pins);
+    let pinned = pins
+        .filter(|(reference, pin)| {
+            agent_containers::fetch::offers(folder, &with_digest(reference, &pin.digest))
+        })
+        .map(|(reference, pin)| format!("{reference}@{}", pin.digest));
     let names = agent.store.names().context("failed to read the image store")?;
     Ok(Images {
         digests: images.iter().map(|image| image.digest.to_string()).collect(),
         references: names.into_iter().map(|(reference, name)| (reference, name.image.to_string())).collect(),
         fetched: wanted.iter().filter(fetched).cloned().collect(),
-        embedded: wanted.iter().filter(embedded).cloned().collect(),
+        embedded: wanted.iter().filter(embedded).cloned().chain(pinned).collect(),
     })
 }
 

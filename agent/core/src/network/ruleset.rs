@@ -10,6 +10,10 @@
 //! - What enters the host itself from outside is not filtered: the only listener is sshd.
 //!
 //! `[::1]:PORT` of a published port does not answer: IPv6 has no `route_localnet`.
+//!
+//! Rules for ports are asked at a flow's first packet. A UDP sender that was there before its port was
+//! published, and never pauses for half a minute, keeps being answered by the box: connection tracking
+//! holds its flow, and no crate in use deletes single ones.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

@@ -48,7 +48,10 @@ fn fetch(p: &mut Planner<'_>, reference: &str, digest: Option<String>, reason: &
     if p.observed.fetched.contains(reference) {
         return p.push(adopt, "fetched", vec![]);
     }
-    let embedded = p.observed.embedded.contains(reference) && digest.is_none();
+    let embedded = match &digest {
+        Some(digest) => p.observed.embedded.contains(&format!("{reference}@{digest}")),
+        None => p.observed.embedded.contains(reference),
+    };
     let fetch = Action::FetchImage { reference: reference.into(), digest, embedded };
     let fetched = p.push(fetch, reason, vec![]);
     p.push(adopt, reason, vec![fetched])

@@ -434,6 +434,23 @@ fn an_embedded_image_needs_no_registry() {
     assert!(plan.actions.iter().any(|p| matches!(p.action, Action::FetchImage { embedded: true, .. })));
 }
 
+#[test]
+fn an_embedded_image_that_was_lost_is_had_again_without_a_registry() {
+    for (digest, expect) in [("sha256:r.example/web:1", true), ("sha256:older", false)] {
+        let mut world = World::new(SITE);
+        world.settle();
+        world.observed.images.clear();
+        world.observed.embedded = ["r.example/web:1".to_owned(), format!("r.example/web:1@{digest}")].into();
+        world.reboot();
+        let plan = world.plan();
+        let fetch = plan.actions.iter().find_map(|p| match &p.action {
+            Action::FetchImage { digest: Some(_), embedded, .. } => Some(*embedded),
+            _ => None,
+        });
+        assert_eq!(fetch, Some(expect), "{digest}");
+    }
+}
+
 mod property {
     use proptest::prelude::*;
 

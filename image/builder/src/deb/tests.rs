@@ -21,7 +21,9 @@ fn deb(folder: &TempDir, name: &str, entries: &[Made<'_>]) -> PathBuf {
         let mut header = tar::Header::new_gnu();
         header.set_entry_type(*kind);
         header.set_mode(*mode);
-        (header.set_uid(0), header.set_gid(0), header.set_mtime(7));
+        header.set_uid(0);
+        header.set_gid(0);
+        header.set_mtime(7);
         let is_file = *kind == Regular;
         header.set_size(if is_file { text.len() as u64 } else { 0 });
         if matches!(kind, Symlink | Link) {

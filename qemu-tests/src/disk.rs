@@ -1,16 +1,18 @@
 //! Disks of machines, and what is done to them while nothing runs.
 
 use std::fs::File;
+use std::io::{Cursor, Read, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use image_layout::disk::{self, Role};
+use image_layout::disk::{self, Role, boot};
 use image_layout::{Slot, SlotState};
 
 use crate::command::run;
 use crate::lab::Lab;
+use crate::seed::volume;
 
 /// A raw copy of the image, sparse, as long as asked.
 #[derive(Clone, Debug)]
@@ -42,6 +44,14 @@ impl Disk {
         Ok(Disk { path })
     }
 
+    /// A small FAT volume with these files in its root, instead of the image.
+    pub fn with_files(lab: &Lab, name: &str, files: &[(&str, Vec<u8>)]) -> Result<Disk> {
+        let path = lab.dir().join(name);
+        let files: Vec<(&str, &[u8])> = files.iter().map(|(name, content)| (*name, &content[..])).collect();
+        volume(&path, *b"files      ", &files)?;
+        Ok(Disk { path })
+    }
+
     /// Another disk with the same bytes.
     pub fn copy(&self, name: &str) -> Result<Disk> {
         let path = self.path.with_file_name(name);
@@ -60,12 +70,56 @@ impl Disk {
         Ok(Image { file, start: disk::start(role), size: disk::partition(role).size })
     }
 
+    /// Appends `more` to the initrd of a slot and puts its new sum into the list, as a build would have.
+    pub fn append_to_initrd(&self, slot: Slot, more: &[u8]) -> Result<()> {
+        let partition = self.partition(Role::Boot(slot))?;
+        let mut bytes = Cursor::new(partition.read(0, partition.size as usize)?);
+        let volume = fatfs::FileSystem::new(&mut bytes, fatfs::FsOptions::new())?;
+        let read = |name: &str| -> Result<Vec<u8>> {
+            let mut content = vec![];
+            volume.root_dir().open_file(name)?.read_to_end(&mut content)?;
+            Ok(content)
+        };
+        let write = |name: &str, content: &[u8]| -> Result<()> {
+            let mut file = volume.root_dir().open_file(name)?;
+            file.truncate()?;
+            Ok(file.write_all(content)?)
+        };
+        let mut initrd = read(boot::INITRD)?;
+        // The kernel looks for an archive at multiples of four only.
+        initrd.resize(initrd.len().next_multiple_of(4), 0);
+        initrd.extend(more);
+        write(boot::INITRD, &initrd)?;
+        let sums = String::from_utf8(read(boot::SUMS)?)?;
+        let mut crc = flate2::Crc::new();
+        crc.update(&initrd);
+        let line = |line: &str| match line.ends_with(boot::INITRD) {
+            true => format!("{:08x}  {}\n", crc.sum(), boot::INITRD),
+            false => format!("{line}\n"),
+        };
+        write(boot::SUMS, sums.lines().map(line).collect::<String>().as_bytes())?;
+        volume.unmount()?;
+        partition.write(0, bytes.get_ref())
+    }
+
     /// Copies boot and root of slot `from` to the other slot.
     pub fn copy_slot(&self, from: Slot) -> Result<()> {
         for role in [Role::Boot, Role::Root] {
             self.partition(role(from))?.copy_to(&self.partition(role(from.other()))?)?;
         }
         Ok(())
+    }
+
+    /// Where the first bytes of a file of a slot's root lie in its partition, packed or not.
+    pub fn place_in_root(&self, lab: &Lab, slot: Slot, path: &str) -> Result<u64> {
+        let mut dump = lab.tool("dump.erofs");
+        dump.arg(format!("--offset={}", disk::start(Role::Root(slot))));
+        let said = run(dump.arg(format!("--path={path}")).arg("-e").arg(self.path()))?;
+        // `0:  0..  65536 |  65536 :  12288..  16384 |  4096`
+        let first = said.lines().find_map(|line| line.trim_start().strip_prefix("0:"));
+        let physical = first.and_then(|line| line.rsplit(':').next()?.split("..").next());
+        let place = physical.and_then(|number| number.trim().parse().ok());
+        place.with_context(|| format!("{path} has no extent in the root: {said}"))
     }
 
     /// The slot state's copies: what parses.

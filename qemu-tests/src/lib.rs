@@ -8,6 +8,7 @@
 
 mod command;
 mod console;
+mod cpio;
 mod disk;
 mod lab;
 mod machine;
@@ -17,6 +18,7 @@ mod seed;
 mod shell;
 
 pub use console::{Console, TROUBLE};
+pub use cpio::{Entry, cpio};
 pub use disk::{Disk, Image};
 pub use lab::Lab;
 pub use machine::{Bus, Firmware, Machine, Nic, Setup};

@@ -70,6 +70,8 @@ pub struct Setup {
     pub more_nics: Vec<Nic>,
     /// Whether the test gets a root shell on a second serial port.
     pub shell: bool,
+    /// Whether there is a hardware watchdog; without one the box has the kernel's own.
+    pub watchdog: bool,
     /// Console lines that would mean trouble but are expected.
     pub expected: Vec<&'static str>,
     /// Further arguments of QEMU.
@@ -88,6 +90,7 @@ impl Default for Setup {
             more_disks: vec![],
             more_nics: vec![],
             shell: false,
+            watchdog: true,
             expected: vec![],
             arguments: vec![],
         }
@@ -171,10 +174,12 @@ impl Machine {
 
     /// GETs `path` from port 80 of the box: status and body.
     pub fn get(&self, path: &str) -> Result<(u16, String)> {
-        let config = ureq::Agent::config_builder()
-            .timeout_global(Some(Duration::from_secs(10)))
-            .http_status_as_error(false)
-            .build();
+        self.get_within(path, Duration::from_secs(10))
+    }
+
+    fn get_within(&self, path: &str, limit: Duration) -> Result<(u16, String)> {
+        let config =
+            ureq::Agent::config_builder().timeout_global(Some(limit)).http_status_as_error(false).build();
         let url = format!("http://127.0.0.1:{}{path}", self.http);
         let mut response = ureq::Agent::new_with_config(config).get(url).call()?;
         Ok((response.status().as_u16(), response.body_mut().read_to_string()?))
@@ -182,9 +187,12 @@ impl Machine {
 
     /// Waits until the box serves a page with `text` in it.
     pub fn wait_served(&self, text: &str, limit: Duration) -> Result<Duration> {
+        // QEMU takes a connection before the box does, and offers it to the box ever more rarely: a new one
+        // is there sooner.
+        const ATTEMPT: Duration = Duration::from_secs(2);
         let end = Instant::now() + limit;
         loop {
-            let got = self.get("/");
+            let got = self.get_within("/", ATTEMPT);
             match &got {
                 Ok((200, body)) if body.contains(text) => return Ok(self.age()),
                 _ if Instant::now() < end => std::thread::sleep(Duration::from_millis(100)),
@@ -195,7 +203,12 @@ impl Machine {
 
     /// Whether the box serves a page with `text` in it now.
     pub fn serves(&self, text: &str) -> bool {
-        matches!(self.get("/"), Ok((200, body)) if body.contains(text))
+        self.serves_within(text, Duration::from_secs(10))
+    }
+
+    /// The same with another patience.
+    pub fn serves_within(&self, text: &str, limit: Duration) -> bool {
+        matches!(self.get_within("/", limit), Ok((200, body)) if body.contains(text))
     }
 
     /// Where the box's port 80 is reached.
@@ -380,20 +393,13 @@ fn connect(
 fn base(setup: &Setup) -> Vec<String> {
     let memory = setup.memory.to_string();
     let accel = std::env::var("HOLDFAST_ACCEL").unwrap_or_else(|_| "tcg,thread=multi".into());
-    ["-nodefaults", "-display", "none", "-machine", "q35", "-cpu", "max", "-smp", "2", "-m", &memory]
-        .into_iter()
-        .chain([
-            "-accel",
-            &accel,
-            "-device",
-            "virtio-rng-pci",
-            "-device",
-            "i6300esb",
-            "-action",
-            "watchdog=reset",
-        ])
-        .map(str::to_owned)
-        .collect()
+    let mut arguments =
+        vec!["-nodefaults", "-display", "none", "-machine", "q35", "-cpu", "max", "-smp", "2"];
+    arguments.extend(["-m", &memory, "-accel", &accel, "-device", "virtio-rng-pci"]);
+    if setup.watchdog {
+        arguments.extend(["-device", "i6300esb", "-action", "watchdog=reset"]);
+    }
+    arguments.into_iter().map(str::to_owned).collect()
 }
 
 fn firmware(lab: &Lab, setup: &Setup, dir: &Path) -> Result<Vec<String>> {

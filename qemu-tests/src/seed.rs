@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use base64::prelude::{BASE64_STANDARD, Engine};
@@ -78,7 +78,8 @@ impl Seed<'_> {
     }
 }
 
-fn volume(path: &PathBuf, label: [u8; 11], files: &[(&str, &[u8])]) -> Result<()> {
+/// Writes a FAT volume of 8 MiB with a label and files by path.
+pub(crate) fn volume(path: &Path, label: [u8; 11], files: &[(&str, &[u8])]) -> Result<()> {
     let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
     file.set_len(8 * 1024 * 1024)?;
     let options = fatfs::FormatVolumeOptions::new().volume_label(label);

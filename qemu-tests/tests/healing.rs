@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use common::{BOOT, CHANGE, DISK, lab, out, page, probe, settings, site};
 use qemu_tests::{Disk, Machine, Setup};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn container(machine: &Machine, name: &str) -> Value {
     let all = machine.json(&["ps"], &[0, 3]).unwrap();
@@ -54,21 +54,27 @@ fn killed_container_and_memory() {
     let (lab, registry) = lab();
     let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
     let eater = probe(&registry, "memory = \"32M\"\nrestart = \"never\"");
-    let document = settings(&registry) + &site(&registry, "alive") + &eater;
-    let setup =
-        Setup { expected: vec!["memcg", "oom-kill", "Memory cgroup out of memory"], ..Setup::with(document) };
-    let machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    let quitter = format!(
+        "\n[[recipe]]\nname = \"quits\"\n[recipe.containers.sh]\nimage = \"{}\"\n\
+         entrypoint = [\"/bin/sh\", \"-c\", \"exit 7\"]\nrestart = \"never\"\n",
+        registry.reference("probe:1")
+    );
+    let document = settings(&registry) + &site(&registry, "alive") + &eater + &quitter;
+    let expected = vec!["memcg", "oom-kill", "Memory cgroup out of memory"];
+    let setup = Setup { expected, shell: true, ..Setup::with(document) };
+    let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
     machine.wait_served("alive", BOOT).unwrap();
     let before = wait_for(&machine, "site.web", |c| c["state"] == "healthy");
-    // The first process of a container is killed from inside: nginx's master by its own worker's uid 0.
-    machine.cli(&["restart", "site.web"]).unwrap();
+    machine.shell(&format!("kill -9 {}", before["pid"])).unwrap();
     let after = wait_for(&machine, "site.web", |c| c["state"] == "healthy" && c["pid"] != before["pid"]);
-    assert_ne!(before["pid"], after["pid"]);
+    assert_eq!(after["last_exit"], json!({ "cause": "signal", "code": 137, "signal": "SIGKILL" }), "{after}");
     machine.wait_served("alive", CHANGE).unwrap();
     let eat = "a=x; while :; do a=$a$a; done";
     machine.cli(&["exec", "probe.sh", "--", "/bin/sh", "-c", eat]).unwrap();
     let ended = wait_for(&machine, "probe.sh", |c| c["state"] == "exited");
     assert_eq!(ended["last_exit"]["cause"], "oom", "{ended}");
+    let quit = wait_for(&machine, "quits.sh", |c| c["state"] == "exited");
+    assert_eq!(quit["last_exit"], json!({ "cause": "exited", "code": 7, "signal": null }), "{quit}");
     assert!(machine.serves("alive"), "one container's hunger cost another");
     machine.kill().unwrap();
 }

@@ -2,10 +2,41 @@
 
 mod common;
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use common::{BOOT, DISK, lab, page};
-use qemu_tests::{Disk, Machine, Setup};
+use qemu_tests::{Disk, Lab, Machine, Setup};
+
+const TEXT: &str = "still here";
+
+/// How far a boot is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    /// Firmware and GRUB, which writes the slot state.
+    Loader,
+    /// Kernel and initrd, which check, mount and grow data.
+    Initrd,
+    /// systemd and the agent, which pulls at the first boot.
+    Starting,
+    /// The page is served.
+    Serving,
+}
+
+const PHASES: [Phase; 4] = [Phase::Starting, Phase::Initrd, Phase::Serving, Phase::Loader];
+
+impl Phase {
+    fn of(machine: &Machine) -> Phase {
+        let said = machine.console.text();
+        match () {
+            () if said.contains("Holdfast: slot a on") => {
+                let serves = machine.serves_within(TEXT, Duration::from_millis(500));
+                if serves { Phase::Serving } else { Phase::Starting }
+            }
+            () if said.contains("Holdfast: starting slot") => Phase::Initrd,
+            () => Phase::Loader,
+        }
+    }
+}
 
 /// A small generator of numbers, so that a seed that failed can be given again.
 struct Random(u64);
@@ -24,32 +55,80 @@ fn seed() -> u64 {
     given.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64 | 1)
 }
 
+/// When each phase began, in order, of a boot that nobody disturbs.
+fn phases(lab: &Lab, disk: &Disk, setup: &Setup) -> Vec<(Phase, Duration)> {
+    let machine = Machine::boot(lab, disk, setup).unwrap();
+    let mut began = vec![(Phase::Loader, Duration::ZERO)];
+    while began.last().unwrap().0 != Phase::Serving {
+        assert!(machine.age() < BOOT, "{}", machine.console.tail(60));
+        let phase = Phase::of(&machine);
+        if began.last().unwrap().0 != phase {
+            began.push((phase, machine.age()));
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    machine.kill().unwrap();
+    began
+}
+
+/// Boots and cuts the power within `phase`, `share` thousandths of its length after it began. `None` when
+/// the boot was quicker this time and had left the phase.
+fn cut(
+    lab: &Lab,
+    disk: &Disk,
+    setup: &Setup,
+    phase: Phase,
+    length: Duration,
+    share: u64,
+) -> Option<Duration> {
+    let machine = Machine::boot(lab, disk, setup).unwrap();
+    while Phase::of(&machine) < phase {
+        assert!(machine.age() < BOOT, "{}", machine.console.tail(60));
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let moment = Instant::now() + length * share as u32 / 1000;
+    while Instant::now() < moment && Phase::of(&machine) == phase {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let (age, at) = (machine.age(), Phase::of(&machine));
+    machine.kill().unwrap();
+    (at == phase).then_some(age)
+}
+
+/// Cuts the power `count` times, each time followed by a page that is served with nothing done by hand.
+/// Every third cut falls into the first boot of a new disk.
 fn kills(count: usize) {
     let seed = seed();
     println!("HOLDFAST_SEED={seed}");
     let mut random = Random(seed);
     let (lab, registry) = lab();
-    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
-    let setup = Setup::with(page(&registry, "still here"));
-    // How long a whole boot takes here: cuts fall anywhere in it and a little behind.
-    let machine = Machine::boot(&lab, &disk, &setup).unwrap();
-    let whole = machine.wait_served("still here", BOOT).unwrap();
-    machine.kill().unwrap();
+    let setup = Setup::with(page(&registry, TEXT));
+    let new = |n: usize| Disk::new(&lab, &format!("disk{n}.raw"), DISK).unwrap();
+    let mut disk = new(0);
+    let began = phases(&lab, &disk, &setup);
+    println!("phases: {began:?}");
+    let length = |phase: Phase| {
+        let at = began.iter().position(|(p, _)| *p == phase);
+        let at = at.unwrap_or_else(|| panic!("the boot was never seen {phase:?}: {began:?}"));
+        began.get(at + 1).map_or(Duration::from_secs(5), |next| next.1 - began[at].1)
+    };
     for n in 0..count {
-        let machine = Machine::boot(&lab, &disk, &setup).unwrap();
-        let moment = Duration::from_millis(random.below(whole.as_millis() as u64 * 5 / 4));
-        std::thread::sleep(moment.saturating_sub(machine.age()));
-        let phase = if machine.serves("still here") {
-            "serving"
-        } else if machine.console.text().contains("holdfast") {
-            "starting"
-        } else {
-            "booting"
+        let phase = PHASES[n % PHASES.len()];
+        let mut tries = 0;
+        let age = loop {
+            if n % 3 == 0 {
+                disk = new(n + 1);
+            }
+            let share = random.below(1000);
+            if let Some(age) = cut(&lab, &disk, &setup, phase, length(phase), share) {
+                break age;
+            }
+            tries += 1;
+            assert!(tries < 5, "cut {n} does not fall into {phase:?}");
         };
-        println!("cut {n} after {moment:?}, {phase}");
-        machine.kill().unwrap();
+        println!("cut {n} after {age:?}: {phase:?}, {} boot", if n % 3 == 0 { "first" } else { "later" });
         let machine = Machine::boot(&lab, &disk, &setup).unwrap();
-        machine.wait_served("still here", BOOT).unwrap();
+        machine.wait_served(TEXT, BOOT).unwrap();
         // Cut again while it serves: only a first boot is ever made without a cut before it.
         machine.kill().unwrap();
     }

@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{BOOT, DISK, started};
+use common::{BOOT, CHANGE, DISK, started};
 use image_layout::disk::{Role, boot, esp};
 use image_layout::slots::{HEADER, TRIES_GOOD, TRIES_NEW};
 use image_layout::{Slot, SlotState};
@@ -56,6 +56,27 @@ fn a_broken_root_never_runs_and_the_other_slot_does() {
     assert!(said.contains("starting slot b"), "{said}");
     assert!(said.contains("is corrupted"), "the box does not say why: {said}");
     assert!(!said.contains("Holdfast: slot b on"), "{said}");
+}
+
+#[test]
+fn full_a_byte_that_rots_while_the_box_runs_is_never_read() {
+    let lab = Lab::new().unwrap();
+    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
+    let setup = Setup { shell: true, ..Setup::default() };
+    let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    machine.shell("cp /usr/sbin/mke2fs /var/before && rm /var/before").unwrap();
+    let root = disk.partition(Role::Root(Slot::A)).unwrap();
+    root.flip(disk.place_in_root(&lab, Slot::A, "/usr/sbin/mke2fs").unwrap() + 100, 1).unwrap();
+    let mark = machine.console.mark();
+    // What is in memory was checked when it was read: it is let go of first.
+    let read = "sync; echo 3 >/proc/sys/vm/drop_caches; cp /usr/sbin/mke2fs /var/after; sync";
+    machine.shell(&format!("(sleep 1; {read}) &")).unwrap();
+    machine.console.wait_after(mark, "is corrupted", CHANGE).unwrap();
+    machine.console.wait_after(mark, "starting slot a", CHANGE).unwrap();
+    // Nothing reads that file at boot.
+    started(&machine, Slot::A, mark);
+    assert_eq!(machine.shell("[ -s /var/after ] || echo unread").unwrap(), "unread");
+    machine.kill().unwrap();
 }
 
 #[test]

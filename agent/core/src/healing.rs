@@ -1,6 +1,7 @@
 //! When something that failed is tried again.
 //!
-//! Back-off of 1 s doubling to 60 s, shortened by jitter; forgotten after ten minutes of health; degraded
+//! Back-off of 1 s doubling to 60 s, shortened by jitter, and counted from when it last became healthy: what
+//! was well for longer than its wait is tried again at once. Forgotten after ten minutes of health; degraded
 //! after five failures in a row, and still tried. Time is milliseconds since the box started, so that a
 //! clock being set moves nothing; randomness is an argument.
 
@@ -31,8 +32,8 @@ impl Healing {
     /// It failed. `random` shortens the wait by up to a quarter, so that many do not come back at once.
     pub fn failed(&mut self, now: Millis, random: u32) {
         self.failures = self.failures.saturating_add(1);
-        self.healthy_since = None;
-        self.not_before = now + wait(self.failures, random);
+        let from = self.healthy_since.take().unwrap_or(now);
+        self.not_before = now.max(from + wait(self.failures, random));
     }
 
     /// It is healthy; says whether that ended a degraded state.
@@ -109,7 +110,21 @@ mod tests {
         healing.healthy(601_000);
         assert_eq!(healing.failures, 0);
         healing.failed(700_000, 0);
-        assert_eq!(healing.not_before, 701_000);
+        assert_eq!(healing.failures, 1);
+    }
+
+    #[test]
+    fn time_in_health_is_part_of_the_wait() {
+        let mut healing = Healing::default();
+        for (healthy, failed, not_before) in
+            [(0, 5_000, 5_000), (6_000, 6_500, 8_000), (9_000, 9_000, 13_000), (20_000, 40_000, 40_000)]
+        {
+            healing.healthy(healthy);
+            healing.failed(failed, 0);
+            assert_eq!(healing.not_before, not_before, "healthy at {healthy}, failed at {failed}");
+        }
+        healing.failed(41_000, 0);
+        assert_eq!(healing.not_before, 57_000);
     }
 
     #[test]

@@ -105,9 +105,13 @@ fn units(results: &mut Results) -> Result<()> {
         .context("cannot run cargo test")?;
     let lines = BufReader::new(child.stdout.take().context("cargo test has no stdout")?).lines();
     let mut seen = 0;
+    let mut since = Instant::now();
     for line in lines {
         let line = line?;
         println!("{line}");
+        if line.starts_with("running ") {
+            since = Instant::now();
+        }
         let Some((name, outcome)) = line.strip_prefix("test ").and_then(|l| l.split_once(" ... ")) else {
             continue;
         };
@@ -117,7 +121,10 @@ fn units(results: &mut Results) -> Result<()> {
             _ => Outcome::Failed,
         };
         seen += 1;
-        results.add(&format!("unit {seen} {name}"), outcome, 0.0)?;
+        // They run side by side: each is given the time since the one that ended before it.
+        let seconds = since.elapsed().as_secs_f64();
+        since = Instant::now();
+        results.add(&format!("unit {seen} {name}"), outcome, seconds)?;
     }
     let status = child.wait()?;
     ensure!(status.success() || results.count(Outcome::Failed) > 0, "cargo test did not build or run");

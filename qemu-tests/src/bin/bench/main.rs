@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod container;
 mod figure;
 mod ours;
 mod peer;
@@ -11,20 +12,21 @@ use std::process::ExitCode;
 use anyhow::{Result, bail};
 
 use crate::figure::{Aim, Figure, Table};
-use crate::ours::Ours;
+use crate::ours::{Boot, Ours};
 use crate::peer::Peer;
 
 /// Rounds of what is measured in turns; the median counts.
 const ROUNDS: usize = 3;
 
 /// All figures, in the order in which they are measured.
-const NAMES: [&str; 7] = [
+const NAMES: [&str; 8] = [
     "build-warm",
     "size-compressed",
     "boot-first",
     "boot-later",
     "idle-memory",
     "least-memory",
+    "container-run",
     "container-killed",
 ];
 
@@ -46,9 +48,10 @@ fn bench(names: &[String]) -> Result<()> {
     let ours = Ours::new()?;
     let peer = Peer::build(&ours)?;
     let mut table = Table::default();
+    let mut boots = None;
     for name in NAMES.into_iter().filter(|n| names.is_empty() || names.iter().any(|m| m == n)) {
         eprintln!("measuring {name}");
-        for figure in measure(name, &ours, &peer)? {
+        for figure in measure(name, &ours, &peer, &mut boots)? {
             table.add(figure);
         }
         table.write("target/bench.json")?;
@@ -57,7 +60,7 @@ fn bench(names: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn measure(name: &str, ours: &Ours, peer: &Peer) -> Result<Vec<Figure>> {
+fn measure(name: &str, ours: &Ours, peer: &Peer, boots: &mut Option<Boots>) -> Result<Vec<Figure>> {
     let ratio = |aim| Aim::Ratio(aim);
     Ok(match name {
         "build-warm" => {
@@ -72,44 +75,53 @@ fn measure(name: &str, ours: &Ours, peer: &Peer) -> Result<Vec<Figure>> {
                 Aim::Ours(60.0),
             )]
         }
-        "boot-first" | "boot-later" => boots(name, ours, peer)?,
+        "boot-first" | "boot-later" => {
+            let measured = match boots.take() {
+                Some(measured) => measured,
+                None => Boots::measure(ours, peer)?,
+            };
+            boots.insert(measured).figures(name)
+        }
         "idle-memory" => vec![Figure::new(name, "MiB", ours.memory()?, Some(peer.memory(ours)?), ratio(0.5))],
         "least-memory" => {
             let (least, peers) = (ours.least_memory()?, peer.least_memory(ours)?);
             vec![Figure::new(name, "MiB", least, Some(peers), Aim::Ours(192.0))]
         }
+        "container-run" => {
+            let (mine, crun) = container::run(ours, &peer.crun()?)?;
+            vec![Figure::new(name, "ms", mine, Some(crun), ratio(1.2))]
+        }
         _ => vec![Figure::new(name, "s", ours.killed()?, Some(peer.killed(ours)?), ratio(0.3))],
     })
 }
 
-/// Wall time and QEMU's CPU time of a first or a later boot, ours and the peer's in turns.
-fn boots(name: &str, ours: &Ours, peer: &Peer) -> Result<Vec<Figure>> {
-    let later = name == "boot-later";
-    let (mut walls, mut cpus) = (Pairs::default(), Pairs::default());
-    for _ in 0..ROUNDS {
-        let (mine, theirs) = (ours.boot(later)?, peer.boot(ours, later)?);
-        walls.push(mine.wall, theirs.wall);
-        cpus.push(mine.cpu, theirs.cpu);
-    }
-    let cpu = format!("{name}-cpu");
-    Ok(vec![walls.figure(name, Aim::Ratio(0.6)), cpus.figure(&cpu, Aim::Ratio(0.6))])
-}
-
+/// First and later boots, ours and the peer's in turns.
 #[derive(Default)]
-struct Pairs {
-    ours: Vec<f64>,
-    peers: Vec<f64>,
+struct Boots {
+    first: Vec<[Boot; 2]>,
+    later: Vec<[Boot; 2]>,
 }
 
-impl Pairs {
-    fn push(&mut self, ours: f64, peers: f64) {
-        self.ours.push(ours);
-        self.peers.push(peers);
+impl Boots {
+    fn measure(ours: &Ours, peer: &Peer) -> Result<Boots> {
+        let mut boots = Boots::default();
+        for _ in 0..ROUNDS {
+            let ([first, later], [peers_first, peers_later]) = (ours.boots()?, peer.boots(ours)?);
+            boots.first.push([first, peers_first]);
+            boots.later.push([later, peers_later]);
+        }
+        Ok(boots)
     }
 
-    fn figure(mut self, name: &str, aim: Aim) -> Figure {
-        let (ours, peers) = (median(&mut self.ours), median(&mut self.peers));
-        Figure::new(name, "s", ours, Some(peers), aim)
+    /// Wall time, and QEMU's CPU time, which is steadier.
+    fn figures(&self, name: &str) -> Vec<Figure> {
+        let pairs = if name == "boot-first" { &self.first } else { &self.later };
+        let figure = |name: &str, seconds: fn(&Boot) -> f64| {
+            let [ours, peer] = [0, 1]
+                .map(|side| median(&mut pairs.iter().map(|pair| seconds(&pair[side])).collect::<Vec<_>>()));
+            Figure::new(name, "s", ours, Some(peer), Aim::Ratio(0.6))
+        };
+        vec![figure(name, |boot| boot.wall), figure(&format!("{name}-cpu"), |boot| boot.cpu)]
     }
 }
 

@@ -8,13 +8,13 @@ use anyhow::{Context, Result, ensure};
 use flate2::{Compression, write::GzEncoder};
 use qemu_tests::{Disk, Firmware, Machine, Setup};
 
-use crate::ours::{Boot, Ours, gap};
+use crate::ours::{BEFORE_KILL, Boot, LIMIT, Ours, gap, least, served_and_stays};
+use crate::{ROUNDS, median};
 
-const LIMIT: Duration = Duration::from_secs(300);
 const TEXT: &str = "hello";
 /// What the peer's memory is counted by: the same sums as `status` makes.
 const MEMORY: &str = "cat /proc/[0-9]*/smaps_rollup 2>/dev/null | awk '/^Pss:/{p+=$2} END{print \"Pss:\", p}'; \
-                      cat /proc/meminfo; dmesg | grep -m1 ' reserved'";
+                      cat /proc/meminfo /proc/iomem";
 
 /// The peer's image.
 pub(crate) struct Peer {
@@ -59,18 +59,19 @@ impl Peer {
         Ok(counted.finish()?.0 as f64 / 1e6)
     }
 
-    pub(crate) fn boot(&self, ours: &Ours, later: bool) -> Result<Boot> {
+    pub(crate) fn boots(&self, ours: &Ours) -> Result<[Boot; 2]> {
         let disk = Disk::of(&ours.lab, &self.raw(), "peer.raw", 4 << 30)?;
-        if later {
+        let boot = || -> Result<(Boot, Machine)> {
             let machine = Machine::boot(&ours.lab, &disk, &setup(1024))?;
-            machine.wait_served(TEXT, LIMIT)?;
-            machine.power_off(LIMIT)?;
-        }
-        let machine = Machine::boot(&ours.lab, &disk, &setup(1024))?;
-        let wall = machine.wait_served(TEXT, LIMIT)?.as_secs_f64();
-        let cpu = machine.cpu()?;
+            let wall = machine.wait_served(TEXT, LIMIT)?.as_secs_f64();
+            Ok((Boot { wall, cpu: machine.cpu()? }, machine))
+        };
+        let (first, machine) = boot()?;
+        // It is not made for a cut: it is given the orderly end that it expects.
+        machine.power_off(LIMIT)?;
+        let (later, machine) = boot()?;
         machine.kill()?;
-        Ok(Boot { wall, cpu })
+        Ok([first, later])
     }
 
     pub(crate) fn memory(&self, ours: &Ours) -> Result<f64> {
@@ -85,36 +86,56 @@ impl Peer {
                 said.lines().find_map(|l| l.strip_prefix(name)).with_context(|| format!("no {name}"))?;
             Ok(line.split_whitespace().next().context("no figure")?.parse::<f64>()?)
         };
-        // The machine's memory less what the kernel gives out is what it took for itself before.
-        let taken = 1024.0 * 1024.0 - kib("MemTotal:")?;
-        let own = kib("KernelStack:")? + kib("PageTables:")?;
-        Ok((kib("Pss:")? + kib("Slab:")? + taken + own) / 1024.0)
+        // As `status` of ours counts: what the kernel took before it gave out memory, and what it holds.
+        let installed = said.lines().filter_map(ram).sum::<u64>() as f64 / 1024.0;
+        let held = ["PageTables:", "KernelStack:", "Percpu:", "SecPageTables:"].map(kib);
+        let held = held.into_iter().sum::<Result<f64>>()?;
+        Ok((kib("Pss:")? + kib("Slab:")? + installed - kib("MemTotal:")? + held) / 1024.0)
     }
 
     pub(crate) fn least_memory(&self, ours: &Ours) -> Result<f64> {
-        let mut least = None;
-        for memory in [512, 384, 256, 224, 192] {
+        least(&[192, 224, 256, 320, 384], |memory| {
             let disk = Disk::of(&ours.lab, &self.raw(), "peer.raw", 4 << 30)?;
-            let machine = Machine::boot(&ours.lab, &disk, &setup(memory))?;
-            let served = machine.wait_served(TEXT, LIMIT).is_ok();
-            machine.kill()?;
-            if !served {
-                break;
-            }
-            least = Some(f64::from(memory));
-        }
-        least.context("the peer does not serve with 512 MiB")
+            served_and_stays(&Machine::boot(&ours.lab, &disk, &setup(memory))?)
+        })
     }
 
     pub(crate) fn killed(&self, ours: &Ours) -> Result<f64> {
         let disk = Disk::of(&ours.lab, &self.raw(), "peer.raw", 4 << 30)?;
         let machine = Machine::boot(&ours.lab, &disk, &setup(1024))?;
         machine.wait_served(TEXT, LIMIT)?;
-        std::thread::sleep(Duration::from_secs(20));
-        self.ssh(&machine, "kill -9 $(podman inspect -f '{{.State.Pid}}' systemd-hello)")?;
-        let gap = gap(&machine);
+        let mut gaps = vec![];
+        for _ in 0..ROUNDS {
+            std::thread::sleep(Duration::from_secs(20));
+            let kill = format!(
+                "pid=$(podman inspect -f '{{{{.State.Pid}}}}' systemd-hello); \
+                 (sleep {BEFORE_KILL}; kill -9 $pid) >/dev/null 2>&1 </dev/null &"
+            );
+            self.ssh(&machine, &kill)?;
+            gaps.push(gap(&machine)?);
+        }
         machine.kill()?;
-        gap
+        Ok(median(&mut gaps))
+    }
+
+    /// The files of crun as the peer has it, with the library that our root lacks: name and content.
+    pub(crate) fn crun(&self) -> Result<Vec<(&'static str, Vec<u8>)>> {
+        let unpacked = tempfile::tempdir()?;
+        let archives = self.dir.join("work/pkgcache/cache/apt/archives");
+        for entry in std::fs::read_dir(&archives).with_context(|| format!("no {}", archives.display()))? {
+            let path = entry?.path();
+            let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+            if name.starts_with("crun_") || name.starts_with("libyajl2_") {
+                let status = Command::new("dpkg-deb").arg("-x").arg(&path).arg(unpacked.path()).status()?;
+                ensure!(status.success(), "{} does not unpack", path.display());
+            }
+        }
+        let read = |name, path: &str| -> Result<_> {
+            let path = unpacked.path().join(path);
+            Ok((name, std::fs::read(&path).with_context(|| format!("the peer has no {}", path.display()))?))
+        };
+        let library = "usr/lib/x86_64-linux-gnu/libyajl.so.2";
+        Ok(vec![read("crun", "usr/bin/crun")?, read("libyajl.so.2", library)?])
     }
 
     fn ssh(&self, machine: &Machine, line: &str) -> Result<String> {
@@ -128,6 +149,13 @@ impl Peer {
 /// The peer needs UEFI; its trouble is its own.
 fn setup(memory: u32) -> Setup {
     Setup { firmware: Firmware::Uefi, memory, expected: vec![""], ..Setup::default() }
+}
+
+/// Bytes of memory that a line of `/proc/iomem` speaks of.
+fn ram(line: &str) -> Option<u64> {
+    let (from, to) = line.strip_suffix(" : System RAM")?.split_once('-')?;
+    let hex = |word: &str| u64::from_str_radix(word, 16).ok();
+    Some(hex(to)?.checked_sub(hex(from)?)? + 1)
 }
 
 /// Counts what is written.

@@ -1,0 +1,77 @@
+//! `container-run`: our shim beside crun.
+//!
+//! Both run in the same box, in turns, from the bundle that the agent wrote for a container of the probe
+//! app, with `true` as its program: the same namespaces, ids, capabilities, limits, masked paths and
+//! seccomp profile, and cgroups of their own. Create, start, wait and delete are one command of each. The
+//! shim builds the root out of the image's layer, as it does for every container; crun has no part in that
+//! and is given the unpacked root, so the comparison leans towards crun.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use qemu_tests::{Disk, Machine, Setup};
+
+use crate::median;
+use crate::ours::{LIMIT, Ours};
+
+/// Runs of each, in turns; the median counts.
+const RUNS: usize = 40;
+
+/// Makes both bundles out of the agent's. What differs is said in the module's words.
+const PREPARE: &str = "set -e; b=/run/bench; v=/var/lib/bench; mkdir -p $b/bundles/ours $b/crun $b/tools $b/layer $v; \
+    chmod 755 $b $b/bundles $v; mount -t vfat -o ro /dev/vdb $b/tools; \
+    c=/run/holdfast/bundles/probe.sh/config.json; \
+    sed -e 's#\"/bin/sleep\",\"1000000\"#\"/bin/true\"#' \
+        -e 's#/system.slice/holdfast-probe.sh.service/ctr#/bench/ours#' \
+        -e 's#/var/lib/holdfast/containers/probe.sh#/var/lib/bench/ours#' $c >$b/bundles/ours/config.json; \
+    mkdir -p $v/ours; \
+    layer=$(grep -o '/var/lib/holdfast/[^\"\\\\]*erofs' $c | head -n1); \
+    mount -t erofs -o ro \"$layer\" $b/layer; cp -a $b/layer $v/root; cd $v/root; \
+    mkdir -p dev proc sys etc run/secrets; \
+    for f in etc/hosts etc/resolv.conf etc/hostname; do [ -e $f ] || : >$f; done; \
+    base=$(grep -o '\"hostID\":[0-9]*' $c | head -n1 | cut -d: -f2); chown -R $base:$base $v/root; \
+    sed -e 's#/bench/ours#/bench/crun#' -e 's#\"root\":{[^}]*}#\"root\":{\"path\":\"/var/lib/bench/root\"}#' \
+        $b/bundles/ours/config.json >$b/crun/config.json; \
+    grep -q '\"/bin/true\"' $b/crun/config.json";
+
+const OURS: &str = "/usr/libexec/holdfast/holdfast-shim run --state /run/bench/state /run/bench/bundles/ours";
+const CRUN: &str = "LD_LIBRARY_PATH=/run/bench/tools /run/bench/tools/crun --root /run/bench/crun-state run --bundle /run/bench/crun bench";
+
+/// Milliseconds of the shim and of crun; `crun` are its files by name.
+pub(crate) fn run(ours: &Ours, crun: &[(&str, Vec<u8>)]) -> Result<(f64, f64)> {
+    let disk = Disk::new(&ours.lab, "container.raw", 4 << 30)?;
+    let tools = Disk::with_files(&ours.lab, "tools.raw", crun)?;
+    let user_data = format!(
+        "{}[[recipe]]\nname = \"probe\"\n[recipe.containers.sh]\nimage = \"{}\"\n\
+         entrypoint = [\"/bin/sleep\", \"1000000\"]\n",
+        ours.settings(),
+        ours.registry.reference("probe:1")
+    );
+    let setup =
+        Setup { memory: 1024, shell: true, more_disks: vec![(tools, false)], ..Setup::with(user_data) };
+    let mut machine = Machine::boot(&ours.lab, &disk, &setup)?;
+    machine.wait_ssh(LIMIT)?;
+    while !machine.json(&["ps"], &[0, 3])?.to_string().contains("\"running\"") {
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    std::thread::sleep(Duration::from_secs(10));
+    machine.shell(&format!("sh -c '{}'", PREPARE.replace('\'', r"'\''")))?;
+    // The first run of each finds its files cold.
+    machine.shell(&format!("{OURS} && {CRUN}"))?;
+    let (mut shims, mut cruns) = (vec![], vec![]);
+    for _ in 0..RUNS {
+        shims.push(timed(&mut machine, OURS)?);
+        cruns.push(timed(&mut machine, CRUN)?);
+    }
+    machine.kill()?;
+    Ok((median(&mut shims), median(&mut cruns)))
+}
+
+/// Milliseconds of a command line, by the box's own clock.
+fn timed(machine: &mut Machine, line: &str) -> Result<f64> {
+    let said = machine.shell(&format!(
+        "t=$(date +%s%N); {line} >/dev/null 2>&1 </dev/null; code=$?; echo $(($(date +%s%N) - t)); (exit $code)"
+    ))?;
+    let nanoseconds: f64 = said.trim().parse().with_context(|| format!("`{line}` said {said}"))?;
+    Ok(nanoseconds / 1e6)
+}

@@ -46,16 +46,25 @@ fn file_with(disk: &Disk, magic: &[u8]) -> u64 {
     (0..limit).step_by(step).find(starts).expect("the file is in the boot partition")
 }
 
-#[test]
-fn a_broken_root_never_runs_and_the_other_slot_does() {
+fn broken_root(firmware: Firmware) {
     let lab = Lab::new().unwrap();
     let disk = updated(&lab);
     // The superblock of erofs: read at once, so that the change is met at every boot.
     disk.partition(Role::Root(Slot::B)).unwrap().flip(1024 + 16, 1).unwrap();
-    let said = boots(&lab, &disk, &setup(Firmware::Bios), Slot::A);
+    let said = boots(&lab, &disk, &setup(firmware), Slot::A);
     assert!(said.contains("starting slot b"), "{said}");
     assert!(said.contains("is corrupted"), "the box does not say why: {said}");
     assert!(!said.contains("Holdfast: slot b on"), "{said}");
+}
+
+#[test]
+fn a_broken_root_never_runs_and_the_other_slot_does() {
+    broken_root(Firmware::Bios);
+}
+
+#[test]
+fn full_a_broken_root_never_runs_on_uefi() {
+    broken_root(Firmware::Uefi);
 }
 
 #[test]
@@ -116,8 +125,7 @@ fn full_a_broken_kernel_or_initrd_is_passed_over() {
     }
 }
 
-#[test]
-fn full_a_slot_that_fails_is_not_tried_for_ever_and_a_good_one_three_times() {
+fn tries_are_counted(firmware: Firmware) {
     let lab = Lab::new().unwrap();
     let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
     disk.copy_slot(Slot::A).unwrap();
@@ -126,7 +134,7 @@ fn full_a_slot_that_fails_is_not_tried_for_ever_and_a_good_one_three_times() {
         disk.partition(Role::Root(slot)).unwrap().flip(1024 + 16, 1).unwrap();
     }
     disk.set_slot_state(&state(TRIES_GOOD, TRIES_NEW)).unwrap();
-    let machine = Machine::boot(&lab, &disk, &setup(Firmware::Bios)).unwrap();
+    let machine = Machine::boot(&lab, &disk, &setup(firmware)).unwrap();
     machine.console.wait("refilling the tries", BOOT).unwrap();
     let text = machine.console.text();
     assert_eq!(text.matches("starting slot b").count(), 1, "{text}");
@@ -135,7 +143,17 @@ fn full_a_slot_that_fails_is_not_tried_for_ever_and_a_good_one_three_times() {
     machine.kill().unwrap();
     // Mended from outside while it was off, it boots again with nothing done by hand.
     disk.partition(Role::Root(Slot::A)).unwrap().flip(1024 + 16, 1).unwrap();
-    boots(&lab, &disk, &setup(Firmware::Bios), Slot::A);
+    boots(&lab, &disk, &setup(firmware), Slot::A);
+}
+
+#[test]
+fn full_a_slot_that_fails_is_not_tried_for_ever_and_a_good_one_three_times() {
+    tries_are_counted(Firmware::Bios);
+}
+
+#[test]
+fn full_tries_are_counted_on_uefi() {
+    tries_are_counted(Firmware::Uefi);
 }
 
 #[test]
@@ -173,14 +191,13 @@ impl Harm {
     }
 }
 
-#[test]
-fn full_a_copy_that_is_torn_zeroed_or_missing_changes_nothing_and_is_rewritten() {
+fn harmed_copy(firmware: Firmware) {
     let lab = Lab::new().unwrap();
     for harm in [Harm::Torn, Harm::Zeroed, Harm::Missing] {
         for copy in [0, 1] {
             let disk = updated(&lab);
             harm.apply(&disk, copy);
-            let said = boots(&lab, &disk, &setup(Firmware::Bios), Slot::B);
+            let said = boots(&lab, &disk, &setup(firmware), Slot::B);
             let read = ["(grubenv2)", "(grubenv)"][copy];
             let line = said.lines().find(|l| l.contains("starting slot b")).unwrap_or_default();
             assert!(line.contains(read), "{harm:?} {copy}: {line}");
@@ -192,6 +209,16 @@ fn full_a_copy_that_is_torn_zeroed_or_missing_changes_nothing_and_is_rewritten()
             assert!(states.iter().flatten().all(|s| s.boot != "updated"), "{harm:?} {copy}: {states:?}");
         }
     }
+}
+
+#[test]
+fn full_a_copy_that_is_torn_zeroed_or_missing_changes_nothing_and_is_rewritten() {
+    harmed_copy(Firmware::Bios);
+}
+
+#[test]
+fn full_a_copy_that_is_harmed_changes_nothing_on_uefi() {
+    harmed_copy(Firmware::Uefi);
 }
 
 #[test]

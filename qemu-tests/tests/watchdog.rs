@@ -20,7 +20,7 @@ const SOFTDOG: &str = "softdog: Initiating system reboot";
 /// An initrd that loads the drivers of watchdogs and then waits for ever.
 fn hangs() -> Vec<u8> {
     let names = ["watchdog", "i6300esb", "softdog"];
-    let list = names.map(|name| format!("/modules/{name}.ko.xz\n")).concat() + "/hangs\n";
+    let list = names.map(|name| format!("/modules/{name}.ko\n")).concat() + "/hangs\n";
     cpio(&[("modules.list", Entry::File(&list)), ("hangs", Entry::Pipe)])
 }
 

@@ -24,3 +24,4 @@ pub use desired::Desired;
 pub use memory::Memory;
 pub use observed::Observed;
 pub use recipes::Secret;
+pub use recipes::shape::CAPABILITIES;

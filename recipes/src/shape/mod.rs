@@ -22,7 +22,7 @@ pub use path::{absolute_path, file_path};
 pub use port::{Port, Protocol, http_probe, tcp_probe};
 pub use quantity::{Cpus, duration, duration_text, file_mode, size, size_text};
 pub use template::{Segment, Template, TemplatePath, Templated};
-pub use user::{User, capability, owner, stop_signal};
+pub use user::{CAPABILITIES, User, capability, owner, stop_signal};
 
 /// A text that does not have the form it should.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

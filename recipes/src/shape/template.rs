@@ -143,7 +143,7 @@ fn parse_path(path: &str) -> Result<TemplatePath, ShapeError> {
             let word = words[0];
             Err(ShapeError {
                 message: format!("a template with `{word}`, which needs Holdfast 0.4"),
-                hint: None,
+                hint: Some("until then, a value that the owner gives is `{{ params.NAME }}`".to_owned()),
                 at: None,
             })
         }

@@ -58,8 +58,8 @@ pub fn owner(text: &str) -> Result<Owner, ShapeError> {
     }
 }
 
-/// The kernel's capabilities (capabilities(7)), without `CAP_`.
-const CAPABILITIES: &[&str] = &[
+/// Every capability of Linux 6.12 (capabilities(7)), without `CAP_`.
+pub const CAPABILITIES: [&str; 41] = [
     "AUDIT_CONTROL",
     "AUDIT_READ",
     "AUDIT_WRITE",
@@ -110,7 +110,7 @@ pub fn capability(text: &str) -> Result<String, ShapeError> {
     }
     let upper = text.to_ascii_uppercase();
     let plain = upper.strip_prefix("CAP_").unwrap_or(&upper);
-    let hint = match crate::keys::nearest(plain, CAPABILITIES.iter().copied()) {
+    let hint = match crate::keys::nearest(plain, CAPABILITIES) {
         Some(near) => format!("did you mean \"{near}\"?"),
         None => "names are the kernel's without `CAP_`, such as \"NET_BIND_SERVICE\"".to_owned(),
     };

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use agent_core::CAPABILITIES;
 use serde_json::{Value, json};
 
 use super::{Input, SpecError, User};
@@ -19,51 +20,6 @@ const DEFAULT: [&str; 11] = [
     "SETPCAP",
     "SETUID",
     "SYS_CHROOT",
-];
-
-/// Every capability of Linux 6.12.
-const ALL: [&str; 41] = [
-    "AUDIT_CONTROL",
-    "AUDIT_READ",
-    "AUDIT_WRITE",
-    "BLOCK_SUSPEND",
-    "BPF",
-    "CHECKPOINT_RESTORE",
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "DAC_READ_SEARCH",
-    "FOWNER",
-    "FSETID",
-    "IPC_LOCK",
-    "IPC_OWNER",
-    "KILL",
-    "LEASE",
-    "LINUX_IMMUTABLE",
-    "MAC_ADMIN",
-    "MAC_OVERRIDE",
-    "MKNOD",
-    "NET_ADMIN",
-    "NET_BIND_SERVICE",
-    "NET_BROADCAST",
-    "NET_RAW",
-    "PERFMON",
-    "SETFCAP",
-    "SETGID",
-    "SETPCAP",
-    "SETUID",
-    "SYSLOG",
-    "SYS_ADMIN",
-    "SYS_BOOT",
-    "SYS_CHROOT",
-    "SYS_MODULE",
-    "SYS_NICE",
-    "SYS_PACCT",
-    "SYS_PTRACE",
-    "SYS_RAWIO",
-    "SYS_RESOURCE",
-    "SYS_TIME",
-    "SYS_TTY_CONFIG",
-    "WAKE_ALARM",
 ];
 
 /// Open files: as many as systemd gives to services, and enough from the start.
@@ -140,14 +96,14 @@ fn working_dir(input: &Input<'_>) -> Result<String, SpecError> {
 pub(super) fn bounding(input: &Input<'_>) -> Result<BTreeSet<&'static str>, SpecError> {
     let added = added(input)?;
     Ok(match input.config.privileged {
-        true => ALL.into_iter().collect(),
+        true => CAPABILITIES.into_iter().collect(),
         false => added.into_iter().chain(DEFAULT).collect(),
     })
 }
 
 fn added(input: &Input<'_>) -> Result<BTreeSet<&'static str>, SpecError> {
     let config = input.config;
-    let known = |capability: &String| match ALL.into_iter().find(|known| known == capability) {
+    let known = |capability: &String| match CAPABILITIES.into_iter().find(|known| known == capability) {
         Some(known) => Ok(known),
         None => Err(SpecError::Capability { name: config.name.clone(), capability: capability.clone() }),
     };

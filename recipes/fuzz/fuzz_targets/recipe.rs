@@ -5,4 +5,6 @@
 #[path = "../bodies.rs"]
 mod bodies;
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| bodies::recipe(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    bodies::recipe(data);
+});

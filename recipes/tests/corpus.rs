@@ -61,6 +61,22 @@ fn each_document_replays_and_is_accepted_as_its_name_says() {
     }
 }
 
+/// The parser of TOML says itself what it expected; all else says what would be right.
+#[test]
+fn every_error_has_its_place_and_a_hint() {
+    let recipes = documents(&RECIPES).into_iter().map(|(path, data)| (path, parse_recipe(&data)));
+    let boxes = documents(&USER_DATA).into_iter().map(|(path, data)| (path, parse_user_data(&data)));
+    let mut seen = 0;
+    for (path, errors) in recipes.chain(boxes).filter_map(|(path, parsed)| Some((path, parsed.err()?))) {
+        for error in errors.iter().filter(|error| error.kind != Kind::Syntax) {
+            assert!(error.line > 0 && error.column > 0, "{}: {error}", path.display());
+            assert!(error.hint.as_ref().is_some_and(|hint| !hint.is_empty()), "{}: {error}", path.display());
+            seen += 1;
+        }
+    }
+    assert!(seen > 100, "only {seen} errors");
+}
+
 fn parse_recipe(data: &[u8]) -> Result<(), Diagnostics> {
     recipe::parse("x", &String::from_utf8_lossy(data)).map(drop)
 }

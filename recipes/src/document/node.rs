@@ -82,7 +82,7 @@ impl<'a> Node<'a> {
     pub(crate) fn line(&self, most: usize) -> Option<String> {
         let text = self.text()?;
         if text.chars().count() > most {
-            self.error(format!("`{}` has more than {most} characters", self.label), None);
+            self.error(format!("`{}` has more than {most} characters", self.label), "shorten it".to_owned());
             return None;
         }
         if text.contains(|c: char| c.is_control()) {
@@ -138,11 +138,12 @@ impl<'a> Node<'a> {
         let number =
             i64::from_str_radix(integer.as_str(), integer.radix()).ok().filter(|n| range.contains(n));
         if number.is_none() {
-            let message = match range.start() == range.end() {
-                true => format!("`{}` can only be {}", self.label, range.start()),
-                false => format!("`{}` is not from {} to {}", self.label, range.start(), range.end()),
+            let (least, most) = (range.start(), range.end());
+            let message = match least == most {
+                true => format!("`{}` can only be {least}", self.label),
+                false => format!("`{}` is not from {least} to {most}", self.label),
             };
-            self.error(message, None);
+            self.error(message, format!("write a whole number such as {most}"));
         }
         number
     }
@@ -244,7 +245,10 @@ impl<'a> Node<'a> {
     pub(crate) fn template(&self) -> Option<Template> {
         let template = self.parse(Template::parse)?;
         if self.as_str().is_some_and(|text| text.contains('\0')) {
-            self.error(format!("`{}` has a NUL in it", self.label), None);
+            self.error(
+                format!("`{}` has a NUL in it", self.label),
+                "no program takes one: leave it out".to_owned(),
+            );
             return None;
         }
         Some(template)
@@ -272,7 +276,7 @@ impl<'a> Node<'a> {
             DeValue::Boolean(boolean) => Some(GivenValue::Boolean(*boolean)),
             DeValue::Integer(_) => self.integer(i64::MIN..=i64::MAX).map(GivenValue::Integer),
             _ => {
-                self.wrong_type("a string, an integer or a boolean", "");
+                self.wrong_type("a string, an integer or a boolean", "put it in double quotes: \"text\"");
                 None
             }
         }

@@ -154,7 +154,11 @@ pub(super) fn files<'a>(reader: &mut Reader<'a>, table: &Table<'a>, item: &Item)
         let owner = table.parse("owner", shape::owner).unwrap_or(Owner { uid: 0, gid: 0 });
         let Some((path, content)) = path.zip(content) else { continue };
         if files.insert(path, File { content, mode, owner }).is_some() {
-            reader.source.error(entry.span.clone(), "a file that is written above already", None);
+            reader.source.error(
+                entry.span.clone(),
+                "a file that is written above already",
+                Some("keep one of the two".to_owned()),
+            );
         }
     }
     files
@@ -286,7 +290,10 @@ pub(super) fn duration(
     let duration = node.parse(shape::duration)?;
     if duration < least || duration > most {
         let (least, most) = (shape::duration_text(least), shape::duration_text(most));
-        node.error(format!("`{key}` is not from {least} to {most}"), None);
+        node.error(
+            format!("`{key}` is not from {least} to {most}"),
+            format!("write a time span such as \"{most}\""),
+        );
         return None;
     }
     Some(duration)
@@ -333,7 +340,11 @@ fn places(table: &Table<'_>, container: &Container) {
                 true => format!("`{key}` has `{}` twice", keys::clip(path)),
                 false => format!("`{}` is in `{other}` and in `{key}`", keys::clip(path)),
             };
-            table.source.error(table.key_span(key), message, None);
+            table.source.error(
+                table.key_span(key),
+                message,
+                Some("give one of them another path".to_owned()),
+            );
         }
     }
 }

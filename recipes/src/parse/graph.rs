@@ -36,7 +36,7 @@ pub(super) fn item(text: &str) -> Result<Item, ShapeError> {
     match kind {
         "needs" => Err(ShapeError {
             message: "of `needs`, which needs Holdfast 0.4".to_owned(),
-            hint: None,
+            hint: Some("until then, put both into one recipe".to_owned()),
             at: None,
         }),
         "containers" => shape::name(name).map(Item::Container),
@@ -65,7 +65,9 @@ pub(super) fn requirements(
         let named = if edge.named == Named::From { &edge.from } else { &edge.to };
         match known.contains(named) {
             false => unknown(edge, named, known),
-            true if edge.from == edge.to => edge.node.error(format!("`{named}` waits for itself"), None),
+            true if edge.from == edge.to => edge
+                .node
+                .error(format!("`{named}` waits for itself"), "take this requirement away".to_owned()),
             true => drop(graph.entry(edge.from.clone()).or_default().insert(edge.to.clone())),
         }
     }

@@ -113,7 +113,11 @@ fn bounds<'a, T: PartialOrd>(
     if let (Some(least), Some(most)) = (&min, &max)
         && least > most
     {
-        table.source.error(table.key_span("min"), "`min` is above `max`", None);
+        table.source.error(
+            table.key_span("min"),
+            "`min` is above `max`",
+            Some("exchange the two".to_owned()),
+        );
         return None;
     }
     Some((min, max))

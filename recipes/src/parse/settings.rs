@@ -213,7 +213,7 @@ fn registry(table: &Table<'_>) -> Option<Registry> {
         table.source.error(
             table.key_span("username"),
             "`username` has a colon in it, which basic authentication cannot send",
-            None,
+            Some("give the name before the colon, and `password` apart".to_owned()),
         );
     }
     if plain_http && table.has("ca") {

@@ -10,6 +10,9 @@ use crate::model::{BoxSettings, Generator, Given, ParamKind, ParamValue, Recipe}
 use crate::shape::{self, TemplatePath, Templated};
 use crate::{Secret, keys};
 
+const SIZE: &str = "give a size such as \"10G\"";
+const FILLED: &str = "see what the parameters in it can be, and their defaults";
+
 pub(super) fn resolve(
     recipe: &Recipe,
     instance: &str,
@@ -121,12 +124,17 @@ fn volumes_of(
                 Some(ParamValue::Size(size)) => Some(*size),
                 Some(ParamValue::Integer(size)) if *size > 0 => Some(*size as u64),
                 _ => {
-                    errors.push(at.error(format!("`{param}` is not a size for volume `{name}`"), None));
+                    errors.push(at.error(
+                        format!("`{param}` is not a size for volume `{name}`"),
+                        Some(SIZE.to_owned()),
+                    ));
                     None
                 }
             },
             Some(Templated::Path(path)) => {
-                errors.push(at.error(format!("`{path}` is not a size for volume `{name}`"), None));
+                errors.push(
+                    at.error(format!("`{path}` is not a size for volume `{name}`"), Some(SIZE.to_owned())),
+                );
                 None
             }
         };
@@ -177,7 +185,7 @@ fn filled_in(instance: &ResolvedInstance, at: &Anchor, errors: &mut Diagnostics)
     let of_steps = recipe.steps.iter().map(|s| (&s.at, renderer.step(s).err().into_iter().collect()));
     for (item, problems) in of_containers.chain(of_steps) {
         for problem in problems.iter().filter(|problem| !matches!(problem, RenderError::NoOutput(_))) {
-            errors.push(place(at, recipe, item).error(problem.to_string(), None));
+            errors.push(place(at, recipe, item).error(problem.to_string(), Some(FILLED.to_owned())));
         }
     }
 }

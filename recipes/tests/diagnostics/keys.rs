@@ -182,14 +182,17 @@ require = ["needs.db"]
     x.toml:5:14: `A` is a template with `needs`, which needs Holdfast 0.4
       5 | env = { A = "{{ needs.db.url }}", B = "{{ host }}" }
         |              ^^^^^^^^^^^^^^^^^^
+      hint: until then, a value that the owner gives is `{{ params.NAME }}`
 
     x.toml:5:40: `B` is a template with `host`, which needs Holdfast 0.4
       5 | env = { A = "{{ needs.db.url }}", B = "{{ host }}" }
         |                                        ^^^^^^^^^^
+      hint: until then, a value that the owner gives is `{{ params.NAME }}`
 
     x.toml:6:12: `require` is of `needs`, which needs Holdfast 0.4
       6 | require = ["needs.db"]
         |            ^^^^^^^^^^
+      hint: until then, put both into one recipe
     "#);
 }
 
@@ -244,4 +247,136 @@ files = { "/a" = "text" }
         |                  ^^^^^^
       hint: write `{ content = "…" }`
     "#);
+}
+
+/// What a service of Compose may have (the Compose specification, `05-services.md`).
+const COMPOSE: &[&str] = &[
+    "annotations",
+    "attach",
+    "blkio_config",
+    "build",
+    "cap_add",
+    "cap_drop",
+    "cgroup",
+    "cgroup_parent",
+    "command",
+    "configs",
+    "container_name",
+    "cpu_count",
+    "cpu_percent",
+    "cpu_period",
+    "cpu_quota",
+    "cpu_rt_period",
+    "cpu_rt_runtime",
+    "cpu_shares",
+    "cpus",
+    "cpuset",
+    "credential_spec",
+    "depends_on",
+    "deploy",
+    "develop",
+    "device_cgroup_rules",
+    "devices",
+    "dns",
+    "dns_opt",
+    "dns_search",
+    "domainname",
+    "entrypoint",
+    "env_file",
+    "environment",
+    "expose",
+    "extends",
+    "external_links",
+    "extra_hosts",
+    "gpus",
+    "group_add",
+    "healthcheck",
+    "hostname",
+    "image",
+    "init",
+    "ipc",
+    "isolation",
+    "label_file",
+    "labels",
+    "links",
+    "logging",
+    "mac_address",
+    "mem_limit",
+    "mem_reservation",
+    "mem_swappiness",
+    "memswap_limit",
+    "models",
+    "network_mode",
+    "networks",
+    "oom_kill_disable",
+    "oom_score_adj",
+    "pid",
+    "pids_limit",
+    "platform",
+    "ports",
+    "post_start",
+    "pre_stop",
+    "privileged",
+    "profiles",
+    "provider",
+    "pull_policy",
+    "read_only",
+    "restart",
+    "runtime",
+    "scale",
+    "secrets",
+    "security_opt",
+    "shm_size",
+    "stdin_open",
+    "stop_grace_period",
+    "stop_signal",
+    "storage_opt",
+    "sysctls",
+    "tmpfs",
+    "tty",
+    "ulimits",
+    "use_api_socket",
+    "user",
+    "userns_mode",
+    "uts",
+    "volumes",
+    "volumes_from",
+    "working_dir",
+];
+
+#[test]
+fn every_key_of_compose_is_ours_or_answered() {
+    let mut ours = Vec::new();
+    for key in COMPOSE {
+        let text = format!("[recipe]\nname = \"a\"\n[containers.web]\n{key} = 1.5\n");
+        let errors = recipes::recipe::parse("x.toml", &text).expect_err("refused");
+        let unknown = errors.iter().find(|error| error.message.starts_with("unknown key"));
+        let Some(unknown) = unknown else {
+            ours.push(*key);
+            continue;
+        };
+        let hint = unknown.hint.as_deref().unwrap_or_default();
+        let guessed = hint.starts_with("did you mean") || hint.starts_with("there are `");
+        assert!(!hint.is_empty() && !guessed, "{key}: {hint}");
+    }
+    assert_eq!(
+        ours,
+        [
+            "cap_add",
+            "command",
+            "cpus",
+            "entrypoint",
+            "image",
+            "ports",
+            "privileged",
+            "read_only",
+            "restart",
+            "secrets",
+            "stop_signal",
+            "tmpfs",
+            "user",
+            "volumes",
+            "working_dir"
+        ]
+    );
 }

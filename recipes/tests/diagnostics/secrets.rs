@@ -64,6 +64,7 @@ params = { Key = "hunter2", n = 1.5 }
     x.toml:3:33: `n` is a float where a string, an integer or a boolean belongs
       3 | params = { Key = *********, n = *** }
         |                                 ^^^
+      hint: put it in double quotes: "text"
     "#);
 
     let text = r#"[[recipe]]

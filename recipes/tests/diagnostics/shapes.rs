@@ -103,6 +103,7 @@ stop_timeout = 10
     x.toml:7:8: `pids` is not from 1 to 4194304
       7 | pids = 0
         |        ^
+      hint: write a whole number such as 4194304
 
     x.toml:8:16: `stop_timeout` is a number where a time span belongs
       8 | stop_timeout = 10

@@ -126,6 +126,7 @@ default = "http"
     x.toml:3:13: `ports` of containers.web is filled in with something that is not a port from 1 to 65535
       3 | [containers.web]
         |             ^^^
+      hint: see what the parameters in it can be, and their defaults
     "#);
 
     let text = r#"[recipe]
@@ -236,6 +237,7 @@ data = "/data"
     x.toml:5:1: `/data` is in `volumes` and in `tmpfs`
       5 | tmpfs = ["/data"]
         | ^^^^^
+      hint: give one of them another path
     "#);
 
     let text = r#"[recipe]
@@ -261,6 +263,7 @@ interval = "0s"
     x.toml:8:12: `interval` is not from 1s to 1d
       8 | interval = "0s"
         |            ^^^^
+      hint: write a time span such as "1d"
     "#);
 
     let text = r#"[recipe]

@@ -14,7 +14,7 @@ pub struct Limits {
     /// Bytes of a layer once decompressed; and once more for the content of its files, which may be
     /// larger where they are sparse.
     pub layer: u64,
-    /// Bytes of all layers of an image once decompressed.
+    /// Bytes of all layers of an image, the larger of the two counted of each.
     pub image: u64,
     /// Bytes of all different file names of a layer.
     pub names: usize,
@@ -22,17 +22,25 @@ pub struct Limits {
     pub xattrs: usize,
     /// Directories above an entry.
     pub depth: usize,
-    /// Sum, over a layer's directories, of the square of their number of entries: `mkfs.erofs` compares
-    /// each name with all others of its directory.
+    /// Names that `mkfs.erofs` compares while it looks for the places of a layer's entries.
     pub comparisons: u64,
-    /// Decompressed bytes that are accepted whatever the compressed size is.
+    /// Bytes, decompressed or of files, that an image may have whatever its compressed size is.
     pub free: u64,
-    /// Decompressed bytes for each compressed one beyond that.
+    /// Bytes for each compressed one beyond that.
     pub ratio: u64,
+    /// Bytes of the disk that are left to everything else on the box.
+    pub reserve: u64,
     /// How often a request is tried.
     pub attempts: u32,
     /// Time before the second try; doubled each time.
     pub pause: Duration,
+}
+
+impl Limits {
+    /// What a blob of `size` bytes may grow to.
+    pub fn grown(&self, size: u64) -> u64 {
+        size.saturating_mul(self.ratio).saturating_add(self.free)
+    }
 }
 
 impl Default for Limits {
@@ -49,6 +57,7 @@ impl Default for Limits {
             comparisons: 2_000_000_000,
             free: 256 << 20,
             ratio: 200,
+            reserve: 64 << 20,
             attempts: 5,
             pause: Duration::from_millis(500),
         }

@@ -36,7 +36,7 @@ fn child(expect: Option<&str>) {
     let size = fs::metadata(&path).unwrap().len();
     let open = || layer::open(File::open(&path).unwrap(), size, &limits, true);
     let done = open()
-        .and_then(|stream| layer::scan(stream, &limits))
+        .and_then(|stream| layer::scan(stream, size, &limits))
         .and_then(|scan| layer::emit(open()?, &scan, &Parents::default(), io::sink()));
     assert_eq!(done.err().map(|error| error.to_string()).as_deref(), expect);
     let status = fs::read_to_string("/proc/self/status").unwrap();

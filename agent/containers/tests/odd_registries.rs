@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use agent_containers::fetch::{FetchErrorKind, RegistryAccess, Source};
 use agent_core::Secret;
+use support::authority::Authority;
 use support::fetching::Staging;
 use support::image::{Image, Pack};
 use support::making::Tar;
@@ -172,6 +173,98 @@ fn tokens_and_redirects() {
     // Without the password there is no token.
     let error = Staging::new().plain(&odd.host, "app:1").unwrap_err();
     assert_eq!(error.kind, FetchErrorKind::Unauthorized);
+}
+
+/// A host that the registry sends us to may ask for what it likes.
+#[test]
+fn a_challenge_of_another_host_is_not_answered() {
+    for scheme in ["Basic realm=\"x\"", "Bearer realm=\"http://HOST/token\",service=\"x\""] {
+        let own = Arc::new(Mutex::new(String::new()));
+        let host = own.clone();
+        let thief = Odd::start(move |_, _| {
+            let challenge = format!("WWW-Authenticate: {}", scheme.replace("HOST", &host.lock().unwrap()));
+            Answer { status: "401 Who".into(), headers: vec![challenge], ..Answer::default() }
+        });
+        *own.lock().unwrap() = thief.host.clone();
+        let there = thief.host.clone();
+        let odd = Odd::start(move |request, _| {
+            if !request.path.contains("/blobs/") {
+                return honest(&mut image(), request);
+            }
+            let location = format!("Location: http://{there}{}", request.path);
+            Answer { status: "307 There".into(), headers: vec![location], ..Answer::default() }
+        });
+        let error = with_user(&Staging::new(), &odd.host).unwrap_err();
+        assert_eq!(error.kind, FetchErrorKind::Unauthorized, "{error}");
+        let requests = thief.requests("");
+        assert_eq!(requests.len(), 1, "{requests:?}");
+        assert!(!requests[0].headers.contains_key("authorization"), "{requests:?}");
+        assert!(odd.requests("").iter().all(|request| !request.headers.contains_key("authorization")));
+    }
+}
+
+/// A token server that sends us elsewhere does not send the password along.
+#[test]
+fn a_token_server_may_not_hand_the_password_on() {
+    let other = Odd::start(|_, _| Answer { status: "401 Who".into(), ..Answer::default() });
+    let there = other.host.clone();
+    let tokens = Odd::start(move |request, _| {
+        let location = format!("Location: http://{there}{}", request.path);
+        Answer { status: "302 There".into(), headers: vec![location], ..Answer::default() }
+    });
+    let realm = tokens.host.clone();
+    let odd = Odd::start(move |_, _| {
+        let challenge = format!("WWW-Authenticate: Bearer realm=\"http://{realm}/token\"");
+        Answer { status: "401 Who".into(), headers: vec![challenge], ..Answer::default() }
+    });
+    let error = with_user(&Staging::new(), &odd.host).unwrap_err();
+    assert_eq!(error.kind, FetchErrorKind::Unauthorized, "{error}");
+    assert!(tokens.requests("")[0].headers.contains_key("authorization"));
+    assert!(!other.requests("")[0].headers.contains_key("authorization"));
+}
+
+/// What began with TLS never goes on without, whatever the server says; with TLS it may.
+#[test]
+fn no_redirect_leaves_tls() {
+    let authority = Authority::new();
+    let access = || RegistryAccess {
+        ca: Some(authority.pem.clone()),
+        username: Some("hub".into()),
+        password: Some(Secret::new("word")),
+        plain_http: false,
+    };
+    let plain = Odd::start(|request, _| honest(&mut image(), request));
+    let safe = Odd::start_tls(&authority, |request, _| honest(&mut image(), request));
+    for (location, good) in
+        [(format!("http://{}", plain.host), false), (format!("https://{}", safe.host), true)]
+    {
+        let odd = Odd::start_tls(&authority, move |request, _| {
+            if !request.path.contains("/blobs/") {
+                return honest(&mut image(), request);
+            }
+            let location = format!("Location: {location}{}", request.path);
+            Answer { status: "307 There".into(), headers: vec![location], ..Answer::default() }
+        });
+        let fetched = Staging::new().fetch(&format!("{}/app:1", odd.host), Source::Registry(access()));
+        match fetched {
+            Ok(_) => assert!(good),
+            Err(error) => {
+                assert!(!good, "{error}");
+                assert_eq!(error.kind, FetchErrorKind::Certificate, "{error}");
+                assert!(error.message.contains("would be fetched without TLS"), "{error}");
+            }
+        }
+    }
+    assert_eq!(plain.requests("").len(), 0);
+    // The same for the token that the password is sent for.
+    let realm = plain.host.clone();
+    let odd = Odd::start_tls(&authority, move |_, _| {
+        let challenge = format!("WWW-Authenticate: Bearer realm=\"http://{realm}/token\"");
+        Answer { status: "401 Who".into(), headers: vec![challenge], ..Answer::default() }
+    });
+    let error = Staging::new().fetch(&format!("{}/app:1", odd.host), Source::Registry(access())).unwrap_err();
+    assert_eq!(error.kind, FetchErrorKind::Certificate, "{error}");
+    assert_eq!(plain.requests("").len(), 0);
 }
 
 #[test]

@@ -8,6 +8,7 @@ use agent_containers::fetch::{FetchErrorKind, RegistryAccess, Source, offers};
 use agent_containers::{Digest, Limits};
 use agent_core::Secret;
 use serde_json::json;
+use support::authority::Authority;
 use support::fetching::{Staging, names};
 use support::image::{Image, Pack, index};
 use support::making::Tar;
@@ -110,7 +111,7 @@ fn plain_http_only_where_it_is_asked_for() {
 fn tls_with_a_private_authority() {
     let folder = tempfile::tempdir().unwrap();
     Registry::start(folder.path(), &Options::default()).push("app", "1", small());
-    let authority = authority();
+    let authority = Authority::new();
     let (certificate, key) = authority.server();
     let tls = Some((certificate.as_str(), key.as_str()));
     let registry = Registry::start(folder.path(), &Options { tls, ..Options::default() });
@@ -120,7 +121,7 @@ fn tls_with_a_private_authority() {
         staging.fetch(&format!("{}/app:1", registry.host), Source::Registry(access))
     };
     fetch(Some(authority.pem.clone())).unwrap();
-    for ca in [None, Some(self::authority().pem)] {
+    for ca in [None, Some(Authority::new().pem)] {
         let error = fetch(ca).unwrap_err();
         assert_eq!(error.kind, FetchErrorKind::Certificate, "{error}");
         assert!(error.hint.unwrap().contains("private CA"));
@@ -132,25 +133,37 @@ fn tls_with_a_private_authority() {
     assert_eq!(error.kind, FetchErrorKind::Unreachable, "{error}");
 }
 
-struct Authority {
-    pem: String,
-    issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
-}
-
-fn authority() -> Authority {
-    let mut params = rcgen::CertificateParams::new([]).unwrap();
-    params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-    let key = rcgen::KeyPair::generate().unwrap();
-    let pem = params.self_signed(&key).unwrap().pem();
-    Authority { pem, issuer: rcgen::Issuer::new(params, key) }
-}
-
-impl Authority {
-    fn server(&self) -> (String, String) {
-        let key = rcgen::KeyPair::generate().unwrap();
-        let params = rcgen::CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
-        (params.signed_by(&key, &self.issuer).unwrap().pem(), key.serialize_pem())
+/// All of it at once, as at home: a private authority, a user, an index, layers of each compression.
+#[test]
+fn a_registry_of_ones_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = Registry::start(folder.path(), &Options::default());
+    let layers = [(Pack::Zstd, layer("a")), (Pack::Gzip, layer("b"))];
+    let digest = open.push("team/app", "amd64", Image::new(&layers));
+    let here = Image::new(&layers).finish();
+    let kind = "application/vnd.oci.image.index.v1+json";
+    let resolved = open.push_manifest("team/app", "1", kind, &index(&[("linux", "amd64", &here)]));
+    drop(open);
+    let authority = Authority::new();
+    let (certificate, key) = authority.server();
+    let tls = Some((certificate.as_str(), key.as_str()));
+    let registry = Registry::start(folder.path(), &Options { tls, auth: true });
+    let staging = Staging::new();
+    let fetch = |user: Option<(&str, &str)>| {
+        let access = RegistryAccess {
+            ca: Some(authority.pem.clone()),
+            username: user.map(|user| user.0.to_owned()),
+            password: user.map(|user| Secret::new(user.1)),
+            plain_http: false,
+        };
+        staging.fetch(&format!("{}/team/app:1", registry.host), Source::Registry(access))
+    };
+    let image = fetch(Some(USER)).unwrap();
+    assert_eq!((image.resolved, image.digest), (resolved, digest));
+    for (fetched, text) in image.layers.iter().zip(["a", "b"]) {
+        assert_eq!(staging.layer(&fetched.name)[&b"text"[..]].content, text.as_bytes());
     }
+    assert_eq!(fetch(None).unwrap_err().kind, FetchErrorKind::Unauthorized);
 }
 
 #[test]
@@ -264,6 +277,26 @@ fn images_that_are_too_large() {
     layer 1 of 2: the layer grows to more than 2 times its compressed size
     "
     );
+}
+
+/// What would leave too little of the disk is not begun.
+#[test]
+fn a_disk_without_room() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = "registry.example.org/app:1";
+    small().write_layout(folder.path(), name);
+    let (_folder, registry) = registry();
+    registry.push("app", "1", small());
+    let mut staging = Staging::new();
+    staging.limits.reserve = u64::MAX - (1 << 40);
+    for error in [
+        staging.fetch(name, Source::Layout(folder.path().to_owned())).unwrap_err(),
+        staging.plain(&registry.host, "app:1").unwrap_err(),
+    ] {
+        assert_eq!(error.kind, FetchErrorKind::DiskFull, "{error}");
+        assert!(error.message.contains("there is no room for 1 MiB"), "{error}");
+        assert!(error.hint.unwrap().contains("images prune"));
+    }
 }
 
 #[test]
@@ -444,4 +477,24 @@ fn the_same_layer_gives_the_same_bytes() {
     let bytes = erofs();
     assert_eq!(bytes[1024..1028], 0xe0f5_e1e2u32.to_le_bytes());
     assert!(bytes == erofs());
+}
+
+/// The longest names, and as many attributes as are accepted.
+#[test]
+#[ignore = "needs mkfs.erofs 1.7 or later: HOLDFAST_MKFS_EROFS=PROGRAM"]
+fn what_is_accepted_can_be_converted() {
+    let folder = tempfile::tempdir().unwrap();
+    let name = "registry.example.org/app:1";
+    let deep = format!("{}{}", format!("{}/", "d".repeat(250)).repeat(15), "f".repeat(250));
+    let attributes: Vec<(String, Vec<u8>)> =
+        (0..6).map(|index| (format!("SCHILY.xattr.user.{index}"), vec![b'v'; 4000])).collect();
+    let mut records: Vec<(&str, &[u8])> =
+        attributes.iter().map(|(name, value)| (name.as_str(), value.as_slice())).collect();
+    records.push(("path", deep.as_bytes()));
+    let tar = Tar::default().pax(&records).file("x", b"").pax(&records[..6]).dir("d", 0o755);
+    let tar = tar.pax(&[("linkpath", deep.as_bytes())]).link("l", "x");
+    Image::new(&[(Pack::Zstd, tar.end())]).write_layout(folder.path(), name);
+    let mut staging = Staging::new();
+    staging.mkfs = std::env::var_os("HOLDFAST_MKFS_EROFS").unwrap().into();
+    staging.fetch(name, Source::Layout(folder.path().to_owned())).unwrap();
 }

@@ -23,7 +23,7 @@ fuzz_target!(|blob: &[u8]| {
 
 fn normalise(blob: &[u8], limits: &Limits) -> Result<Vec<u8>, LayerError> {
     let open = || layer::open(Cursor::new(blob.to_vec()), blob.len() as u64, limits, true);
-    let scan = layer::scan(open()?, limits)?;
+    let scan = layer::scan(open()?, blob.len() as u64, limits)?;
     let mut out = Vec::new();
     // What was scanned once can be read again.
     layer::emit(open()?, &scan, &Parents::default(), &mut out).expect("the second pass");

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use super::error::{FetchError, FetchErrorKind, chain};
 use super::manifest::LayerDescriptor;
 use super::mkfs::{self, MkfsError};
+use super::room;
 use super::source::Source;
 use super::{FetchedLayer, read_meta};
 use crate::layer::{self, LayerError, LayerMeta, Parents, ParentsError, Scan};
@@ -16,10 +17,11 @@ use crate::{Digest, Limits};
 pub(super) struct Converter<'a> {
     pub(super) staging: &'a Path,
     pub(super) mkfs: &'a Path,
-    pub(super) limits: &'a Limits,
+    /// What the layers to come may still cost.
+    pub(super) limits: Limits,
     /// Meta files of the layers done so far, the lowest first.
     pub(super) below: Vec<PathBuf>,
-    /// Bytes of their tar streams.
+    /// Bytes of these layers.
     pub(super) bytes: u64,
 }
 
@@ -41,13 +43,21 @@ impl Converter<'_> {
             }
             Err(_) => self.convert(source, layer, place, say)?,
         };
-        self.bytes = self.bytes.saturating_add(done.bytes);
-        if self.bytes > self.limits.image {
-            let message = format!("the image's layers have more than {} bytes", self.limits.image);
-            return Err(FetchError::new(FetchErrorKind::Limit, message));
-        }
+        self.count(done.bytes)?;
+        self.bytes += done.bytes;
+        let beyond = done.bytes.saturating_sub(layer.blob.size.saturating_mul(self.limits.ratio));
+        self.limits.free = self.limits.free.saturating_sub(beyond);
         self.below.push(meta);
         Ok(done)
+    }
+
+    /// Refuses an image that a layer of `bytes` bytes makes too large.
+    fn count(&self, bytes: u64) -> Result<(), FetchError> {
+        if self.bytes.saturating_add(bytes) <= self.limits.image {
+            return Ok(());
+        }
+        let message = format!("the image's layers have more than {} bytes", self.limits.image);
+        Err(FetchError::new(FetchErrorKind::Limit, message))
     }
 
     fn known(&self, name: &str) -> PathBuf {
@@ -65,7 +75,9 @@ impl Converter<'_> {
         let blob_path = work.join("blob");
         let blob = source.blob(&layer.blob, &blob_path, &mut |far| say(&format!("{place}: {far}")))?;
         let fail = |error: &LayerError| FetchError::layer(place, error);
-        let (scan, bytes) = scan(&blob, layer, self.limits).map_err(|error| fail(&error))?;
+        let (scan, bytes) = scan(&blob, layer, &self.limits).map_err(|error| fail(&error))?;
+        let bytes = bytes.max(scan.bytes());
+        self.count(bytes)?;
         let parents = self.parents(&scan, place)?;
         let name = match parents.context() {
             None => layer.diff_id.hex(),
@@ -77,6 +89,7 @@ impl Converter<'_> {
             (fetched(layer, name, &meta, false), known)
         } else {
             say(&format!("{place}: converting {bytes} bytes"));
+            room::check(self.staging, scan.room(), &self.limits)?;
             self.make(&blob, layer, &scan, &parents, &name, place)?;
             let path = self.staging.join("layers").join(format!("{name}.meta"));
             write_meta(&path, &meta, &scan)
@@ -114,7 +127,7 @@ impl Converter<'_> {
             Digest::of(&[&layer.diff_id.as_bytes()[..], context.as_bytes()].concat())
         });
         let made = mkfs::make(self.mkfs, &out, &self.staging.join("work"), &seed, |pipe| {
-            let stream = open(blob, layer, self.limits, false)?;
+            let stream = open(blob, layer, &self.limits, false)?;
             layer::emit(stream, scan, parents, pipe)
         });
         made.map_err(|error| match error {
@@ -136,7 +149,7 @@ impl Converter<'_> {
 /// Reads the whole layer once; gives its bytes too.
 fn scan(blob: &File, layer: &LayerDescriptor, limits: &Limits) -> Result<(Scan, u64), LayerError> {
     let mut stream = open(blob, layer, limits, true)?;
-    let scanned = layer::scan(&mut stream, limits);
+    let scanned = layer::scan(&mut stream, layer.blob.size, limits);
     let (found, bytes) = stream.finish();
     let scan = scanned?;
     match found {

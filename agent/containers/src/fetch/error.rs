@@ -96,7 +96,7 @@ impl FetchError {
         FetchError::new(kind, format!("{place}: {}", chain(error))).with_disk_hint()
     }
 
-    fn with_disk_hint(self) -> FetchError {
+    pub(super) fn with_disk_hint(self) -> FetchError {
         match self.kind {
             FetchErrorKind::DiskFull => self.hint("`holdfast images prune` removes images that nothing uses"),
             _ => self,

@@ -79,6 +79,11 @@ impl Http {
         format!("{}://{}{path}", if self.plain { "http" } else { "https" }, self.host)
     }
 
+    /// Whether an address is the registry's own.
+    pub(super) fn is_own(&self, address: &Uri) -> bool {
+        address.authority().is_some_and(|authority| authority.as_str() == self.host)
+    }
+
     /// Gets `url`, follows redirects, and gives whatever answer comes. `authorization` is sent to the
     /// host of `url` only.
     pub(super) fn get(
@@ -95,8 +100,7 @@ impl Http {
                 return Err(FetchError::new(FetchErrorKind::Certificate, message).hint(PLAIN_HINT).into());
             }
             let same = at.authority() == first.authority() && at.scheme() == first.scheme();
-            let own = at.authority().is_some_and(|authority| authority.as_str() == self.host);
-            let agent = if own { &self.own } else { &self.other };
+            let agent = if self.is_own(&at) { &self.own } else { &self.other };
             let mut request = agent.get(at.clone());
             for (name, value) in headers {
                 request = request.header(*name, value);

@@ -16,6 +16,7 @@ mod layout;
 mod manifest;
 mod mkfs;
 mod registry;
+mod room;
 mod source;
 
 use std::fs::{self, File};
@@ -226,7 +227,8 @@ fn fetch_from(
 ) -> Result<FetchedImage, FetchError> {
     let image = manifest::resolve(source, reference, limits)?;
     say(&format!("{}: {} with {} layers", request.reference, image.digest, image.layers.len()));
-    let mut converter = Converter { staging, mkfs: &request.mkfs, limits, below: Vec::new(), bytes: 0 };
+    let mut converter =
+        Converter { staging, mkfs: &request.mkfs, limits: *limits, below: Vec::new(), bytes: 0 };
     let mut layers = Vec::new();
     for (index, layer) in image.layers.iter().enumerate() {
         let place = format!("layer {} of {}", index + 1, image.layers.len());

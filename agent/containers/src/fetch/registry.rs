@@ -10,14 +10,15 @@ use std::path::Path;
 use std::thread;
 
 use sha2::{Digest as _, Sha256};
-use ureq::Body;
 use ureq::http::{Response, header};
+use ureq::{Body, ResponseExt};
 
 use super::RegistryAccess;
 use super::auth;
 use super::error::{FetchError, FetchErrorKind};
 use super::http::{Failure, Http, read_body, refusal};
 use super::manifest::{Descriptor, MANIFESTS};
+use super::room;
 use super::source::{Document, Source};
 use crate::{Digest, Limits, Reference};
 
@@ -62,7 +63,9 @@ impl<'a> Registry<'a> {
     fn get(&mut self, path: &str, headers: &[(&str, String)], what: &str) -> Result<Response<Body>, Failure> {
         let url = self.http.url(&format!("/v2/{}/{path}", self.repository));
         let mut response = self.http.get(&url, headers, self.authorization.as_deref())?;
+        // What a host that we were sent to asks for is none of its business.
         if response.status().as_u16() == 401
+            && self.http.is_own(response.get_uri())
             && let Some(answer) = auth::answer(&self.http, &response, self.access, &self.repository)?
         {
             self.authorization = Some(answer);
@@ -194,6 +197,7 @@ impl Source for Registry<'_> {
         work: &Path,
         say: &mut dyn FnMut(&str),
     ) -> Result<File, FetchError> {
+        room::check(work.parent().unwrap_or(work), descriptor.size, self.limits)?;
         let file = File::options()
             .read(true)
             .write(true)

@@ -54,7 +54,7 @@ pub fn open(blob: impl Read + 'static, size: u64, limits: &Limits, hash: bool) -
         hasher: hash.then(Sha256::new),
         bytes: 0,
         limit: limits.layer,
-        bomb: size.saturating_mul(limits.ratio).saturating_add(limits.free),
+        bomb: limits.grown(size),
         ratio: limits.ratio,
     })
 }

@@ -75,6 +75,8 @@ pub enum Problem {
     OverlayAttribute(String),
     #[error("an attribute's name is empty, too long or contains a zero byte")]
     Attribute,
+    #[error("its attributes are too large taken together")]
+    Attributes,
     #[error("`{0}` is not a whiteout that is known")]
     Whiteout(String),
     #[error("`{0}` above it is not a directory")]

@@ -21,7 +21,7 @@ const LINE: u64 = 16 << 20;
 pub struct LayerMeta {
     /// Version of this format.
     pub format: u32,
-    /// Bytes of the layer's tar stream.
+    /// Bytes of the layer's tar stream, or of its files where holes make these more.
     pub bytes: u64,
     /// Whether the layer hides everything below it.
     pub opaque_root: bool,

@@ -12,6 +12,7 @@
 //!
 //! OCI image specification, `layer.md`; POSIX `pax`; GNU tar's manual, appendix "Tar Internals".
 
+mod cost;
 mod decompress;
 mod emit;
 mod entry;

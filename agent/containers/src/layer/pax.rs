@@ -1,7 +1,15 @@
 //! PAX extended headers: records of `LENGTH KEY=VALUE\n`.
 
+use std::collections::BTreeMap;
+
 use super::entry::printable;
 use super::error::Problem;
+
+/// Bytes of all attributes of an entry, with room for what stands around each in a header: `mkfs.erofs`
+/// reads headers of at most 32 KiB, which have to hold two long names too.
+const ATTRIBUTES: usize = 24 << 10;
+/// What is counted for an attribute beside its name and value.
+const AROUND: usize = 32;
 
 /// What the records of one header say, as far as we use it.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -41,6 +49,7 @@ impl SparseRecords {
 /// Reads the records of an entry's own header.
 pub(super) fn parse(bytes: &[u8]) -> Result<Records, Problem> {
     let mut records = Records::default();
+    let mut xattrs = BTreeMap::new();
     each(bytes, |key, value| match key {
         b"path" => set(&mut records.path, value.to_vec()),
         b"linkpath" => set(&mut records.link, value.to_vec()),
@@ -49,7 +58,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Records, Problem> {
         b"gid" => set(&mut records.gid, decimal(value)?),
         b"mtime" => set(&mut records.mtime, seconds(value)?),
         _ => match key.strip_prefix(b"SCHILY.xattr.") {
-            Some(name) => keep_attribute(&mut records.xattrs, name, value),
+            Some(name) => keep_attribute(&mut xattrs, name, value),
             None => match key.strip_prefix(b"GNU.sparse.") {
                 Some(name) => sparse(&mut records.sparse, name, value),
                 None => Ok(()),
@@ -59,6 +68,11 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Records, Problem> {
     if records.sparse.offset.is_some() {
         return Err(Problem::Sparse);
     }
+    let bytes = |(name, value): (&Vec<u8>, &Vec<u8>)| name.len() + value.len() + AROUND;
+    if xattrs.iter().map(bytes).sum::<usize>() > ATTRIBUTES {
+        return Err(Problem::Attributes);
+    }
+    records.xattrs = xattrs.into_iter().collect();
     Ok(records)
 }
 
@@ -121,8 +135,8 @@ fn seconds(text: &[u8]) -> Result<u64, Problem> {
 /// Which attributes of a file a layer carries over: the user's, capabilities and access lists. What
 /// belongs to the machine that made the layer (labels, signatures of its kernel) is dropped; what would
 /// steer our overlay is refused.
-fn keep_attribute(kept: &mut Vec<(Vec<u8>, Vec<u8>)>, name: &[u8], value: &[u8]) -> Result<(), Problem> {
-    if name.is_empty() || name.len() > 255 || name.contains(&0) || value.len() > 65536 {
+fn keep_attribute(kept: &mut BTreeMap<Vec<u8>, Vec<u8>>, name: &[u8], value: &[u8]) -> Result<(), Problem> {
+    if name.is_empty() || name.len() > 255 || name.contains(&0) {
         return Err(Problem::Attribute);
     }
     if name.starts_with(b"trusted.overlay.") || name.starts_with(b"user.overlay.") {
@@ -131,8 +145,7 @@ fn keep_attribute(kept: &mut Vec<(Vec<u8>, Vec<u8>)>, name: &[u8], value: &[u8])
     let carried = (name.starts_with(b"user.") && name.len() > 5)
         || matches!(name, b"security.capability" | b"system.posix_acl_access" | b"system.posix_acl_default");
     if carried {
-        kept.retain(|(known, _)| known != name);
-        kept.push((name.to_vec(), value.to_vec()));
+        kept.insert(name.to_vec(), value.to_vec());
     }
     Ok(())
 }

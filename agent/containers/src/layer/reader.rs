@@ -17,7 +17,7 @@ use super::path::PATH;
 use super::pax::{self, Records};
 use super::sparse::{self, Map};
 
-/// Largest extended header, in bytes: room for attributes of 64 KiB each.
+/// Largest extended header, in bytes: room for the map of a sparse file.
 const EXTENSION: u64 = 1 << 20;
 const BLOCK: usize = 512;
 

@@ -22,7 +22,14 @@ pub struct Scan {
     /// Number of the entry and path of each surviving file, sorted; paths of one entry are links.
     pub(super) contents: Vec<(u32, NodeId)>,
     accounts: [Option<(u32, Vec<u8>)>; 2],
+    bytes: u64,
+    blocks: u64,
 }
+
+/// Bytes of a block of an erofs file; content begins in a new one.
+const BLOCK: u64 = 4096;
+/// What an erofs file has for a path beside its content and its name.
+const INODE: u64 = 128;
 
 impl Scan {
     /// Whether everything of lower layers is gone.
@@ -33,6 +40,16 @@ impl Scan {
     /// Number of paths, parents that the layer leaves out included.
     pub fn paths(&self) -> u32 {
         self.tree.len()
+    }
+
+    /// Bytes of its files, holes included.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Bytes that the erofs file takes at most.
+    pub fn room(&self) -> u64 {
+        self.blocks + u64::from(self.paths()) * INODE + self.tree.name_bytes()
     }
 
     /// Content of `/etc/passwd` (0) or `/etc/group` (1), if this layer has it.
@@ -46,24 +63,29 @@ impl Scan {
 /// Components of the files that name users and groups.
 pub(super) const ACCOUNTS: [&[&[u8]]; 2] = [&[b"etc", b"passwd"], &[b"etc", b"group"]];
 
-/// Reads a layer's tar stream to its end.
-pub fn scan(stream: impl Read, limits: &Limits) -> Result<Scan, LayerError> {
+/// Reads a layer's tar stream to its end; `size` is that of its blob.
+pub fn scan(stream: impl Read, size: u64, limits: &Limits) -> Result<Scan, LayerError> {
     let mut reader = TarReader::new(stream);
-    let mut scan = Scan { tree: Tree::new(limits), contents: Vec::new(), accounts: [None, None] };
-    let mut bytes = 0u64;
+    let mut scan =
+        Scan { tree: Tree::new(limits), contents: Vec::new(), accounts: [None, None], bytes: 0, blocks: 0 };
     while let Some(entry) = reader.entry()? {
         if entry.number > u64::from(limits.entries) {
             return Err(LayerError::Limit { what: "entries", limit: u64::from(limits.entries) });
         }
-        bytes = bytes.saturating_add(entry.size);
-        if bytes > limits.layer {
+        scan.bytes = scan.bytes.saturating_add(entry.size);
+        if scan.bytes > limits.layer {
             return Err(LayerError::Limit { what: "bytes in its files", limit: limits.layer });
+        }
+        let attributes: usize = entry.xattrs.iter().map(|(name, value)| name.len() + value.len() + 8).sum();
+        scan.blocks = scan.blocks.saturating_add(entry.size.next_multiple_of(BLOCK) + attributes as u64);
+        // Holes take no room in the stream.
+        if scan.bytes > limits.grown(size) {
+            return Err(LayerError::Bomb { ratio: limits.ratio });
         }
         let place = place(&mut scan.tree, &entry, limits.depth)?;
         place.map_err(|problem| LayerError::Entry { number: entry.number, name: entry.name(), problem })?;
         keep_account(&mut scan, &entry, &mut reader)?;
     }
-    scan.tree.check_directories()?;
     scan.contents = (0..scan.tree.len())
         .filter_map(|node| match scan.tree.state(node) {
             State::Other(entry) => Some((entry, node)),
@@ -71,6 +93,7 @@ pub fn scan(stream: impl Read, limits: &Limits) -> Result<Scan, LayerError> {
         })
         .collect();
     scan.contents.sort_unstable();
+    super::cost::check(&scan, limits)?;
     Ok(scan)
 }
 

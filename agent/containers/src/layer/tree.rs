@@ -87,6 +87,11 @@ impl Tree {
         self.nodes.len() as u32
     }
 
+    /// Bytes of all names.
+    pub(super) fn name_bytes(&self) -> u64 {
+        self.names.len() as u64
+    }
+
     pub(super) fn find(&self, parent: NodeId, name: &[u8]) -> Option<NodeId> {
         self.table
             .find(self.hasher.hash_one((parent, name)), |node| {
@@ -213,20 +218,6 @@ impl Tree {
     fn name(&self, node: NodeId) -> &[u8] {
         let node = &self.nodes[node as usize];
         &self.names[node.name as usize..][..usize::from(node.length)]
-    }
-
-    /// Refuses a layer whose directories are too large taken together.
-    pub(super) fn check_directories(&self) -> Result<(), LayerError> {
-        let mut entries = vec![0u64; self.nodes.len()];
-        for node in &self.nodes[1..] {
-            entries[node.parent as usize] += 1;
-        }
-        let comparisons: u64 = entries.iter().map(|count| count * count).sum();
-        if comparisons <= self.limits.comparisons {
-            return Ok(());
-        }
-        let limit = self.limits.comparisons.isqrt();
-        Err(LayerError::Limit { what: "entries in one directory, or as much in several", limit })
     }
 
     /// The whole path, without a leading slash; empty for the root.

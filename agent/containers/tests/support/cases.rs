@@ -356,7 +356,7 @@ fn hostile_content() -> Vec<Bad> {
         (
             "attribute-too-large",
             tar().pax(&[("SCHILY.xattr.user.a", &[b'x'; 65537])]).file("a", b"").end(),
-            "an attribute's name is empty",
+            "its attributes are too large taken together",
         ),
         (
             "pax-too-large",

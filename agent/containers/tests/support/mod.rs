@@ -2,6 +2,7 @@
 
 #![allow(dead_code, missing_docs)]
 
+pub mod authority;
 pub mod cases;
 pub mod fetching;
 pub mod image;
@@ -23,7 +24,7 @@ pub fn limits() -> Limits {
 /// Both passes, as a fetch does them, on top of nothing.
 pub fn normalise(blob: &[u8], limits: &Limits) -> Result<Vec<u8>, LayerError> {
     let open = || layer::open(Cursor::new(blob.to_vec()), blob.len() as u64, limits, false);
-    let scan = layer::scan(open()?, limits)?;
+    let scan = layer::scan(open()?, blob.len() as u64, limits)?;
     let mut out = Vec::new();
     layer::emit(open()?, &scan, &Parents::default(), &mut out)?;
     Ok(out)

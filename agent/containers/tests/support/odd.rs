@@ -1,10 +1,15 @@
 //! A registry that misbehaves as told: cuts downloads, is busy, sends elsewhere, wants tokens.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
-use std::net::{TcpListener, TcpStream};
+use std::io::{Read, Write};
+use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::{ServerConfig, ServerConnection, StreamOwned};
+
+use super::authority::Authority;
 use super::image::Image;
 
 /// One answer: status line's rest, headers, body, and how much of the body is really sent.
@@ -34,6 +39,31 @@ pub struct Odd {
 impl Odd {
     /// `handler` is given the request and how many came for that path before.
     pub fn start(handler: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static) -> Odd {
+        Odd::listen(None, handler)
+    }
+
+    /// The same with TLS.
+    pub fn start_tls(
+        authority: &Authority,
+        handler: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static,
+    ) -> Odd {
+        let (certificate, key) = authority.server();
+        let certificate = CertificateDer::from_pem_slice(certificate.as_bytes()).unwrap();
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate], key)
+            .unwrap();
+        Odd::listen(Some(Arc::new(config)), handler)
+    }
+
+    fn listen(
+        tls: Option<Arc<ServerConfig>>,
+        handler: impl Fn(&Request, usize) -> Answer + Send + Sync + 'static,
+    ) -> Odd {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let host = listener.local_addr().unwrap().to_string();
         let seen: Arc<Mutex<Vec<Request>>> = Arc::default();
@@ -41,8 +71,17 @@ impl Odd {
         let handler: Arc<Handler> = Arc::new(handler);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (log, handler) = (log.clone(), handler.clone());
-                std::thread::spawn(move || serve(stream, &log, &*handler));
+                let (log, handler, tls) = (log.clone(), handler.clone(), tls.clone());
+                std::thread::spawn(move || match tls {
+                    None => serve(stream, &log, &*handler),
+                    Some(tls) => {
+                        let mut stream = StreamOwned::new(ServerConnection::new(tls).unwrap(), stream);
+                        serve(&mut stream, &log, &*handler);
+                        stream.conn.send_close_notify();
+                        // The client may be gone: that is its own matter.
+                        let _ = stream.flush();
+                    }
+                });
             }
         });
         Odd { host, seen }
@@ -53,10 +92,18 @@ impl Odd {
     }
 }
 
-fn serve(stream: TcpStream, log: &Mutex<Vec<Request>>, handler: &Handler) {
-    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
-    let Some(first) = lines.next() else { return };
-    let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
+fn serve(mut stream: impl Read + Write, log: &Mutex<Vec<Request>>, handler: &Handler) {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        match stream.read(&mut byte) {
+            Ok(1) => head.push(byte[0]),
+            _ => return,
+        }
+    }
+    let head = String::from_utf8(head).unwrap();
+    let mut lines = head.lines();
+    let path = lines.next().and_then(|first| first.split(' ').nth(1)).unwrap_or_default().to_owned();
     let headers = lines
         .take_while(|line| !line.is_empty())
         .filter_map(|line| {
@@ -81,7 +128,6 @@ fn serve(stream: TcpStream, log: &Mutex<Vec<Request>>, handler: &Handler) {
         head.push_str(header);
         head.push_str("\r\n");
     }
-    let mut stream = stream;
     // The client may be gone: that is its own matter.
     let _ = stream.write_all(format!("{head}\r\n").as_bytes());
     let _ = stream.write_all(&answer.body[..answer.sent.unwrap_or(answer.body.len())]);

@@ -35,6 +35,11 @@ impl Lab {
         self.dir.path()
     }
 
+    /// The repository.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
     /// The image under test.
     pub fn image(&self) -> PathBuf {
         self.given("HOLDFAST_TEST_IMAGE", "target/image/holdfast.raw")

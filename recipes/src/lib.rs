@@ -6,13 +6,16 @@
 //! the other does, with the same messages.
 //!
 //! Pure: no input or output, no clock, no randomness; a recipe that is named rather than written in place is
-//! loaded by the caller.
+//! loaded by the caller ([`library`]). [`check::check`] is all of it at once, for a document that is looked at before it
+//! goes to a box.
 
 #![forbid(unsafe_code)]
 
+pub mod check;
 pub mod diagnostic;
 mod document;
 mod keys;
+pub mod library;
 pub mod model;
 mod parse;
 pub mod recipe;

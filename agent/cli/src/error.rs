@@ -13,6 +13,7 @@
 //! | 130 | interrupted |
 
 use std::fmt;
+use std::io::Write;
 
 use agent_api::ClientError;
 use agent_api::types::{Diagnostic, ErrorKind};
@@ -27,6 +28,11 @@ pub(crate) const DEGRADED: u8 = 3;
 pub(crate) const NOT_RUN: u8 = 125;
 /// Ctrl-C.
 pub(crate) const INTERRUPTED: u8 = 130;
+
+/// Prints a line to standard error. What cannot be printed has nobody to read it.
+pub(crate) fn tell(line: &impl fmt::Display) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
+}
 
 /// Why a command failed.
 #[derive(Debug)]

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     let args = match login::arguments(args) {
         Ok(args) => args,
         Err(refusal) => {
-            eprintln!("{refusal}");
+            error::tell(&refusal);
             return ExitCode::from(refusal.exit_code());
         }
     };
@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => {
             let failure = Failure::failed(format!("failed to start: {error}"));
-            eprintln!("{failure}");
+            error::tell(&failure);
             return ExitCode::from(failure.exit_code());
         }
     };
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
             // The command first: until it waits for something, Ctrl-C has its plain effect.
             biased;
             result = commands::run(cli) => result.unwrap_or_else(|failure| {
-                eprintln!("{failure}");
+                error::tell(&failure);
                 failure.exit_code()
             }),
             () = interrupted() => error::INTERRUPTED,

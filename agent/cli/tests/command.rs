@@ -213,3 +213,30 @@ fn a_reader_that_has_gone_ends_a_stream() {
     drop(child.stdout.take());
     assert_eq!(wait_for_exit(&mut child), 0);
 }
+
+/// As after `2>&1 | head`: whatever cannot be said any more is not said, and the exit code stays.
+#[test]
+fn a_reader_that_has_gone_changes_no_exit_code() {
+    let closed = || std::io::pipe().unwrap().1;
+    let server = Server::start(vec![
+        ("GET /v1/ps", Reply::json(200, "[]")),
+        ("POST /v1/restart/site.web", error("not-found")),
+        ("GET /v1/volumes/site/data/content", Reply::bytes(&[7; 1 << 20])),
+    ]);
+    for (args, code) in [
+        (&["ps"][..], 0),
+        (&["ps", "--json"], 0),
+        (&["--help"], 0),
+        (&["completions", "bash"], 0),
+        (&["restart", "site.web"], 4),
+        (&["restrat"], 2),
+        // Not all of it has been written.
+        (&["volumes", "export", "site.data"], 1),
+    ] {
+        let output = holdfast(server.socket(), args).stdout(closed()).stderr(closed()).status().unwrap();
+        assert_eq!(output.code(), Some(code), "{args:?}");
+        let output = holdfast(server.socket(), args).stdout(closed()).output().unwrap();
+        let silent = matches!(code, 0) || args[0] == "volumes";
+        assert_eq!(output.stderr.is_empty(), silent, "{args:?}: {}", text(&output.stderr));
+    }
+}

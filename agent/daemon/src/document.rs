@@ -1,11 +1,12 @@
 //! User-data as the box takes it: parsed, its recipes loaded from where it names them, and resolved.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use agent_api::types::Diagnostic;
-use recipes::model::{BoxSettings, InstanceSource, Recipe};
+use recipes::Diagnostics;
+use recipes::library::{self, Found};
+use recipes::model::{BoxSettings, InstanceSource};
 use recipes::resolve::ResolvedInstance;
-use recipes::{Anchor, Diagnostics};
 
 /// A document that is valid on this box.
 #[derive(Clone, Debug, Default)]
@@ -25,40 +26,24 @@ impl Library {
         Library(folder.into())
     }
 
-    fn load(&self, source: &InstanceSource, at: &Anchor) -> Result<Recipe, Diagnostics> {
-        let path = match source {
-            InstanceSource::Inline(recipe) => return Ok((**recipe).clone()),
-            InstanceSource::Library(name) => self.0.join(format!("{name}.toml")),
-            InstanceSource::Path(path) => PathBuf::from(path),
-        };
-        let text = agent_system::files::read_text(&path, recipes::MAX_DOCUMENT as u64);
-        let text = text.map_err(|error| {
-            let mut errors = Diagnostics::new();
-            let (message, hint) = match source {
-                InstanceSource::Library(name) if error.is_not_found() => {
-                    (format!("the library has no recipe `{name}`"), Some(self.listed()))
-                }
-                _ => (error.to_string(), None),
-            };
-            errors.push(at.error(message, hint));
-            errors
-        })?;
-        recipes::recipe::parse(&path.display().to_string(), &text)
-    }
-
-    fn listed(&self) -> String {
-        let entries = std::fs::read_dir(&self.0).into_iter().flatten().filter_map(Result::ok);
-        let stem = |path: PathBuf| Path::file_stem(&path).map(|s| s.to_string_lossy().into_owned());
-        let mut names: Vec<String> = entries.filter_map(|entry| stem(entry.path())).collect();
-        names.sort();
-        if names.is_empty() { "it is empty".into() } else { format!("it has {}", names.join(", ")) }
+    fn find(&self, source: &InstanceSource) -> Found {
+        let Some(path) = library::path(source, &self.0) else { return Found::Elsewhere };
+        match agent_system::files::read_text(&path, recipes::MAX_DOCUMENT as u64) {
+            Ok(text) => Found::Text { file: path.display().to_string(), text },
+            Err(error) if error.is_not_found() && matches!(source, InstanceSource::Library(_)) => {
+                let entries = std::fs::read_dir(&self.0).into_iter().flatten().flatten();
+                let files: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+                Found::Missing { known: library::names(files.iter().map(PathBuf::as_path)) }
+            }
+            Err(error) => Found::Unreadable { reason: error.to_string() },
+        }
     }
 }
 
 /// Parses and resolves a document; all its errors, or none.
 pub(crate) fn parse(text: &str, file: &str, library: &Library) -> Result<Document, Diagnostics> {
     let user_data = recipes::user_data::parse(file, text)?;
-    let instances = user_data.resolve(|declared| library.load(&declared.source, &declared.at))?;
+    let instances = user_data.resolve(|declared| library.find(&declared.source).recipe(declared))?;
     Ok(Document { settings: user_data.settings, instances })
 }
 

@@ -76,7 +76,7 @@ impl Context {
         Ok(Context {
             root: options.root.clone().or_else(find_root),
             cache: Cache::new(std::path::absolute(cache)?),
-            mirror: Mirror::new(options.mirror.as_deref()),
+            mirror: Mirror::new(options.mirror.as_deref().filter(|mirror| !mirror.is_empty())),
             relock: options.relock,
             progress: Progress::new(options.verbose),
         })

@@ -3,6 +3,7 @@
 
 use std::error::Error;
 use std::fmt;
+use std::io::Write;
 use std::process::ExitCode;
 
 /// An error's exit code when the user's document or usage is at fault.
@@ -54,10 +55,9 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
         }
         message.push_str(text.trim_end());
     }
-    eprintln!("error: {message}");
-    for hint in hints(error) {
-        eprintln!("hint: {hint}");
-    }
+    let hints: String = hints(error).iter().map(|hint| format!("hint: {hint}\n")).collect();
+    // What cannot be printed has nobody to read it.
+    let _ = write!(std::io::stderr().lock(), "error: {message}\n{hints}");
     ExitCode::from(if is_invalid(error) { INVALID } else { 1 })
 }
 

@@ -14,6 +14,7 @@ mod error;
 mod fetch;
 mod lock;
 mod oci;
+mod output;
 mod plan;
 mod progress;
 mod steps;

@@ -123,12 +123,8 @@ impl Tools {
         &self.tree
     }
 
-    /// A place in the tree, whether or not something is there.
-    pub(crate) fn path(&self, path: &str) -> PathBuf {
-        self.tree.join(path)
-    }
-
-    /// A file of the tree, like `usr/lib/grub/i386-pc/boot.img`, verified; or a folder of it.
+    /// A file of the tree, like `usr/lib/grub/i386-pc/boot.img`, verified; or a folder of it, with the files that
+    /// lie in it verified.
     pub(crate) fn file(&self, path: &str) -> Result<PathBuf, ToolError> {
         let file = self.tree.join(path);
         if !file.exists() {
@@ -136,6 +132,11 @@ impl Tools {
         }
         if file.is_file() {
             self.verify([file.as_path()])?;
+        } else {
+            let fail = |source| ToolError::File { path: file.clone(), source };
+            let entries = fs::read_dir(&file).map_err(fail)?.flatten().map(|entry| entry.path());
+            let files: Vec<PathBuf> = entries.filter(|entry| entry.is_file()).collect();
+            self.verify(files.iter().map(PathBuf::as_path))?;
         }
         Ok(file)
     }

@@ -238,3 +238,20 @@ fn an_unknown_key_of_the_configuration_is_shown_with_a_hint() {
     w.run(&["lock"])
         .fails(2, &["a.toml:8:1: unknown field `entripoint`", "hint: did you mean `entrypoint`?"]);
 }
+
+#[test]
+fn an_unknown_key_of_a_lock_file_is_told() {
+    let w = small();
+    w.run(&["lock"]).ok();
+    let text = w.lock_text();
+    for (at, wrong) in [
+        ("[[suites]]\n", "[[suites]]\nmirror = \"x\"\n"),
+        ("{ name = \"app\",", "{ mirror = \"x\", name = \"app\","),
+        ("format = 1\n", "format = 1\nmirror = \"x\"\n"),
+    ] {
+        fs::write(w.lock_file(), text.replacen(at, wrong, 1)).unwrap();
+        w.run(&["lock"]).fails(2, &["holdfast.lock:", "unknown field `mirror`", "^^^^^^"]);
+    }
+    fs::write(w.lock_file(), text.replace("format = 1", "format = 2")).unwrap();
+    w.run(&["lock"]).fails(2, &["holdfast.lock: format 2 is newer than 1"]);
+}

@@ -168,3 +168,24 @@ fn each_step_is_timed_when_asked() {
     let told = run(&w, &server, &["lock"]).ok();
     assert!(told.stderr.lines().any(|line| line == "fetch release test"), "{}", told.stderr);
 }
+
+/// `script` runs the program on a terminal of its own and copies what is shown there.
+#[test]
+fn a_terminal_is_shown_bars_and_all_else_plain_lines() {
+    let (w, server) = served();
+    run(&w, &server, &["lock"]).ok();
+    let layout = w.dir.path().join("layout");
+    let inner = w.command(&["app", "build", "app", "--output", layout.to_str().unwrap()]);
+    let words = std::iter::once(inner.get_program()).chain(inner.get_args());
+    let words: Vec<String> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
+    let mut script = std::process::Command::new("script");
+    script.args(["--quiet", "--return", "--command", &words.join(" "), "/dev/null"]).env("TERM", "xterm");
+    let shown = output(&mut script).ok().stdout;
+    assert!(shown.contains("fetch 1 packages [") && shown.contains("/48.8"), "{shown:?}");
+    assert!(shown.contains('\u{1b}'), "it is drawn over: {shown:?}");
+    let _ = fs::remove_dir_all(w.cache());
+    let plain = build(&w, &server).ok();
+    let line = plain.stderr.lines().find(|line| line.starts_with("fetch 1 packages"));
+    assert!(line.is_some_and(|line| line.starts_with("fetch 1 packages, ")), "{}", plain.stderr);
+    assert!(!plain.stderr.contains(['\u{1b}', '\r', '[']), "{:?}", plain.stderr);
+}

@@ -139,6 +139,16 @@ fn a_private_registry_wants_its_authority_and_a_password() {
     let ops = [&ca[..], &["--username", "ops"]].concat();
     push(&w, &layout, &reference, &[], None).fails(1, &["failed to reach", "hint: --plain-http"]);
     push(&w, &layout, &reference, &ca, None).fails(1, &["status 401", "hint: give --username"]);
+    let (stranger, ..) = certificates();
+    fs::write(path("stranger.pem"), stranger).unwrap();
+    let by = |authority: &str| {
+        let file = path(authority);
+        let more = ["--ca", file.to_str().unwrap(), "--username", "ops"];
+        push(&w, &layout, &reference, &more, Some(PASSWORD))
+    };
+    by("stranger.pem").fails(1, &["failed to reach `https://127.0.0.1:", "certificate", "hint: "]);
+    by("key.pem").fails(2, &["key.pem` holds no certificate in PEM"]);
+    assert!(!w.dir.path().join("registry/docker").exists(), "nothing was stored");
     push(&w, &layout, &reference, &ops, None).fails(2, &["a user name needs a password"]);
     push(&w, &layout, &reference, &ops, Some("wrong")).fails(1, &["status 401"]);
     push(&w, &layout, &reference, &ops, Some(PASSWORD)).ok();

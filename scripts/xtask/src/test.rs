@@ -16,8 +16,8 @@ use serde_json::Value;
 
 use crate::results::{Outcome, Results};
 
-/// How long a test in a virtual machine may take.
-const LIMIT: Duration = Duration::from_secs(1200);
+/// How long a test of the quick set, and one of the full set, may take; the latter may compile everything.
+const LIMITS: [Duration; 2] = [Duration::from_secs(1200), Duration::from_secs(3600)];
 /// Machines at once: each is busy on more than one core while it boots, and a machine that gets no
 /// processor for long takes that for trouble.
 const AT_ONCE: usize = 1;
@@ -100,6 +100,7 @@ fn units(results: &mut Results) -> Result<()> {
         .args(["test", "--workspace", "--locked", "--no-fail-fast", "--lib", "--bins", "--tests"])
         .args(["--exclude", "qemu-tests", "--", "--include-ignored"])
         .envs(peers()?)
+        .env("HOLDFAST_RELOCK", "1")
         .stdout(Stdio::piped())
         .spawn()
         .context("cannot run cargo test")?;
@@ -204,7 +205,7 @@ fn one(test: &VmTest) -> Result<bool> {
         .stdout(file.try_clone()?)
         .stderr(file)
         .spawn()?;
-    let passed = wait(child)?;
+    let passed = wait(child, LIMITS[usize::from(is_full(&test.function))])?;
     if !passed {
         let text = std::fs::read_to_string(&log)?;
         let lines: Vec<&str> = text.lines().collect();
@@ -213,8 +214,8 @@ fn one(test: &VmTest) -> Result<bool> {
     Ok(passed)
 }
 
-fn wait(mut child: Child) -> Result<bool> {
-    let end = Instant::now() + LIMIT;
+fn wait(mut child: Child, limit: Duration) -> Result<bool> {
+    let end = Instant::now() + limit;
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status.success());

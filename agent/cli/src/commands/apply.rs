@@ -3,7 +3,7 @@
 //! The box answers when the new state is durable; what follows is only watching. Ctrl-C while watching
 //! stops the watching, not the box.
 
-use std::io::{IsTerminal, Read};
+use std::io::{IsTerminal, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{Outcome, code_of, plan, print, word};
 use crate::cli::Reach;
 use crate::connect::{connect, path};
-use crate::error::{DEGRADED, DONE, Failure};
+use crate::error::{self, DEGRADED, DONE, Failure};
 use crate::text;
 
 pub(super) const CONTENT_TYPE: &str = "application/toml";
@@ -62,6 +62,8 @@ pub(super) struct Document {
     pub(super) name: String,
     /// Unpacked.
     pub(super) text: String,
+    /// Bytes of it before it was unpacked.
+    pub(super) delivered: usize,
 }
 
 impl Document {
@@ -85,7 +87,8 @@ impl Document {
         if bytes.len() > recipes::MAX_DOCUMENT {
             return Err(fail("larger than 1 MiB".to_owned()));
         }
-        let bytes = if bytes.len() <= agent_metadata::MAX_DELIVERED {
+        let delivered = bytes.len();
+        let bytes = if delivered <= agent_metadata::MAX_DELIVERED {
             agent_metadata::decode(&bytes).map_err(|error| fail(error.to_string()))?
         } else {
             bytes
@@ -96,7 +99,7 @@ impl Document {
                 fail("empty".to_owned()).hint("`holdfast apply` without FILE tries again what failed")
             );
         }
-        Ok(Document { name, text })
+        Ok(Document { name, text, delivered })
     }
 }
 
@@ -150,7 +153,7 @@ async fn wait(client: &mut Client, timeout: Duration, tell: bool) -> Result<Wait
         let waited: Waited = client.get(&path).await?;
         if waited.settled || Instant::now() >= end {
             if live && !last.is_empty() {
-                eprint!("\r\x1b[K");
+                rewrite("");
             }
             return Ok(waited);
         }
@@ -158,13 +161,19 @@ async fn wait(client: &mut Client, timeout: Duration, tell: bool) -> Result<Wait
         if tell && now != last {
             // On a terminal one line that changes, elsewhere a line for each change.
             if live {
-                eprint!("\r\x1b[K{}", text::fit(&now, 79));
+                rewrite(&text::fit(&now, 79));
             } else {
-                eprintln!("{now}");
+                error::tell(&now);
             }
             last = now;
         }
     }
+}
+
+/// Writes over the terminal's last line. It may be gone: then nobody is told.
+fn rewrite(line: &str) {
+    let mut terminal = std::io::stderr().lock();
+    let _ = write!(terminal, "\r\x1b[K{line}").and_then(|()| terminal.flush());
 }
 
 /// What it waits for, in a line.

@@ -1,6 +1,6 @@
 //! `volumes`: list, export, import, remove.
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
 use agent_api::routes;
 use agent_api::types::{Changed, Volume};
@@ -114,11 +114,16 @@ async fn export(reach: &Reach, name: &Name) -> Outcome {
     let mut client = connect(reach).await?;
     let mut stream = client.stream(&name.path(routes::VOLUME_CONTENT)).await?;
     let mut out = std::io::stdout().lock();
-    let failed = |error| Failure::failed(format!("failed to write: {error}"));
     while let Some(bytes) = stream.chunk().await? {
-        out.write_all(&bytes).map_err(failed)?;
+        match out.write_all(&bytes).and_then(|()| out.flush()) {
+            Ok(()) => {}
+            // Whoever has stopped reading knows, and a script is told that it is not all.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+                return Ok(agent_api::types::ErrorKind::Failed.exit_code());
+            }
+            Err(error) => return Err(Failure::failed(format!("failed to write: {error}"))),
+        }
     }
-    out.flush().map_err(failed)?;
     Ok(DONE)
 }
 

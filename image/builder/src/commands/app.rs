@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
 use clap::Subcommand;
+use ureq::tls::Certificate;
 
 use crate::app::build;
 use crate::app::recipe::{self, AppRecipe};
@@ -14,7 +15,8 @@ use crate::error::{HintExt, Invalid};
 use crate::lock::{APP, LockError};
 use crate::oci::image::Image;
 use crate::oci::layout::{self, Layout};
-use crate::oci::push::{Access, Target, push};
+use crate::oci::push::{Access, Target, certificates, push};
+use crate::output;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -117,29 +119,33 @@ fn recipe_file(context: &Context, app: &Path) -> Result<PathBuf> {
 
 fn run_build(context: &Context, args: &BuildArgs) -> Result<ExitCode> {
     let (recipe, image) = image(context, &args.app)?;
-    let output = match &args.output {
-        Some(output) => output.clone(),
+    let folder = match &args.output {
+        Some(folder) => folder.clone(),
         None => context.root()?.join("target/apps").join(&recipe.app.name),
     };
-    layout::write(&output, std::slice::from_ref(&image))?;
-    println!("{}", output.display());
-    println!("{}@{}", image.reference, image.digest());
+    layout::write(&folder, std::slice::from_ref(&image))?;
+    output::print(&format!("{}\n{}@{}\n", folder.display(), image.reference, image.digest()))?;
     Ok(ExitCode::SUCCESS)
 }
 
 fn run_push(context: &Context, args: &PushArgs) -> Result<ExitCode> {
     let target = Target::parse(&args.reference).map_err(|error| Invalid(error.to_string()))?;
     let layout = Layout::open(&args.layout)?;
-    let ca = match &args.ca {
-        Some(file) => {
-            Some(std::fs::read(file).with_context(|| format!("failed to read `{}`", file.display()))?)
-        }
-        None => None,
-    };
+    let ca = args.ca.as_deref().map(authorities).transpose()?;
     let access = Access { plain_http: args.plain_http, ca, login: login(args)? };
     let digest = push(&layout, &target, &access, &context.progress)?;
-    println!("{}@{digest}", target.reference());
+    output::print(&format!("{}@{digest}\n", target.reference()))?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn authorities(file: &Path) -> Result<Vec<Certificate<'static>>> {
+    let pem = std::fs::read(file).with_context(|| format!("failed to read `{}`", file.display()))?;
+    match certificates(&pem) {
+        none if none.is_empty() => {
+            Err(Invalid(format!("`{}` holds no certificate in PEM", file.display())).into())
+        }
+        some => Ok(some),
+    }
 }
 
 fn login(args: &PushArgs) -> Result<Option<(String, String)>> {

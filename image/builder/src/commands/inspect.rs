@@ -1,5 +1,6 @@
 //! `inspect`: what an image consists of.
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -7,8 +8,9 @@ use anyhow::Result;
 use image_layout::manifest::Package;
 
 use crate::context::Context;
+use crate::output;
 use crate::progress::size;
-use crate::steps::inspect::{self, Inspection, SlotContents};
+use crate::steps::inspect::{self, Inspection, SlotContents, State};
 use crate::steps::{self, guest};
 use crate::tools::Tools;
 
@@ -38,11 +40,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<ExitCode> {
     let scratch = tempfile::Builder::new().prefix("holdfast-inspect-").tempdir()?;
     let raw = raw(&tools, &args.image, scratch.path())?;
     let found = inspect::disk(&raw, &tools, scratch.path())?;
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&found)?);
-    } else {
-        print(&found);
-    }
+    output::print(&if args.json { serde_json::to_string_pretty(&found)? + "\n" } else { page(&found)? })?;
     let sound = found.slots.iter().all(|slot| slot.verified && slot.forbidden.is_empty());
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -59,46 +57,42 @@ fn raw(tools: &Tools, image: &Path, scratch: &Path) -> Result<PathBuf> {
     Ok(raw)
 }
 
-fn print(found: &Inspection) {
-    println!("disk of {}", size(found.size));
-    println!("\npartitions");
+fn page(found: &Inspection) -> Result<String, std::fmt::Error> {
+    let mut page = format!("disk of {}\n\npartitions\n", size(found.size));
     for part in &found.partitions {
-        println!("  {} {:8} {:>9}  at {}", part.number, part.name, size(part.size), part.start);
+        writeln!(page, "  {} {:8} {:>9}  at {}", part.number, part.name, size(part.size), part.start)?;
     }
-    println!("\nslot state");
+    page += "\nslot state\n";
     for (name, state) in ["grubenv", "grubenv2"].iter().zip(&found.state) {
         match state {
-            Some(s) => {
-                println!("  {name:8} try {}, good {}, tries a {} b {}", s.slot, s.good, s.tries_a, s.tries_b);
+            Some(State { slot, good, tries_a, tries_b }) => {
+                writeln!(page, "  {name:8} try {slot}, good {good}, tries a {tries_a} b {tries_b}")?;
             }
-            None => println!("  {name:8} not whole"),
+            None => writeln!(page, "  {name:8} not whole")?,
         }
     }
-    for slot in &found.slots {
-        print_slot(slot);
-    }
+    found.slots.iter().try_for_each(|slot| write_slot(&mut page, slot))?;
+    Ok(page)
 }
 
-fn print_slot(slot: &SlotContents) {
+fn write_slot(page: &mut String, slot: &SlotContents) -> std::fmt::Result {
     let manifest = &slot.manifest;
-    println!("\nslot {}: Holdfast {}", slot.slot, manifest.version);
-    println!(
-        "  root hash  {} ({})",
-        slot.root_hash,
-        if slot.verified { "verified" } else { "NOT WHAT IS THERE" }
-    );
-    println!("  root       {}, {} % of its slot", size(slot.root_size), slot.full_percent);
-    println!("  arguments  {}", slot.arguments);
+    let verdict = if slot.verified { "verified" } else { "NOT WHAT IS THERE" };
+    writeln!(page, "\nslot {}: Holdfast {}", slot.slot, manifest.version)?;
+    writeln!(page, "  root hash  {} ({verdict})", slot.root_hash)?;
+    writeln!(page, "  root       {}, {} % of its slot", size(slot.root_size), slot.full_percent)?;
+    writeln!(page, "  arguments  {}", slot.arguments)?;
     for image in &manifest.images {
-        println!("  image      {} {}", image.reference, image.digest);
+        writeln!(page, "  image      {} {}", image.reference, image.digest)?;
     }
     for line in &slot.forbidden {
-        println!("  FORBIDDEN  {line}");
+        writeln!(page, "  FORBIDDEN  {line}")?;
     }
-    println!("  packages, by size in the root before compression");
+    page.push_str("  packages, by size in the root before compression\n");
     let mut packages: Vec<&Package> = manifest.packages.iter().collect();
     packages.sort_by_key(|package| std::cmp::Reverse(package.size));
-    for package in packages {
-        println!("  {:>10}  {} {}", size(package.size), package.name, package.version);
+    for Package { name, version, size: bytes, .. } in packages {
+        writeln!(page, "  {:>10}  {name} {version}", size(*bytes))?;
     }
+    Ok(())
 }

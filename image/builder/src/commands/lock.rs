@@ -12,6 +12,7 @@ use crate::context::Context;
 use crate::error::{HintExt, Invalid};
 use crate::lock::resolve::{Archives, Update, changes, keyring};
 use crate::lock::{APP, IMAGE, Lockfile, TOOLS};
+use crate::output;
 
 const EXAMPLES: &str = "\
 Without --update every version that is still there stays; what is new in holdfast.toml is added.
@@ -60,10 +61,9 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<ExitCode> {
         let lockfile = context.progress.step(&format!("resolve {name}"), resolve)?;
         lockfile.write(&target.path)?;
         let count: usize = lockfile.sets.values().map(Vec::len).sum();
-        println!("{name}: {count} packages");
-        for line in changes(target.old.as_ref(), &lockfile) {
-            println!("  {line}");
-        }
+        let changes: String =
+            changes(target.old.as_ref(), &lockfile).iter().map(|line| format!("  {line}\n")).collect();
+        output::print(&format!("{name}: {count} packages\n{changes}"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

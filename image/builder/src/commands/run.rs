@@ -6,6 +6,7 @@ use std::process::{ExitCode, Stdio};
 use anyhow::{Context as _, Result};
 
 use crate::context::Context;
+use crate::output;
 use crate::plan::machine::{self, Channel, Firmware, Forward, Machine};
 use crate::steps::guest;
 use crate::steps::seed::{self, Metadata};
@@ -120,7 +121,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode> {
     if args.print_command {
         let words = std::iter::once(command.get_program()).chain(command.get_args());
         let words: Vec<_> = words.map(|word| word.to_string_lossy()).collect();
-        println!("{}", serde_json::to_string(&words)?);
+        output::print(&format!("{}\n", serde_json::to_string(&words)?))?;
         context.progress.note(format!("files in {}", staging.keep().display()));
         return Ok(ExitCode::SUCCESS);
     }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result};
 
 use crate::context::Context;
+use crate::output;
 
 const EXAMPLES: &str = "\
 The program replaces this one, so its exit code, signals and standard streams are its own.
@@ -34,7 +35,7 @@ pub(crate) struct Args {
 pub(crate) fn run(context: &Context, args: Args) -> Result<ExitCode> {
     let tools = context.tools()?;
     if let Some(path) = &args.path {
-        println!("{}", tools.file(path)?.display());
+        output::print(&format!("{}\n", tools.file(path)?.display()))?;
         return Ok(ExitCode::SUCCESS);
     }
     let name = args.name.unwrap_or_default();

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 use std::time::Duration;
 
+use base64::prelude::{BASE64_STANDARD, Engine};
 use serde::Deserialize;
 use ureq::http::{HeaderMap, Response};
 use ureq::tls::{Certificate, RootCerts, TlsConfig};
@@ -21,10 +22,19 @@ use crate::progress::Progress;
 pub(crate) struct Access {
     /// HTTP instead of HTTPS.
     pub plain_http: bool,
-    /// PEM certificates of the authorities to trust, instead of the public ones.
-    pub ca: Option<Vec<u8>>,
+    /// The authorities to trust, instead of the public ones.
+    pub ca: Option<Vec<Certificate<'static>>>,
     /// Who pushes, with a password.
     pub login: Option<(String, String)>,
+}
+
+/// The certificates in a PEM text; what else is in it is passed over.
+pub(crate) fn certificates(pem: &[u8]) -> Vec<Certificate<'static>> {
+    let certificate = |item| match item {
+        Ok(ureq::tls::PemItem::Certificate(certificate)) => Some(certificate),
+        _ => None,
+    };
+    ureq::tls::parse_pem(pem).filter_map(certificate).collect()
 }
 
 /// Where to push to: `HOST[:PORT]/NAME[:TAG]`, tag `latest` where none is given.
@@ -92,11 +102,7 @@ impl<'a> Session<'a> {
     fn new(target: &'a Target, access: &'a Access) -> Self {
         let mut tls = TlsConfig::builder();
         if let Some(ca) = &access.ca {
-            let certificates = ureq::tls::parse_pem(ca).filter_map(|item| match item {
-                Ok(ureq::tls::PemItem::Certificate(certificate)) => Some(certificate),
-                _ => None,
-            });
-            tls = tls.root_certs(RootCerts::from(certificates.collect::<Vec<Certificate<'static>>>()));
+            tls = tls.root_certs(RootCerts::from(ca.clone()));
         }
         let agent = Agent::config_builder()
             .http_status_as_error(false)
@@ -129,7 +135,9 @@ impl<'a> Session<'a> {
 
     fn authorize(&self, challenge: &str) -> Result<Option<String>, OciError> {
         let login = self.access.login.as_ref();
-        let basic = login.map(|(user, password)| format!("Basic {}", base64(&format!("{user}:{password}"))));
+        let basic = login.map(|(user, password)| {
+            format!("Basic {}", BASE64_STANDARD.encode(format!("{user}:{password}")))
+        });
         let Some(rest) = challenge.strip_prefix("Bearer ") else { return Ok(basic) };
         let Some(realm) = parameter(rest, "realm") else { return Ok(basic) };
         let scope = format!("repository:{}:pull,push", self.target.name);
@@ -238,21 +246,6 @@ fn parameter(challenge: &str, name: &str) -> Option<String> {
     challenge[start..].split('"').next().map(str::to_owned)
 }
 
-/// RFC 4648, section 4, for the one header that needs it.
-fn base64(text: &str) -> String {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut encoded = String::new();
-    for chunk in text.as_bytes().chunks(3) {
-        let value =
-            chunk.iter().fold(0u32, |value, byte| value << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
-        for place in 0..4 {
-            let digit = ALPHABET[(value >> (18 - 6 * place)) as usize & 63];
-            encoded.push(if place <= chunk.len() { char::from(digit) } else { '=' });
-        }
-    }
-    encoded
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -269,14 +262,6 @@ mod tests {
             ("example.org/", None),
         ] {
             assert_eq!(Target::parse(text).ok().map(|t| t.reference()).as_deref(), expect, "{text}");
-        }
-    }
-
-    #[test]
-    fn encodes_as_the_rfc_shows() {
-        for (text, expect) in [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foob", "Zm9vYg==")]
-        {
-            assert_eq!(base64(text), expect);
         }
     }
 

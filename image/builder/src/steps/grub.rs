@@ -33,7 +33,7 @@ pub fn build(tools: &Tools, sources: &Path, scratch: &Path) -> Result<Grub> {
         |path: &Path| std::fs::read(path).with_context(|| format!("failed to read `{}`", path.display()));
     let bios = format!("{MODULES} {BIOS_MODULES}");
     Ok(Grub {
-        boot_img: read(&tools.path("usr/lib/grub/i386-pc/boot.img"))?,
+        boot_img: read(&tools.file("usr/lib/grub/i386-pc/boot.img")?)?,
         core_img: image(tools, "i386-pc", &bios, sources, scratch)?,
         efi: image(tools, "x86_64-efi", MODULES, sources, scratch)?,
         config: read(&sources.join("grub.cfg"))?,
@@ -43,7 +43,7 @@ pub fn build(tools: &Tools, sources: &Path, scratch: &Path) -> Result<Grub> {
 fn image(tools: &Tools, format: &str, modules: &str, sources: &Path, scratch: &Path) -> Result<Vec<u8>> {
     let output = scratch.join(format!("grub-{format}"));
     let mut command = tools.command("grub-mkimage")?;
-    command.arg("-d").arg(tools.path(&format!("usr/lib/grub/{format}")));
+    command.arg("-d").arg(tools.file(&format!("usr/lib/grub/{format}"))?);
     command.args(["-O", format, "-p", PREFIX]);
     command.arg("-c").arg(sources.join(format!("early-{format}.cfg")));
     command.arg("-o").arg(&output).args(modules.split_whitespace());

@@ -197,7 +197,13 @@ fn walk(root: &Path, folder: &Path, found: &mut Vec<String>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::disk::Contents;
+    use super::super::grub::Grub;
+    use super::super::partitions::{self, BootFiles};
+    use super::super::rootfs::tree::Tree;
+    use super::super::{disk as written_disk, erofs};
     use super::*;
+    use crate::context::{Context, GlobalOptions};
 
     #[test]
     fn a_planted_setuid_file_is_found_among_the_files() {
@@ -217,6 +223,62 @@ mod tests {
             "usr/bin/start: a script",
         ];
         assert_eq!(forbidden_in(folder.path()).unwrap(), expect);
+    }
+
+    /// What is found on a disk whose root is this tree, changed by `change` after it was sealed.
+    fn inspected(tree: &Tree, tools: &Tools, change: fn(&mut [u8])) -> SlotContents {
+        let temporary = tempfile::tempdir().unwrap();
+        let folder = temporary.path();
+        let mut root = erofs::build(tree, 1_700_000_000, tools, &folder.join("roots"), folder).unwrap();
+        change(&mut root.bytes);
+        let grub = Grub { boot_img: vec![1; 512], core_img: vec![1; 30_000], efi: vec![1], config: vec![1] };
+        let arguments = format!("quiet {}={}", kernel::VERITY, root.verity);
+        let files = BootFiles { kernel: vec![1], initrd: vec![1], arguments };
+        let (esp, boot) = (partitions::esp(&grub).unwrap(), partitions::boot(Slot::A, &files).unwrap());
+        let (data, raw) = (folder.join("data"), folder.join("disk.raw"));
+        fs::write(&data, "").unwrap();
+        let contents = Contents { grub: &grub, esp: &esp, boot: &boot, root: &root.bytes, data: &data };
+        written_disk::write(&raw, &contents, b"seed").unwrap();
+        disk(&raw, tools, folder).unwrap().slots.remove(0)
+    }
+
+    #[test]
+    fn what_is_planted_in_an_erofs_is_found_there() {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let relock = std::env::var_os("HOLDFAST_RELOCK").is_some();
+        let options =
+            GlobalOptions { root: Some(repository), cache: None, mirror: None, relock, verbose: false };
+        let tools = Context::open(&options).unwrap().tools().unwrap();
+        let manifest = r#"{"format":1,"version":"1","epoch":0,"root_hash":"","root_size":0,"packages":[],"images":[],"outputs":[]}"#;
+        let mut tree = Tree::merged();
+        tree.file("usr/share/holdfast/manifest.json", 0o644, manifest, "");
+        tree.file("usr/bin/nft", 0o755, "\x7fELF", "");
+        let clean = inspected(&tree, &tools, |_| ());
+        assert_eq!((clean.verified, clean.forbidden), (true, vec![]));
+
+        tree.file("usr/bin/dash", 0o755, "\x7fELF", "");
+        tree.symlink("usr/bin/sh", "dash", "");
+        tree.file("usr/libexec/python3.13", 0o755, "\x7fELF", "");
+        tree.file("usr/bin/su", 0o4755, "\x7fELF", "");
+        tree.file("usr/bin/wall", 0o2755, "\x7fELF", "");
+        tree.file("usr/lib/start", 0o755, "#!/bin/sh\n", "");
+        let expect = [
+            "usr/bin/dash: a shell, interpreter or package manager",
+            "usr/bin/sh: a shell, interpreter or package manager",
+            "usr/bin/su: setuid or setgid",
+            "usr/bin/wall: setuid or setgid",
+            "usr/lib/start: a script",
+            "usr/libexec/python3.13: a shell, interpreter or package manager",
+        ];
+        assert_eq!(inspected(&tree, &tools, |_| ()).forbidden, expect);
+
+        let of_a_file = |bytes: &mut [u8]| {
+            let at = bytes.windows(4).position(|four| four == b"\x7fELF").unwrap();
+            bytes[at + 3] = b'E';
+        };
+        assert!(!inspected(&tree, &tools, of_a_file).verified);
+        let of_the_verity_tree = |bytes: &mut [u8]| *bytes.last_mut().unwrap() ^= 1;
+        assert!(!inspected(&tree, &tools, of_the_verity_tree).verified);
     }
 
     #[test]

@@ -106,7 +106,7 @@ pub fn data(tools: &Tools, output: &Path, uuid: Uuid, epoch: u64) -> Result<()> 
         data::MAX_BLOCKS
     );
     command.arg("-E").arg(extended).arg(output);
-    command.env("MKE2FS_CONFIG", tools.path("etc/mke2fs.conf"));
+    command.env("MKE2FS_CONFIG", tools.file("etc/mke2fs.conf")?);
     command.env("SOURCE_DATE_EPOCH", epoch.to_string());
     super::run(command, "mke2fs")
 }

@@ -57,6 +57,14 @@ fn a_changed_file_is_not_used() {
 }
 
 #[test]
+fn a_changed_file_of_a_folder_is_told() {
+    let (folder, tools) = tree_with(&[("usr/lib/grub/a.mod", b"a"), ("usr/lib/grub/b.mod", b"b")]);
+    fs::write(folder.path().join("usr/lib/grub/b.mod"), "c").unwrap();
+    let error = tools.file("usr/lib/grub").unwrap_err().to_string();
+    assert!(error.starts_with("`usr/lib/grub/b.mod` of the tools in "), "{error}");
+}
+
+#[test]
 fn what_cannot_be_run_is_named() {
     let (_folder, tools) = tree_with(&[("usr/bin/script", b"#!/bin/sh\n"), ("usr/share/x", b"")]);
     assert_eq!(
@@ -67,7 +75,7 @@ fn what_cannot_be_run_is_named() {
         tools.command("nothing").unwrap_err().to_string(),
         "no locked package has the program `nothing`"
     );
-    assert!(tools.file("usr/share/x").is_ok());
+    assert!(tools.file("usr/share/x").is_ok() && tools.file("usr/share").is_ok());
     assert_eq!(
         tools.file("usr/share/y").unwrap_err().to_string(),
         "no locked package has the file `usr/share/y`"

@@ -219,7 +219,7 @@ fn a_reader_that_has_gone_ends_a_stream() {
 fn a_reader_that_has_gone_changes_no_exit_code() {
     let closed = || std::io::pipe().unwrap().1;
     let server = Server::start(vec![
-        ("GET /v1/ps", Reply::json(200, "[]")),
+        ("GET /v1/containers", Reply::json(200, "[]")),
         ("POST /v1/restart/site.web", error("not-found")),
         ("GET /v1/volumes/site/data/content", Reply::bytes(&[7; 1 << 20])),
     ]);

@@ -59,6 +59,7 @@ impl Progress {
             return ProgressBar::hidden();
         }
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        bar.set_style(ProgressStyle::default_spinner());
         bar.set_message(name.to_owned());
         bar.enable_steady_tick(Duration::from_millis(100));
         bar

@@ -102,7 +102,7 @@ mod tests {
             (given.to_owned(), None),
             ("[[recipe]]\nuse = \"notes\"\n".to_owned(), Some("title")),
             ("[[recipe]]\nuse = \"other\"\n".to_owned(), Some("the library has no recipe `other`")),
-            (format!("{given}{given}"), Some("there is an instance `notes` on line 1 already")),
+            (format!("{given}{given}"), Some("there is an instance `notes` on line 2 already")),
             ("[[recipe]]\nusing = \"notes\"\n".to_owned(), Some("using")),
         ] {
             let report = check("box.toml", &text, Some(library.path()));

@@ -197,6 +197,8 @@ fn walk(root: &Path, folder: &Path, found: &mut Vec<String>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use sha2::{Digest, Sha256};
+
     use super::super::disk::Contents;
     use super::super::grub::Grub;
     use super::super::partitions::{self, BootFiles};
@@ -225,13 +227,19 @@ mod tests {
         assert_eq!(forbidden_in(folder.path()).unwrap(), expect);
     }
 
+    /// Bytes that do not compress.
+    fn noise() -> Vec<u8> {
+        (0..1024u32).flat_map(|n| Sha256::digest(n.to_le_bytes())).collect()
+    }
+
     /// What is found on a disk whose root is this tree, changed by `change` after it was sealed.
     fn inspected(tree: &Tree, tools: &Tools, change: fn(&mut [u8])) -> SlotContents {
         let temporary = tempfile::tempdir().unwrap();
         let folder = temporary.path();
         let mut root = erofs::build(tree, 1_700_000_000, tools, &folder.join("roots"), folder).unwrap();
         change(&mut root.bytes);
-        let grub = Grub { boot_img: vec![1; 512], core_img: vec![1; 30_000], efi: vec![1], config: vec![1] };
+        let boot_img = [vec![0; 510], vec![0x55, 0xaa]].concat();
+        let grub = Grub { boot_img, core_img: vec![1; 30_000], efi: vec![1], config: vec![1] };
         let arguments = format!("quiet {}={}", kernel::VERITY, root.verity);
         let files = BootFiles { kernel: vec![1], initrd: vec![1], arguments };
         let (esp, boot) = (partitions::esp(&grub).unwrap(), partitions::boot(Slot::A, &files).unwrap());
@@ -253,6 +261,7 @@ mod tests {
         let mut tree = Tree::merged();
         tree.file("usr/share/holdfast/manifest.json", 0o644, manifest, "");
         tree.file("usr/bin/nft", 0o755, "\x7fELF", "");
+        tree.file("usr/share/noise", 0o644, noise(), "");
         let clean = inspected(&tree, &tools, |_| ());
         assert_eq!((clean.verified, clean.forbidden), (true, vec![]));
 
@@ -273,8 +282,9 @@ mod tests {
         assert_eq!(inspected(&tree, &tools, |_| ()).forbidden, expect);
 
         let of_a_file = |bytes: &mut [u8]| {
-            let at = bytes.windows(4).position(|four| four == b"\x7fELF").unwrap();
-            bytes[at + 3] = b'E';
+            let noise = noise();
+            let at = bytes.windows(64).position(|part| part == &noise[8192..8256]).unwrap();
+            bytes[at] ^= 1;
         };
         assert!(!inspected(&tree, &tools, of_a_file).verified);
         let of_the_verity_tree = |bytes: &mut [u8]| *bytes.last_mut().unwrap() ^= 1;

@@ -7,7 +7,7 @@ const README: &str = include_str!("../../README.md");
 /// Number, name and MiB of each partition in the table, whose rows can be of several: `| 3, 4 | … | 96 MiB each | … |`.
 fn table() -> Vec<(u32, String, u64)> {
     let mut partitions = vec![];
-    for row in README.lines().filter(|line| line.starts_with(|c| c == '|')) {
+    for row in README.lines().filter(|line| line.starts_with('|')) {
         let cells: Vec<&str> = row.split('|').map(str::trim).collect();
         let numbers: Vec<u32> = cells[1].split(", ").map_while(|number| number.parse().ok()).collect();
         let names = cells[2].split(", ").map(|name| name.trim_matches('`').to_owned());

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod api;
 mod command;
 mod console;
 mod cpio;
@@ -14,14 +15,17 @@ mod lab;
 mod machine;
 mod qmp;
 mod registry;
+mod schema;
 mod seed;
 mod shell;
 
+pub use api::Reply;
 pub use console::{Console, TROUBLE};
 pub use cpio::{Entry, cpio};
 pub use disk::{Disk, Image};
 pub use lab::Lab;
 pub use machine::{Bus, Firmware, Machine, Nic, Setup};
 pub use registry::Registry;
+pub use schema::Schema;
 pub use seed::Channel;
 pub use shell::Shell;

@@ -3,16 +3,19 @@
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use crate::api::{self, Reply};
 use crate::console::Console;
 use crate::disk::Disk;
 use crate::lab::Lab;
 use crate::qmp::Qmp;
 use crate::registry::free_port;
+use crate::schema::Schema;
 use crate::seed::{Channel, Seed};
 use crate::shell::{self, Shell};
 
@@ -124,6 +127,7 @@ pub struct Machine {
     key: PathBuf,
     cli: PathBuf,
     shell: Option<Shell>,
+    schema: OnceLock<Schema>,
     expected: Vec<&'static str>,
     started: Instant,
 }
@@ -164,7 +168,8 @@ impl Machine {
             }
         };
         let (key, cli, expected) = (lab.key(), lab.cli(), setup.expected.clone());
-        Ok(Machine { child, qmp, console, http, ssh, key, cli, shell, expected, started })
+        let schema = OnceLock::new();
+        Ok(Machine { child, qmp, console, http, ssh, key, cli, shell, schema, expected, started })
     }
 
     /// Seconds since power-on.
@@ -263,12 +268,50 @@ impl Machine {
         Ok(cli.args(["--host", "admin@127.0.0.1"]).args(arguments).env("PATH", path).output()?)
     }
 
-    /// Runs the CLI with `--json` and gives the document; the exit code may be any of `codes`.
+    /// Starts the CLI on the box over ssh, its streams connected to the caller; `tty` gives it a terminal.
+    pub fn cli_start(&self, arguments: &[&str], tty: bool) -> Result<Child> {
+        let words: Vec<String> = arguments.iter().map(|a| quote(a)).collect();
+        let mut ssh = self.ssh_command();
+        if tty {
+            ssh.arg("-tt");
+        }
+        ssh.arg("admin@127.0.0.1").arg(words.join(" "));
+        Ok(ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?)
+    }
+
+    /// Makes a request to the API and validates the reply against the document that the box serves.
+    pub fn api(&self, method: &str, path: &str, body: &[u8]) -> Result<Reply> {
+        let reply = self.request(method, path, body)?;
+        self.schema()?.check(method, path, reply.status, &reply.kind, &reply.body)?;
+        Ok(reply)
+    }
+
+    /// The document that the box serves.
+    pub fn schema(&self) -> Result<&Schema> {
+        if let Some(schema) = self.schema.get() {
+            return Ok(schema);
+        }
+        let reply = self.request("GET", agent_api::routes::OPENAPI, b"")?;
+        let schema = Schema::new(serde_json::from_slice(&reply.body)?)?;
+        Ok(self.schema.get_or_init(|| schema))
+    }
+
+    fn request(&self, method: &str, path: &str, body: &[u8]) -> Result<Reply> {
+        let mut ssh = self.ssh_command();
+        ssh.arg("admin@127.0.0.1").arg(agent_api::STDIO_COMMAND);
+        api::request(ssh, method, path, body)
+    }
+
+    /// Runs the CLI with `--json` and gives the document, which for a command that prints the API's reply
+    /// is validated as such; the exit code may be any of `codes`.
     pub fn json(&self, arguments: &[&str], codes: &[i32]) -> Result<Value> {
         let output = self.cli(&[arguments, &["--json"]].concat())?;
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         let code = output.status.code().unwrap_or(-1);
         ensure!(codes.contains(&code), "`holdfast {}` gave {code}: {out}{err}", arguments.join(" "));
+        if let Some((method, path)) = route(arguments) {
+            self.schema()?.check(method, &path, 200, "application/json", &output.stdout)?;
+        }
         serde_json::from_str(&out).with_context(|| format!("no JSON of {arguments:?}: {out}{err}"))
     }
 
@@ -455,6 +498,24 @@ fn disks(disk: &Disk, setup: &Setup) -> Vec<String> {
         arguments.extend(["-drive".to_owned(), drive, "-device".to_owned(), device]);
     }
     arguments
+}
+
+/// The route whose reply a command prints as it is.
+fn route(arguments: &[&str]) -> Option<(&'static str, String)> {
+    use agent_api::routes;
+    Some(match arguments {
+        ["status"] => ("GET", routes::STATUS.into()),
+        ["ps"] => ("GET", routes::CONTAINERS.into()),
+        ["plan"] => ("GET", routes::PLAN.into()),
+        ["images"] => ("GET", routes::IMAGES.into()),
+        ["images", "prune"] => ("POST", routes::IMAGES_PRUNE.into()),
+        ["pull", name] => ("POST", routes::PULL.replace("{name}", name)),
+        ["restart", name] => ("POST", routes::RESTART.replace("{name}", name)),
+        ["volumes"] | ["volumes", "ls"] => ("GET", routes::VOLUMES.into()),
+        ["data"] => ("GET", routes::DATA.into()),
+        ["data", "check"] => ("POST", routes::DATA_CHECK.into()),
+        _ => return None,
+    })
 }
 
 /// A word as the box's login program splits it.

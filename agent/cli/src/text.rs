@@ -94,6 +94,26 @@ pub(crate) fn fit(text: &str, width: usize) -> String {
     text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
 }
 
+/// A text in lines of at most so many characters, broken at spaces; all but the first are indented.
+pub(crate) fn wrap(text: &str, width: usize, indent: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    // Spaces at the start are part of the first word.
+    let start = text.len() - text.trim_start().len();
+    let (margin, words) = text.split_at(start);
+    for (n, word) in words.split(' ').enumerate() {
+        let line = lines.last_mut().map_or("", |line| line.as_str());
+        let (gap, fits) = match n {
+            0 => (margin, true),
+            _ => (" ", line.chars().count() + 1 + word.chars().count() <= width),
+        };
+        match lines.last_mut() {
+            Some(line) if fits => *line += &format!("{gap}{word}"),
+            _ => lines.push(format!("{indent}{word}")),
+        }
+    }
+    lines
+}
+
 /// A value as JSON, with an end of line.
 pub(crate) fn json<T: Serialize>(value: &T) -> Result<String, Failure> {
     serde_json::to_string_pretty(value)
@@ -149,6 +169,14 @@ mod tests {
         let rows = [vec!["a".to_owned(), "long".to_owned()], vec!["bb".to_owned(), String::new()]];
         assert_eq!(table(&["X", "Y"], &rows), "X   Y\na   long\nbb  -\n");
         assert_eq!(table(&["X"], &[]), "");
+    }
+
+    #[test]
+    fn long_texts_are_broken_at_spaces() {
+        assert_eq!(wrap("  ! short", 20, "    "), ["  ! short"]);
+        assert_eq!(wrap("  ! one two three four", 12, "    "), ["  ! one two", "    three", "    four"]);
+        assert_eq!(wrap("  ! abcdefghijkl x", 8, "    "), ["  !", "    abcdefghijkl", "    x"]);
+        assert_eq!(wrap("", 8, " "), [""]);
     }
 
     #[test]

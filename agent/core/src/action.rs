@@ -90,7 +90,7 @@ pub enum Action {
     AttachContainer(ContainerName),
     /// Write what the shim starts a container from.
     WriteBundle(ContainerName),
-    /// Tell a running container the addresses of its siblings.
+    /// Tell a container, which may run, the addresses of its siblings and the name servers.
     WriteHosts(ContainerName),
     /// Start a container's unit.
     StartContainer(ContainerName),
@@ -212,7 +212,7 @@ impl fmt::Display for Action {
             Action::SetupNetwork(instance) => write!(f, "set up the network of {instance}"),
             Action::AttachContainer(name) => write!(f, "connect container {name}"),
             Action::WriteBundle(name) => write!(f, "write the bundle of container {name}"),
-            Action::WriteHosts(name) => write!(f, "write the hosts file of container {name}"),
+            Action::WriteHosts(name) => write!(f, "write the hosts and resolver files of container {name}"),
             Action::StartContainer(name) => write!(f, "start container {name}"),
             Action::StopContainer(name) => write!(f, "stop container {name}"),
             Action::RemoveContainer(name) => write!(f, "remove container {name}"),

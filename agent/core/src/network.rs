@@ -8,11 +8,13 @@
 pub mod cidr;
 pub mod host;
 pub mod policy;
+mod resolver;
 pub mod ruleset;
 pub mod status;
 
 pub use cidr::Cidr;
 pub use host::{HostConfig, InterfaceConfig, LinkChange, LinkMatch, LinkSettings, Route, RouteConfig};
 pub use recipes::shape::Mac;
+pub use resolver::resolver;
 pub use ruleset::{InstanceNetwork, PublishedPort, ruleset};
 pub use status::{AddressSource, NetworkEvent, NetworkStatus, NicState, NicStatus};

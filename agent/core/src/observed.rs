@@ -1,6 +1,7 @@
 //! The box as it is, in what a plan is made of.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
 
 use crate::container::ContainerName;
 use crate::healing::Millis;
@@ -20,6 +21,8 @@ pub struct Observed {
     pub time_servers: Option<Vec<String>>,
     /// Settings that the network was given; `None` before the first time.
     pub network: Option<HostConfig>,
+    /// The resolver's servers, in order.
+    pub resolvers: Vec<IpAddr>,
     /// Ruleset in force, as a digest of its text; `None` before the first.
     pub firewall: Option<String>,
     /// Digests of the images in the store.
@@ -65,6 +68,8 @@ pub struct ObservedContainer {
     pub layer: Option<String>,
     /// What its hosts file says.
     pub hosts: Option<String>,
+    /// What its resolver's file says.
+    pub resolver: Option<String>,
     /// Whether it was started from this bundle before.
     pub started: bool,
     /// Whether its network namespace is there.

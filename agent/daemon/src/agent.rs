@@ -63,6 +63,8 @@ pub(crate) struct Live {
     pub(crate) channel: Option<String>,
     /// Why the newest document was not accepted.
     pub(crate) errors: Vec<Diagnostic>,
+    /// Why documents newer than the one in force are not used.
+    pub(crate) unusable: Vec<String>,
     /// What was offered and is not used.
     pub(crate) notes: Vec<String>,
     /// Records that could not be read.

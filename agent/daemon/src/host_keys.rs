@@ -16,15 +16,36 @@ use crate::clock;
 /// The key's file; the public half has `.pub` behind it.
 const NAME: &str = "ssh_host_ed25519_key";
 const KIND: &[u8] = b"ssh-ed25519";
+/// Where the private file has its check number and, behind kind and public key, the seed.
+const CHECK: usize = 15 + 8 + 8 + 4 + 4 + 4 + 51 + 4;
+const SEED: usize = CHECK + 8 + 15 + 36 + 4;
 
 /// Makes the key unless both its files are there and belong together; says whether it did.
 pub(crate) fn ensure(folder: &Path) -> anyhow::Result<bool> {
     files::create_dir_all(folder, Access::mode(0o755))?;
-    if fingerprints(folder).len() == 1 && folder.join(NAME).metadata().is_ok_and(|m| m.len() > 0) {
+    if whole(folder) {
         return Ok(false);
     }
     renew(folder)?;
     Ok(true)
+}
+
+/// Whether both files are what [`renew`] writes for one key.
+fn whole(folder: &Path) -> bool {
+    let read = |name: String| files::read_text(folder.join(name), 4096).unwrap_or_default();
+    let pem = read(NAME.into());
+    let body: String = pem.lines().filter(|line| !line.starts_with('-')).collect();
+    let Ok(bytes) = STANDARD.decode(body) else { return false };
+    let part = |at: usize, length: usize| bytes.get(at..at + length);
+    let (Some(check), Some(seed)) = (part(CHECK, 4), part(SEED, 32)) else { return false };
+    let (Ok(check), Ok(seed)) = (check.try_into(), <[u8; 32]>::try_from(seed)) else { return false };
+    let Ok(pair) = Ed25519KeyPair::from_seed_unchecked(&seed) else { return false };
+    let public: &[u8] = pair.public_key().as_ref();
+    pem == private_file(&seed, public, check) && read(format!("{NAME}.pub")) == public_line(public)
+}
+
+fn public_line(public: &[u8]) -> String {
+    format!("ssh-ed25519 {} holdfast\n", STANDARD.encode(public_blob(public)))
 }
 
 /// Makes another key.
@@ -35,8 +56,7 @@ pub(crate) fn renew(folder: &Path) -> anyhow::Result<()> {
     let public: &[u8] = pair.public_key().as_ref();
     let check: [u8; 4] = clock::random();
     let pem = private_file(&seed, public, check);
-    let line = format!("ssh-ed25519 {} holdfast\n", STANDARD.encode(public_blob(public)));
-    files::write_atomic(folder.join(format!("{NAME}.pub")), line, 0o644)?;
+    files::write_atomic(folder.join(format!("{NAME}.pub")), public_line(public), 0o644)?;
     files::write_atomic(folder.join(NAME), pem, 0o600)?;
     Ok(())
 }
@@ -93,9 +113,22 @@ mod tests {
         assert!(first[0].starts_with("SHA256:") && first[0].len() == 50, "{first:?}");
         assert!(!ensure(folder.path()).unwrap());
         assert_eq!(fingerprints(folder.path()), first);
-        std::fs::write(folder.path().join(NAME), "").unwrap();
-        assert!(ensure(folder.path()).unwrap());
-        assert_ne!(fingerprints(folder.path()), first);
+        let path = |name: &str| folder.path().join(name);
+        let (private, public) = (NAME.to_owned(), format!("{NAME}.pub"));
+        let other = tempfile::tempdir().unwrap();
+        renew(other.path()).unwrap();
+        let swapped = std::fs::read(other.path().join(NAME)).unwrap();
+        let mut torn = std::fs::read(path(NAME)).unwrap();
+        torn.truncate(200);
+        for name in [&private, &public] {
+            for bad in [&b""[..], &[0; 4096], &[0xa5; 9000], &torn, &swapped] {
+                std::fs::write(path(name), bad).unwrap();
+                let before = fingerprints(folder.path());
+                assert!(ensure(folder.path()).unwrap(), "{name}: {bad:?}");
+                assert_ne!(fingerprints(folder.path()), before);
+                assert!(!ensure(folder.path()).unwrap());
+            }
+        }
     }
 
     #[test]

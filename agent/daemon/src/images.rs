@@ -17,6 +17,8 @@ pub(crate) struct Images {
     pub(crate) references: BTreeMap<String, String>,
     pub(crate) fetched: BTreeSet<String>,
     pub(crate) embedded: BTreeSet<String>,
+    /// What cannot be read.
+    pub(crate) complaint: Option<String>,
 }
 
 /// Reads what there is of images.
@@ -43,12 +45,16 @@ pub(crate) async fn observe(agent: &Agent) -> anyhow::Result<Images> {
             agent_containers::fetch::offers(folder, &with_digest(reference, &pin.digest))
         })
         .map(|(reference, pin)| format!("{reference}@{}", pin.digest));
-    let names = agent.store.names().context("failed to read the image store")?;
+    let (names, complaint) = match agent.store.names() {
+        Ok(names) => (names, None),
+        Err(error) => (BTreeMap::new(), Some(format!("the names of images cannot be used: {error}"))),
+    };
     Ok(Images {
         digests: images.iter().map(|image| image.digest.to_string()).collect(),
         references: names.into_iter().map(|(reference, name)| (reference, name.image.to_string())).collect(),
         fetched: wanted.iter().filter(fetched).cloned().collect(),
         embedded: wanted.iter().filter(embedded).cloned().chain(pinned).collect(),
+        complaint,
     })
 }
 

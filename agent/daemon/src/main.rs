@@ -13,6 +13,7 @@ mod execute;
 mod host_keys;
 mod images;
 mod observe;
+mod power_button;
 mod probe;
 mod reconcile;
 mod records;

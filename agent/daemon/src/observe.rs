@@ -20,6 +20,8 @@ pub(crate) const FINGERPRINT: &str = "fingerprint";
 pub(crate) const STARTED: &str = "started";
 /// A bundle's hosts file.
 pub(crate) const HOSTS: &str = "hosts";
+/// A bundle's resolver file.
+pub(crate) const RESOLVER: &str = "resolv.conf";
 
 /// Everything a plan is made of.
 pub(crate) async fn observe(agent: &Agent) -> anyhow::Result<Observed> {
@@ -43,6 +45,7 @@ pub(crate) async fn observe(agent: &Agent) -> anyhow::Result<Observed> {
         containers.entry(name).or_default().unit = unit;
     }
     let images = images::observe(agent).await?;
+    complaints.extend(images.complaint);
     let mut live = agent.live();
     live.complaints = complaints;
     Ok(Observed {
@@ -51,6 +54,7 @@ pub(crate) async fn observe(agent: &Agent) -> anyhow::Result<Observed> {
         admin_keys: admin_keys(),
         time_servers: live.time_servers.clone(),
         network: live.network_given.clone(),
+        resolvers: live.network.dns.clone(),
         firewall: live.firewall.clone(),
         images: images.digests,
         references: images.references,
@@ -77,6 +81,7 @@ fn folders(agent: &Agent) -> BTreeMap<ContainerName, ObservedContainer> {
         let entry = found.entry(name).or_default();
         entry.bundle = small(&bundle.join(FINGERPRINT));
         entry.hosts = small(&bundle.join(HOSTS));
+        entry.resolver = small(&bundle.join(RESOLVER));
         entry.started = bundle.join(STARTED).exists();
     }
     for name in names(&agent.records.path("containers")) {

@@ -23,7 +23,7 @@ use crate::boot::Boot;
 use crate::console::Console;
 use crate::document::Library;
 use crate::records::{Events, Records};
-use crate::{announce, host_keys, reconcile, server, slots, user_data};
+use crate::{announce, host_keys, power_button, reconcile, server, slots, user_data};
 
 /// Runs until asked to stop; an error means that the agent must be started anew.
 pub(crate) async fn run() -> anyhow::Result<()> {
@@ -35,6 +35,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     notifier.ready()?;
     tokio::spawn(watchdog(notifier));
     tokio::spawn(follow_network(agent.clone(), network_events));
+    tokio::spawn(power_button::watch(agent.clone()));
     answered(&agent);
     announce::host_keys(&agent);
     user_data::restore(&agent);

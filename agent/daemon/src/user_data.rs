@@ -30,15 +30,16 @@ pub(crate) fn restore(agent: &Agent) {
         parsed.map(drop).map_err(|errors| first(&errors))
     };
     let (generation, complaints) = agent.records.newest_generation(usable);
-    for complaint in complaints {
+    for complaint in &complaints {
         agent.events.add("generation-unusable", None, complaint.clone());
-        agent.live().notes.push(complaint);
     }
-    let Some(generation) = generation else { return };
-    let text = generation.document.expose();
-    if let Ok(document) = document::parse(text, &generation.source.file, &agent.library) {
-        put_in_force(agent, document, &generation);
+    if let Some(generation) = generation {
+        let text = generation.document.expose();
+        if let Ok(document) = document::parse(text, &generation.source.file, &agent.library) {
+            put_in_force(agent, document, &generation);
+        }
     }
+    agent.live().unusable = complaints;
 }
 
 fn first(errors: &Diagnostics) -> String {
@@ -53,6 +54,7 @@ pub(crate) fn put_in_force(agent: &Agent, document: Document, generation: &Gener
     live.generation = generation.number;
     live.channel = Some(generation.source.channel.clone());
     live.errors.clear();
+    live.unusable.clear();
 }
 
 /// Asks the local channels and acts on the answer.

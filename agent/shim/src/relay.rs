@@ -3,14 +3,47 @@
 //! systemd gives the shim a socket to the journal. A program that opens `/dev/stdout` or
 //! `/dev/stderr` by name, as many images do, cannot open a socket again; a pipe it can. So the
 //! container gets pipes of its own user, and the shim carries what comes out of them.
+//!
+//! systemd gives standard output and standard error the same socket, on which nobody could tell them
+//! apart. Standard error gets one of its own (see [`journal`]), whose entries have the priority of errors.
 
+use std::io::Write;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 
 use anyhow::Context;
 use nix::poll::{PollFd, PollFlags};
 use rustix::fs::{FileType, Mode, OFlags};
 use rustix::io::Errno;
 use rustix::net::SendFlags;
+
+/// Where journald takes streams.
+const JOURNAL: &str = "/run/systemd/journal/stdout";
+/// Priority of what comes from standard error, as syslog(3) numbers them.
+const ERROR: u8 = 3;
+
+/// A stream to the journal for standard error, under the name that systemd gave the shim's: none
+/// unless `stderr` is the journal's, which `journal_stream` says as systemd.exec(5) does.
+pub(crate) fn journal(
+    stderr: BorrowedFd<'_>,
+    journal_stream: Option<&str>,
+    identifier: &str,
+) -> std::io::Result<Option<OwnedFd>> {
+    let stat = rustix::fs::fstat(stderr)?;
+    if journal_stream != Some(&format!("{}:{}", stat.st_dev, stat.st_ino)) {
+        return Ok(None);
+    }
+    open(Path::new(JOURNAL), identifier).map(Some)
+}
+
+/// The head of a stream: identifier, unit (journald finds it itself), priority, and four times no: to
+/// priorities at the start of lines, to syslog, kernel log and console.
+fn open(socket: &Path, identifier: &str) -> std::io::Result<OwnedFd> {
+    let mut stream = UnixStream::connect(socket)?;
+    write!(stream, "{identifier}\n\n{ERROR}\n0\n0\n0\n0\n")?;
+    Ok(stream.into())
+}
 
 /// Carries one stream from a pipe to a socket.
 pub(crate) struct Relay {
@@ -138,6 +171,27 @@ mod tests {
             relay.carry();
         }
         assert!(relay.interest().is_some());
+    }
+
+    #[test]
+    fn standard_error_has_a_stream_of_its_own() {
+        use std::os::unix::net::UnixListener;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("stdout");
+        let listener = UnixListener::bind(&path).unwrap();
+        let stream = open(&path, "site.web").unwrap();
+        UnixStream::from(stream).write_all(b"a line\n").unwrap();
+        let mut said = String::new();
+        listener.accept().unwrap().0.read_to_string(&mut said).unwrap();
+        assert_eq!(said, "site.web\n\n3\n0\n0\n0\n0\na line\n");
+    }
+
+    #[test]
+    fn what_is_not_the_journals_stays_where_it_is() {
+        let (ours, _other) = UnixStream::pair().unwrap();
+        for said in [None, Some("0:0"), Some("")] {
+            assert!(journal(ours.as_fd(), said, "x").unwrap().is_none(), "{said:?}");
+        }
     }
 
     #[test]

@@ -26,7 +26,7 @@ use crate::exit::Exit;
 use crate::relay::Relay;
 use crate::root::{self, Prepared};
 use crate::signals::{self, Ended};
-use crate::{args, cgroup, exit};
+use crate::{args, cgroup, exit, relay};
 
 /// What a SIGTERM to the shim means to the container.
 struct Stop {
@@ -43,10 +43,11 @@ impl Stop {
 /// Runs the bundle until it ends; the exit code is the container's.
 pub(crate) fn run(args: &args::Run) -> anyhow::Result<u8> {
     let notify = std::env::var_os("NOTIFY_SOCKET").map(PathBuf::from);
+    let journal = std::env::var("JOURNAL_STREAM").ok();
     forget_environment();
     let (_, folder) = Bundle::folder(&args.bundle)?;
     exit::clear(folder.as_fd())?;
-    let outcome = run_bundle(args, notify.as_deref());
+    let outcome = run_bundle(args, notify.as_deref(), journal.as_deref());
     let exit = outcome.as_ref().map_or_else(Exit::failed, |exit| Exit { error: None, ..*exit });
     if let Err(error) = exit::write(folder.as_fd(), &exit) {
         exit::say(&exit::one_line(&error));
@@ -63,7 +64,7 @@ fn forget_environment() {
     }
 }
 
-fn run_bundle(args: &args::Run, notify: Option<&Path>) -> anyhow::Result<Exit> {
+fn run_bundle(args: &args::Run, notify: Option<&Path>, journal: Option<&str>) -> anyhow::Result<Exit> {
     let bundle = Bundle::open(&args.bundle)?;
     let state = state_folder(&args.state)?;
     let cgroup = cgroup_of(&bundle)?;
@@ -72,7 +73,7 @@ fn run_bundle(args: &args::Run, notify: Option<&Path>) -> anyhow::Result<Exit> {
     // Nothing of the shim's own groups is for the container.
     nix::unistd::setgroups(&[]).context("failed to leave the shim's groups")?;
     let prepared = root::prepare(&bundle, &state)?;
-    let (mut container, relays) = create(&bundle, &state, &prepared)?;
+    let (mut container, relays) = create(&bundle, &state, &prepared, journal)?;
     let ended = start_and_wait(&mut container, relays, notify, &Stop::of(&bundle.annotations));
     let oom_kills = cgroup::oom_kills(&cgroup);
     if let Err(error) = container.delete(true) {
@@ -106,7 +107,12 @@ fn clear_left_overs(state: &Path, cgroup: &Path) -> anyhow::Result<()> {
 }
 
 /// Creates the container, which then waits to be started.
-fn create(bundle: &Bundle, state: &Path, prepared: &Prepared) -> anyhow::Result<(Container, Vec<Relay>)> {
+fn create(
+    bundle: &Bundle,
+    state: &Path,
+    prepared: &Prepared,
+    journal: Option<&str>,
+) -> anyhow::Result<(Container, Vec<Relay>)> {
     let mut relays = Vec::new();
     let mut builder = ContainerBuilder::new(bundle.id.clone(), SyscallType::default())
         .with_root_path(state)?
@@ -116,7 +122,11 @@ fn create(bundle: &Bundle, state: &Path, prepared: &Prepared) -> anyhow::Result<
         relays.push(relay);
         builder = builder.with_stdout(end);
     }
-    if let Some((relay, end)) = Relay::to(std::io::stderr().as_fd(), prepared.owner)? {
+    let stderr = std::io::stderr();
+    let own = relay::journal(stderr.as_fd(), journal, &bundle.id)
+        .context("failed to open a stream to the journal")?;
+    let stderr = own.as_ref().map_or(stderr.as_fd(), |own| own.as_fd());
+    if let Some((relay, end)) = Relay::to(stderr, prepared.owner)? {
         relays.push(relay);
         builder = builder.with_stderr(end);
     }

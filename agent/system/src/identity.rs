@@ -24,7 +24,10 @@ pub enum IdentityError {
 /// The file `machine-id` in `directory`, made when it is not there or not valid; its path.
 pub fn machine_id(directory: &Path) -> Result<PathBuf, IdentityError> {
     let path = directory.join(MACHINE_ID);
-    let now = files::read_optional(&path, 64)?;
+    let now = match files::read_optional(&path, 64) {
+        Err(FileError::TooLarge { .. }) => None,
+        read => read?,
+    };
     if !now.is_some_and(|bytes| is_machine_id(&bytes)) {
         files::write_atomic(&path, new_machine_id()?, 0o444)?;
     }
@@ -74,7 +77,9 @@ mod tests {
     fn what_is_no_machine_id_is_replaced() {
         let dir = tempfile::tempdir().unwrap();
         let zeroes = format!("{}\n", "0".repeat(32));
-        for bad in ["", "\n", "uninitialized\n", &zeroes, "ABCDEFABCDEFABCDEFABCDEFABCDEFAB\n"] {
+        for bad in
+            ["", "\n", "uninitialized\n", &zeroes, "ABCDEFABCDEFABCDEFABCDEFABCDEFAB\n", &"x".repeat(999)]
+        {
             std::fs::write(dir.path().join("machine-id.old"), bad).unwrap();
             std::fs::rename(dir.path().join("machine-id.old"), dir.path().join(MACHINE_ID)).unwrap();
             machine_id(dir.path()).unwrap();

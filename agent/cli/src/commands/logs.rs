@@ -1,5 +1,7 @@
 //! `logs`: what containers, or the agent, wrote.
 
+use std::io::Write;
+
 use agent_api::routes;
 use agent_api::types::LogLine;
 
@@ -15,7 +17,9 @@ Examples:
   holdfast logs site.web
   holdfast logs -f -n 20 site
   holdfast logs --since 10m site.web
-  holdfast logs --since 2026-11-21T06:00:00Z --json";
+  holdfast logs --since 2026-11-21T06:00:00Z --json
+
+What a container wrote to its standard error goes to standard error.";
 
 /// Arguments of `logs`.
 #[derive(Debug, clap::Args)]
@@ -50,7 +54,18 @@ pub(crate) async fn run(reach: &Reach, args: Args) -> Outcome {
     let stream = client.stream(&path(routes::LOGS, &[], &query)).await?;
     let mut lines = Lines::of(stream);
     while let Some(line) = lines.next().await? {
-        if !print(&if args.json { line + "\n" } else { show(&parse(&line)?) })? {
+        if args.json {
+            if !print(&(line + "\n"))? {
+                break;
+            }
+            continue;
+        }
+        let line: LogLine = parse(&line)?;
+        // Each where its container wrote it.
+        if line.stream == "stderr" {
+            // One that is closed has nobody to tell.
+            let _ = std::io::stderr().write_all(show(&line).as_bytes());
+        } else if !print(&show(&line))? {
             break;
         }
     }

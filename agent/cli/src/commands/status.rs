@@ -9,6 +9,8 @@ use crate::connect::connect;
 use crate::text;
 
 const WIDTH: usize = 80;
+/// Lines that one problem may take.
+const LINES: usize = 3;
 
 const AFTER: &str = "\
 Exit codes: 0 healthy or settling, 3 degraded, 6 the box cannot be reached.
@@ -53,13 +55,14 @@ pub(crate) fn page(status: &Status) -> String {
 
 /// What is wrong, then what deserves a look.
 fn trouble(status: &Status) -> Vec<String> {
-    let errors = status.user_data.errors.iter().map(|error| {
-        format!("  ! user-data {}:{}:{}: {}", error.file, error.line, error.column, error.message)
-    });
-    let problems = status.problems.iter().map(|problem| format!("  ! {problem}"));
+    // Errors of user-data are among the problems.
+    let problems = status
+        .problems
+        .iter()
+        .flat_map(|problem| text::at_most(text::wrap(&format!("  ! {problem}"), WIDTH, "    "), LINES, ""));
     let warnings = status.warnings.iter().map(|warning| format!("  * {warning}"));
     let notes = status.user_data.notes.iter().map(|note| format!("  * {note}"));
-    errors.chain(problems).chain(warnings).chain(notes).collect()
+    problems.chain(warnings).chain(notes).collect()
 }
 
 fn instances(status: &Status) -> Vec<String> {
@@ -188,6 +191,26 @@ mod tests {
         status.containers[0].state = ContainerState::Restarting;
         status.time.synchronized = false;
         insta::assert_snapshot!(page(&status));
+    }
+
+    #[test]
+    fn an_error_of_user_data_is_said_once_and_whole() {
+        let mut status = samples::status();
+        status.health = Health::Degraded;
+        let message = "nocloud:3:1: unknown key `hostnam`; did you mean `hostname`?";
+        status.problems = vec![format!("user-data is not valid: {message}")];
+        status.user_data.errors = vec![agent_api::types::Diagnostic {
+            file: "nocloud".into(),
+            line: 3,
+            column: 1,
+            message: "unknown key `hostnam`".into(),
+            hint: Some("did you mean `hostname`?".into()),
+            rendered: String::new(),
+        }];
+        let page = page(&status);
+        assert_eq!(page.matches("hostnam`").count(), 1, "{page}");
+        let words = page.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(message), "{page}");
     }
 
     #[test]

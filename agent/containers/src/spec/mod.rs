@@ -11,7 +11,6 @@
 mod linux;
 mod mounts;
 mod process;
-mod resolver;
 mod seccomp;
 mod user;
 mod write;
@@ -23,7 +22,6 @@ use agent_core::container::Userns;
 use agent_core::{Allocation, ContainerConfig, ContainerName, Secret};
 use serde_json::{Value, json};
 
-pub use resolver::resolver;
 pub use seccomp::SeccompProfile;
 pub use user::{User, UserError};
 pub use write::{BundleError, remove, write};

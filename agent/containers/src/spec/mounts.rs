@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 
 use agent_core::Secret;
+use agent_core::network::resolver;
 use serde_json::{Value, json};
 
-use super::{BundleFile, Input, Owners, SpecError, User, resolver};
+use super::{BundleFile, Input, Owners, SpecError, User};
 
 /// Where secrets are in the container.
 const SECRETS: &str = "/run/secrets";

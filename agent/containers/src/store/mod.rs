@@ -167,10 +167,16 @@ impl<S: Seal> Store<S> {
         }
     }
 
-    /// Every reference that was resolved.
+    /// Every reference that was resolved. A damaged file counts as empty: references are resolved again.
     pub fn names(&self) -> Result<BTreeMap<String, Name>, StoreError> {
         let path = self.root.join("names.json");
-        Ok(read_json::<Names>(&path, |format| format == 1)?.unwrap_or_default().names)
+        match read_json::<Names>(&path, |format| format == 1) {
+            Ok(names) => Ok(names.unwrap_or_default().names),
+            Err(StoreError::Json { .. } | StoreError::File(FileError::TooLarge { .. })) => {
+                Ok(BTreeMap::new())
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Makes a reference mean an image of the store; gives what it meant before.

@@ -7,6 +7,7 @@ use crate::action::Action;
 use crate::container::ContainerName;
 use crate::desired::{ContainerDesired, InstanceDesired};
 use crate::health::Verdict;
+use crate::network;
 use crate::observed::{ObservedContainer, UnitState};
 use crate::state::InstanceRecord;
 
@@ -155,8 +156,14 @@ pub(super) fn fingerprint(
 
 fn hosts(p: &mut Planner<'_>, wanted: &InstanceDesired, id: &ContainerName, found: &ObservedContainer) {
     let Some(record) = p.observed.records.get(&wanted.name) else { return };
-    let text = record.allocation.hosts_file(&id.container);
-    if found.hosts.as_ref().is_some_and(|hosts| *hosts != text) {
-        p.push(Action::WriteHosts(id.clone()), "its siblings changed", vec![]);
-    }
+    let hosts = record.allocation.hosts_file(&id.container);
+    let resolver = network::resolver(&p.observed.resolvers);
+    let reason = if found.hosts.as_ref().is_some_and(|found| *found != hosts) {
+        "its siblings changed"
+    } else if found.resolver.as_ref().is_some_and(|found| *found != resolver) {
+        "the name servers changed"
+    } else {
+        return;
+    };
+    p.push(Action::WriteHosts(id.clone()), reason, vec![]);
 }

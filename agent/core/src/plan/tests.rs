@@ -47,6 +47,16 @@ fn standing(world: &World, name: &str) -> Standing {
 }
 
 #[test]
+fn a_running_container_is_told_of_other_name_servers() {
+    let mut world = World::new(SITE);
+    world.settle();
+    world.observed.resolvers = vec!["9.9.9.9".parse().unwrap()];
+    assert_eq!(world.settle(), ["hosts:site.web"]);
+    assert!(runs(&world, "site.web"));
+    assert_eq!(world.plan(), Plan::default());
+}
+
+#[test]
 fn a_new_box_is_brought_up_and_a_second_time_nothing_is_done() {
     let mut world = World::new(SITE);
     let done = world.settle();

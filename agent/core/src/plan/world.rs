@@ -256,6 +256,7 @@ impl World {
         let name = action.container().unwrap().clone();
         let wanted = desired.instances.get(&name.instance);
         let record = self.observed.records.get(&name.instance).cloned();
+        let resolver = crate::network::resolver(&self.observed.resolvers);
         let found = self.observed.containers.entry(name.clone()).or_default();
         match action {
             Action::AttachContainer(_) => found.attached = true,
@@ -268,10 +269,12 @@ impl World {
                 assert!(found.layer.is_none() || found.layer == found.bundle, "{name}: a stale layer");
                 found.layer = found.bundle.clone();
                 found.hosts = Some(record.allocation.hosts_file(&name.container));
+                found.resolver = Some(resolver);
                 found.started = false;
             }
             Action::WriteHosts(_) => {
-                found.hosts = Some(record.unwrap().allocation.hosts_file(&name.container))
+                found.hosts = Some(record.unwrap().allocation.hosts_file(&name.container));
+                found.resolver = Some(resolver);
             }
             Action::StartContainer(_) => {
                 assert!(found.unit.is_down() && found.attached && found.bundle.is_some(), "{name}");

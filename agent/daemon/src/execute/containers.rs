@@ -1,6 +1,7 @@
 //! Containers: network namespace, bundle, unit.
 
 use std::net::IpAddr;
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use anyhow::{Context, bail};
 use image_layout::paths;
 
 use crate::agent::{Agent, bundles, shim_state};
-use crate::observe::{FINGERPRINT, HOSTS, STARTED};
+use crate::observe::{FINGERPRINT, HOSTS, RESOLVER, STARTED};
 
 /// Time a container may take until its first process runs, images on slow disks considered.
 const START: Duration = Duration::from_secs(120);
@@ -125,11 +126,21 @@ fn folders(agent: &Agent) -> Folders {
     Folders { layers: agent.store.layers(), containers: agent.records.path("containers"), bundles: bundles() }
 }
 
-/// In place, since the file is bound into the container.
+/// In place, since the files are bound into the container.
 pub(super) fn write_hosts(agent: &Agent, name: &ContainerName) -> anyhow::Result<bool> {
-    let text = record(agent, name)?.allocation.hosts_file(&name.container);
-    std::fs::write(agent.bundle(name).join(HOSTS), text).context("failed to write the hosts file")?;
+    let hosts = record(agent, name)?.allocation.hosts_file(&name.container);
+    let resolver = agent_core::network::resolver(&resolvers(agent));
+    let bundle = agent.bundle(name);
+    rewrite(&bundle.join(HOSTS), &hosts).context("failed to write the hosts file")?;
+    rewrite(&bundle.join(RESOLVER), &resolver).context("failed to write the resolver file")?;
     Ok(true)
+}
+
+/// Puts a text in the place of another without the file ever being empty between.
+fn rewrite(path: &Path, text: &str) -> std::io::Result<()> {
+    let file = std::fs::File::options().write(true).open(path)?;
+    file.write_all_at(text.as_bytes(), 0)?;
+    file.set_len(text.len() as u64)
 }
 
 pub(super) async fn start(
@@ -168,6 +179,8 @@ pub(super) fn unit(name: &ContainerName, bundle: &Path, stop: Duration) -> Trans
         .text(Text::SyslogIdentifier, name.to_string())
         .flag(Flag::Delegate, true)
         .flag(Flag::AddRef, true)
+        // What a container says is text: it cannot choose the priority that tells its streams apart.
+        .flag(Flag::SyslogLevelPrefix, false)
         .span(Span::TimeoutStartUSec, START)
         .span(Span::TimeoutStopUSec, stop + GRACE)
         .list(List::After, ["holdfastd.service"])

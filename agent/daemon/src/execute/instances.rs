@@ -53,7 +53,13 @@ pub(super) async fn allocate(agent: &Arc<Agent>, wanted: &InstanceDesired) -> an
     };
     let routed = routes.iter().filter_map(v4).collect();
     let random = u64::from_ne_bytes(clock::random());
-    Ok(agent.records.allocate(&wanted.name, &wanted.addressed(), routed, random)?)
+    let damaged = agent.records.instance(&wanted.name).err();
+    let changed = agent.records.allocate(&wanted.name, &wanted.addressed(), routed, random)?;
+    if let Some(error) = damaged {
+        let message = format!("{error}; it is set aside, and the instance has new ids and addresses");
+        agent.events.add("state-damaged", Some(&wanted.name), message);
+    }
+    Ok(changed)
 }
 
 pub(super) async fn create_volume(

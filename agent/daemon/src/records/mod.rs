@@ -40,6 +40,8 @@ pub(crate) enum RecordError {
     NoVolume(String, String),
     #[error("volume {0}.{1} exists already")]
     VolumeExists(String, String),
+    #[error("a volume may be the one that is wanted, and its record cannot be read: {0}")]
+    VolumeUnknown(String),
 }
 
 /// All files under one folder.
@@ -121,6 +123,7 @@ impl Records {
         routed: Vec<(Ipv4Addr, u8)>,
         random: u64,
     ) -> Result<bool, RecordError> {
+        self.set_aside_damaged(&self.instance_path(name))?;
         if self.instance(name)?.is_some() {
             let mut result = Ok(false);
             let changed = self.change_instance(name, |record| {
@@ -138,6 +141,19 @@ impl Records {
         write(&path, &counters)?;
         self.put_instance(&new_instance(name, allocation))?;
         Ok(true)
+    }
+
+    /// Renames an instance's record that no version can read, so that another can be made: its ids are
+    /// not used again, its images are resolved anew and its steps run again. Kept for its owner to see.
+    fn set_aside_damaged(&self, path: &Path) -> Result<(), RecordError> {
+        match read::<InstanceRecord>(path) {
+            Err(RecordError::Format { source: FormatError::Garbage { .. }, .. })
+            | Err(RecordError::File(FileError::TooLarge { .. })) => {
+                tracing::error!("`{}` is damaged and is set aside", path.display());
+                Ok(files::install(path, path.with_extension("damaged"))?)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// The counters; where their file is lost they start above everything on record.
@@ -299,6 +315,24 @@ mod tests {
         assert_eq!(mode & 0o777, 0o600);
         records.remove_secrets("a").unwrap();
         assert_eq!(records.instance("a").unwrap(), None);
+    }
+
+    #[test]
+    fn a_damaged_record_gives_way_to_a_new_one_and_a_newer_one_does_not() {
+        let (_folder, records) = open();
+        records.allocate("a", &names(&["web"]), vec![], 1).unwrap();
+        let first = records.instance("a").unwrap().unwrap().allocation.id_base;
+        let path = records.path("instances/a.json");
+        for bad in [&b""[..], b"{\"format\": 1", &[0xff; 5000]] {
+            std::fs::write(&path, bad).unwrap();
+            assert!(records.allocate("a", &names(&["web"]), vec![], 1).unwrap());
+            assert_ne!(records.instance("a").unwrap().unwrap().allocation.id_base, first);
+            assert_eq!(std::fs::read(path.with_extension("damaged")).unwrap(), bad);
+        }
+        let newer = r#"{"format": 2}"#;
+        std::fs::write(&path, newer).unwrap();
+        assert!(records.allocate("a", &names(&["web"]), vec![], 1).is_err());
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), newer);
     }
 
     #[test]

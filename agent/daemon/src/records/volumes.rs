@@ -43,10 +43,15 @@ impl Records {
         self.path("volumes").join(id.as_str())
     }
 
-    /// Makes a volume. Its folder gets its name last, so that there is either all of it or none.
+    /// Makes a volume. Its folder gets its name last, so that there is either all of it or none. Refused
+    /// while there is one whose record cannot be read: an empty one must not take its place.
     pub(crate) fn create_volume(&self, record: &VolumeRecord) -> Result<(), RecordError> {
-        if self.volume(&record.instance, &record.name).is_ok() {
+        let (volumes, complaints) = self.volumes();
+        if volumes.iter().any(|v| v.instance == record.instance && v.name == record.name) {
             return Err(RecordError::VolumeExists(record.instance.clone(), record.name.clone()));
+        }
+        if let Some(complaint) = complaints.into_iter().next() {
+            return Err(RecordError::VolumeUnknown(complaint));
         }
         let staged = self.path("volumes").join(format!(".new-{}", record.id));
         files::remove_tree(&staged)?;
@@ -93,6 +98,20 @@ mod tests {
             project: 0,
             created_at: 1,
         }
+    }
+
+    #[test]
+    fn no_empty_volume_takes_the_place_of_one_whose_record_is_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = Records::open(folder.path()).unwrap();
+        let one = record(1, "a", "one");
+        records.create_volume(&one).unwrap();
+        let path = records.volume_path(&one.id).join("volume.json");
+        for bad in [&b""[..], b"{", &[0xff; 99]] {
+            std::fs::write(&path, bad).unwrap();
+            assert!(records.create_volume(&record(2, "a", "one")).is_err(), "{bad:?}");
+        }
+        assert_eq!(records.volumes().0, []);
     }
 
     #[test]

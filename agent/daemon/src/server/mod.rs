@@ -34,6 +34,7 @@ use tokio::net::UnixListener;
 
 use crate::agent::Agent;
 pub(crate) use error::Failure;
+pub(crate) use power::power_button;
 pub(crate) use status::{health, host_key_fingerprints};
 
 /// The longest body that is read whole.
@@ -102,6 +103,14 @@ fn router(agent: Arc<Agent>, admin: Option<u32>) -> Router {
         .with_state(agent)
 }
 
+/// Does something to its end, even when the client that asked for it goes away meanwhile.
+async fn to_the_end<T: Send + 'static>(
+    work: impl Future<Output = error::Answer<T>> + Send + 'static,
+) -> error::Answer<T> {
+    let ended = tokio::spawn(work).await;
+    ended.unwrap_or_else(|error| Err(Failure::failed(format!("it broke off: {error}"))))
+}
+
 /// Lets root and `admin` through.
 async fn only_admins(
     State(admin): State<Option<u32>>,
@@ -131,6 +140,22 @@ fn user(name: &str) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn work_goes_on_without_its_client() {
+        let (tell, told) = tokio::sync::oneshot::channel();
+        let (go, wait) = tokio::sync::oneshot::channel::<()>();
+        let asked = tokio::spawn(to_the_end(async move {
+            let _ = wait.await;
+            let _ = tell.send("done");
+            Ok(())
+        }));
+        tokio::task::yield_now().await;
+        asked.abort();
+        assert!(asked.await.is_err());
+        go.send(()).unwrap();
+        assert_eq!(told.await, Ok("done"));
+    }
 
     #[test]
     fn root_and_admin_and_no_one_else() {

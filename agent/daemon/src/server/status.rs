@@ -78,6 +78,7 @@ pub(crate) fn health(agent: &Agent, live: &Live) -> (Health, Vec<String>) {
         problems.push(reason);
     }
     problems.extend(live.errors.iter().map(|error| format!("user-data is not valid: {}", place(error))));
+    problems.extend(live.unusable.iter().cloned());
     problems.extend(live.complaints.iter().cloned());
     for nic in &live.network.nics {
         problems.extend(nic.problem.iter().map(|problem| format!("{}: {problem}", nic.name)));
@@ -105,10 +106,12 @@ pub(crate) fn health(agent: &Agent, live: &Live) -> (Health, Vec<String>) {
 }
 
 fn place(error: &agent_api::types::Diagnostic) -> String {
-    match error.line {
-        0 => format!("{}: {}", error.file, error.message),
-        line => format!("{}:{line}:{}: {}", error.file, error.column, error.message),
-    }
+    let place = match error.line {
+        0 => error.file.clone(),
+        line => format!("{}:{line}:{}", error.file, error.column),
+    };
+    let hint = error.hint.as_ref().map(|hint| format!("; {hint}")).unwrap_or_default();
+    format!("{place}: {}{hint}", error.message)
 }
 
 /// How an instance stands; settling when it is not listed yet.

@@ -21,6 +21,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
 
 use super::error::{Answer, Failure};
+use super::to_the_end;
 use crate::agent::Agent;
 use crate::records::{RecordError, VOLUME_DATA};
 
@@ -111,6 +112,10 @@ pub(super) async fn import(
     Path((instance, name)): Path<(String, String)>,
     body: Body,
 ) -> Answer<Json<Changed>> {
+    to_the_end(import_all(agent, instance, name, body)).await
+}
+
+async fn import_all(agent: Arc<Agent>, instance: String, name: String, body: Body) -> Answer<Json<Changed>> {
     let record = find(&agent, &instance, &name)?;
     let (reader, writer) = std::io::pipe().context("failed to make a pipe")?;
     let unit = format!("holdfast-volume-{}-import.service", record.id);

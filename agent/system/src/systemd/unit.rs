@@ -33,7 +33,7 @@ properties! {
     Flag: AddRef DefaultDependencies Delegate DynamicUser LockPersonality MemoryDenyWriteExecute
         NoNewPrivileges PrivateDevices PrivateIPC PrivateMounts PrivateNetwork PrivateTmp ProtectClock
         ProtectControlGroups ProtectHostname ProtectKernelLogs ProtectKernelModules
-        ProtectKernelTunables RemainAfterExit RestrictRealtime RestrictSUIDSGID SendSIGKILL
+        ProtectKernelTunables RemainAfterExit RestrictRealtime RestrictSUIDSGID SendSIGKILL SyslogLevelPrefix
 }
 properties! {
     /// Properties that are 64-bit numbers (`t`); `u64::MAX` means no limit, or everything.

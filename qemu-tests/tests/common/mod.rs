@@ -1,7 +1,9 @@
 //! What the tests share: a lab with a registry and the demo's app in it.
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-use std::time::Duration;
+use std::io::{Seek, Write};
+use std::process::{Output, Stdio};
+use std::time::{Duration, Instant};
 
 use image_layout::Slot;
 use qemu_tests::{Lab, Machine, Registry};
@@ -61,6 +63,39 @@ pub(crate) fn probe(registry: &Registry, more: &str) -> String {
          entrypoint = [\"/bin/sleep\", \"1000000\"]\nstop_timeout = \"1s\"\n{more}\n",
         registry.reference("probe:1")
     )
+}
+
+/// Applies a document by the CLI, with more arguments; what it said, and its exit code.
+pub(crate) fn apply(machine: &Machine, document: &str, more: &[&str]) -> Output {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(document.as_bytes()).unwrap();
+    file.rewind().unwrap();
+    let arguments = [&["apply"], more, &["-"]].concat();
+    machine.cli_with(&arguments, Stdio::from(file)).unwrap()
+}
+
+/// Stdout of a command that must succeed.
+pub(crate) fn text(machine: &Machine, arguments: &[&str]) -> String {
+    let done = machine.cli(arguments).unwrap();
+    assert!(done.status.success(), "{arguments:?}: {}", out(&done));
+    String::from_utf8_lossy(&done.stdout).trim_end().to_owned()
+}
+
+/// Asks until something holds.
+pub(crate) fn wait_until(what: &str, limit: Duration, mut holds: impl FnMut() -> Result<(), String>) {
+    let end = Instant::now() + limit;
+    while let Err(state) = holds() {
+        assert!(Instant::now() < end, "not in time: {what}: {state}");
+        std::thread::sleep(Duration::from_secs(1));
+    }
+}
+
+/// Waits until the box says that nothing is left to do and nothing is wrong.
+pub(crate) fn settled(machine: &Machine) {
+    wait_until("a healthy box", CHANGE, || {
+        let status = machine.json(&["status"], &[0, 3]).unwrap();
+        if status["health"] == "healthy" { Ok(()) } else { Err(status.to_string()) }
+    });
 }
 
 /// The word of a command's stdout, for messages.

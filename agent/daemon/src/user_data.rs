@@ -79,16 +79,21 @@ fn take(agent: &Agent, offer: Offer) {
         live.provider_hostname = offer.hostname;
         live.notes.extend(offer.notes);
     }
-    let known = agent.records.provider();
-    let moved = match &known {
-        Ok(Some(known)) => offer.instance_id.is_some() && known.instance_id != offer.instance_id,
-        Ok(None) | Err(_) => false,
-    };
+    let known = agent.records.provider().unwrap_or_else(|error| {
+        agent.events.add("state-damaged", None, format!("{error}; it is written anew"));
+        None
+    });
+    let id = offer.instance_id.as_deref();
     let new = agent.live().generation == 0;
-    if moved {
+    if Provider::moved(known.as_ref(), id) {
         new_identity(agent);
+        // Before the document is looked at, so that this is done once whatever comes of that.
+        record(agent, &offer.instance_id, false);
     }
-    if !new && !moved {
+    if !Provider::wants(known.as_ref(), id, new) {
+        if known.is_none() {
+            record(agent, &offer.instance_id, true);
+        }
         return;
     }
     let channel = offer.channel.to_string();
@@ -101,11 +106,22 @@ fn take(agent: &Agent, offer: Offer) {
         }
         Some(Ok(bytes)) => accept(agent, &channel, &bytes),
     };
-    if accepted {
-        let provider = Provider { instance_id: offer.instance_id };
-        if let Err(error) = agent.records.put_provider(&provider) {
-            tracing::error!("the provider's identity was not recorded: {error}");
-        }
+    record(agent, &offer.instance_id, accepted);
+}
+
+fn record(agent: &Agent, instance_id: &Option<String>, taken: bool) {
+    let provider = Provider { instance_id: instance_id.clone(), taken };
+    if let Err(error) = agent.records.put_provider(&provider) {
+        tracing::error!("the provider's identity was not recorded: {error}");
+    }
+}
+
+/// A document was accepted by another way: the provider's, if it was no good, is not asked for again.
+pub(crate) fn taken_otherwise(agent: &Agent) {
+    if let Ok(Some(known)) = agent.records.provider()
+        && !known.taken
+    {
+        record(agent, &known.instance_id, true);
     }
 }
 

@@ -39,10 +39,30 @@ impl fmt::Display for Accepted {
 }
 
 /// The provider's instance identity at which its user-data was last taken.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provider {
     /// As the channel gives it; absent where it gives none.
     pub instance_id: Option<String>,
+    /// Whether a document was accepted under it, the provider's or a later one. Until then the provider's
+    /// is looked at again at each start, without the box becoming another one each time.
+    #[serde(default = "yes")]
+    pub taken: bool,
+}
+
+fn yes() -> bool {
+    true
+}
+
+impl Provider {
+    /// Whether the box has become another one: what is offered under no identity says nothing.
+    pub fn moved(known: Option<&Provider>, offered: Option<&str>) -> bool {
+        known.is_some_and(|known| offered.is_some() && known.instance_id.as_deref() != offered)
+    }
+
+    /// Whether the provider's document is to be looked at; `new` says that none was ever accepted.
+    pub fn wants(known: Option<&Provider>, offered: Option<&str>, new: bool) -> bool {
+        new || Provider::moved(known, offered) || known.is_some_and(|known| !known.taken)
+    }
 }
 
 impl Format for Generation {
@@ -102,6 +122,23 @@ mod tests {
         for (text, number) in said.iter().zip(complaints) {
             assert!(text.starts_with(&format!("generation {number} ")), "{text}");
         }
+    }
+
+    #[test]
+    fn an_identity_is_new_once_and_its_document_is_looked_at_until_one_is_accepted() {
+        let known = |id: &str, taken| Provider { instance_id: Some(id.into()), taken };
+        let check = |known: Option<Provider>, offered: Option<&str>, new, moved, wants| {
+            assert_eq!(Provider::moved(known.as_ref(), offered), moved, "{known:?} {offered:?}");
+            assert_eq!(Provider::wants(known.as_ref(), offered, new), wants, "{known:?} {offered:?}");
+        };
+        check(None, Some("i-1"), true, false, true);
+        check(None, Some("i-1"), false, false, false);
+        check(Some(known("i-1", true)), Some("i-1"), false, false, false);
+        check(Some(known("i-1", true)), Some("i-2"), false, true, true);
+        check(Some(known("i-2", false)), Some("i-2"), false, false, true);
+        check(Some(known("i-1", true)), None, false, false, false);
+        let old: Provider = decode(r#"{"format": 1, "instance_id": "i-1"}"#).unwrap();
+        assert_eq!(old, known("i-1", true));
     }
 
     #[test]

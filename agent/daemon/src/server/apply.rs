@@ -58,7 +58,8 @@ pub(super) async fn apply(
         ))
         .hint("`--remove` allows it; volumes and secrets are kept until removed by name"));
     }
-    let same = agent.records.newest_generation(|_| Ok(())).0.is_some_and(|g| g.document.expose() == text);
+    let newest = agent.records.newest_generation(|_| Ok(())).0;
+    let same = newest.is_some_and(|g| g.document.expose() == text && g.number == agent.live().generation);
     if same && agent.live().errors.is_empty() {
         let mut applied = retry(&agent);
         applied.removed = removes;
@@ -72,6 +73,7 @@ pub(super) async fn apply(
         .accept(Secret::new(text), source, clock::epoch())
         .map_err(|error| Failure::failed(format!("the document could not be kept: {error}")))?;
     user_data::put_in_force(&agent, document, &generation);
+    user_data::taken_otherwise(&agent);
     let message = format!("generation {} was accepted from apply", generation.number);
     agent.events.add("applied", None, message);
     agent.live().memory.retry_now();

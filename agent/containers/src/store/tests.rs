@@ -374,3 +374,15 @@ fn damaged_and_newer_records_are_told_apart() {
     let fetched_again = pull(&at, "one", &["low"]).image;
     assert_eq!(fetched_again, image);
 }
+
+#[test]
+fn damaged_names_are_resolved_again_and_newer_ones_are_left_alone() {
+    let b = store();
+    let path = b.root.join("names.json");
+    for bad in [&b""[..], b"{\"format\":1,\"na", &[0xa5; 3000], b"{\"format\":1,\"names\":7}"] {
+        std::fs::write(&path, bad).unwrap();
+        assert!(b.store.names().unwrap().is_empty(), "{bad:?}");
+    }
+    std::fs::write(&path, "{\"format\":2}").unwrap();
+    assert!(matches!(b.store.names(), Err(StoreError::Newer { format: 2, .. })));
+}

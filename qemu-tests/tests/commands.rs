@@ -82,7 +82,9 @@ fn follows(machine: &Machine, arguments: &[&str], wanted: &str, cause: impl FnOn
     // Connected when something is there to be read already.
     let first = lines.recv_timeout(CHANGE).unwrap();
     cause();
-    let mut last = first;
+    // What was there before the cause does not count.
+    let mut last = String::new();
+    assert!(!first.is_empty());
     while !last.contains(wanted) {
         last = lines.recv_timeout(CHANGE).unwrap_or_else(|_| panic!("{arguments:?}: no {wanted}: {last}"));
     }
@@ -170,6 +172,7 @@ fn streams(machine: &Machine) {
         check(machine, &["restart", "site.web"], 0, "site.web");
     });
     machine.wait_served("served", CHANGE).unwrap();
+    settled(machine);
     follows(machine, &["logs", "-f", "site.web"], "GET /followed", || {
         machine.get("/followed").unwrap();
     });

@@ -2,26 +2,8 @@
 
 mod common;
 
-use std::io::{Seek, Write};
-use std::process::Stdio;
-use std::time::{Duration, Instant};
-
-use common::{BOOT, CHANGE, DISK, lab, out, page, probe};
+use common::{BOOT, CHANGE, DISK, apply, lab, out, page, probe, settled, text};
 use qemu_tests::{Disk, Machine, Setup};
-
-fn apply(machine: &Machine, document: &str, remove: bool) -> std::process::Output {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(document.as_bytes()).unwrap();
-    file.rewind().unwrap();
-    let arguments: &[&str] = if remove { &["apply", "--remove", "-"] } else { &["apply", "-"] };
-    machine.cli_with(arguments, Stdio::from(file)).unwrap()
-}
-
-fn text(machine: &Machine, arguments: &[&str]) -> String {
-    let done = machine.cli(arguments).unwrap();
-    assert!(done.status.success(), "{arguments:?}: {}", out(&done));
-    String::from_utf8_lossy(&done.stdout).trim_end().to_owned()
-}
 
 #[test]
 fn the_admins_day() {
@@ -44,7 +26,7 @@ fn the_admins_day() {
 
     let plan = machine.json(&["plan"], &[0]).unwrap();
     assert_eq!(plan["actions"].as_array().map(Vec::len), Some(0), "a second plan is empty: {plan}");
-    let again = apply(&machine, &document, false);
+    let again = apply(&machine, &document, &[]);
     assert!(again.status.success() && out(&again).contains("unchanged"), "{}", out(&again));
 
     assert_eq!(text(&machine, &["exec", "probe.sh", "--", "/bin/sh", "-c", "echo $((40 + 2))"]), "42");
@@ -60,16 +42,17 @@ fn the_admins_day() {
     assert!(text(&machine, &["events"]).contains("applied"));
     assert!(text(&machine, &["images"]).contains("nginx"));
 
-    let refused = apply(&machine, &page(&registry, "the page"), false);
+    let refused = apply(&machine, &page(&registry, "the page"), &[]);
     assert_eq!(refused.status.code(), Some(5), "removal wants --remove: {}", out(&refused));
-    let removed = apply(&machine, &page(&registry, "the page"), true);
+    let removed = apply(&machine, &page(&registry, "the page"), &["--remove"]);
     assert!(removed.status.success(), "{}", out(&removed));
     assert!(!text(&machine, &["ps"]).contains("probe"));
     assert!(text(&machine, &["volumes"]).contains("probe"), "the volume outlives its instance");
-    let back = apply(&machine, &document, false);
+    let back = apply(&machine, &document, &[]);
     assert!(back.status.success(), "{}", out(&back));
     assert_eq!(text(&machine, &["exec", "probe.sh", "--", "/bin/cat", "/data/file"]), "kept");
 
+    every_reply_is_documented(&machine);
     let sftp = machine.cli(&["scp", "-t", "/tmp"]).unwrap();
     assert!(!sftp.status.success() && out(&sftp).contains("volumes import"), "{}", out(&sftp));
     let remote = machine.remote(lab.dir(), &["ps", "--json"]).unwrap();
@@ -77,15 +60,32 @@ fn the_admins_day() {
     machine.kill().unwrap();
 }
 
-/// Waits until the box says that nothing is left to do.
-fn settled(machine: &Machine) {
-    let end = Instant::now() + CHANGE;
-    loop {
-        let status = machine.json(&["status"], &[0, 3]).unwrap();
-        if status["health"] == "healthy" {
-            return;
-        }
-        assert!(Instant::now() < end, "not healthy: {status}");
-        std::thread::sleep(Duration::from_secs(2));
+/// Reads everything that can be read, and what goes wrong, each validated against the served document.
+fn every_reply_is_documented(machine: &Machine) {
+    for path in machine.schema().unwrap().readable() {
+        let path = match path.as_str() {
+            "/v1/wait" => "/v1/wait?timeout_ms=1000".into(),
+            "/v1/logs" => "/v1/logs?lines=50&name=site.web".into(),
+            "/v1/events" => "/v1/events?after=0".into(),
+            other => other.replace("{instance}", "probe").replace("{volume}", "data"),
+        };
+        let reply = machine.api("GET", &path, b"").unwrap();
+        assert_eq!(reply.status, 200, "{path}");
+        assert!(!reply.body.is_empty(), "{path}");
+    }
+    for (method, path, body, status) in [
+        ("POST", "/v1/plan", "[box]\nhostnam = 1\n", 400),
+        ("POST", "/v1/apply?file=x", "[box]\nhostnam = 1\n", 400),
+        ("POST", "/v1/restart/none", "", 404),
+        ("POST", "/v1/instances/none/pull", "", 404),
+        ("DELETE", "/v1/volumes/probe/data", "", 403),
+        ("DELETE", "/v1/volumes/probe/none", "", 404),
+        ("POST", "/v1/data/check", "", 403),
+        ("POST", "/v1/apply", "", 200),
+        ("POST", "/v1/images/prune", "", 200),
+    ] {
+        let reply = machine.api(method, path, body.as_bytes()).unwrap();
+        let said = String::from_utf8_lossy(&reply.body);
+        assert_eq!(reply.status, status, "{method} {path}: {said}");
     }
 }

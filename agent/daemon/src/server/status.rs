@@ -229,9 +229,12 @@ fn exit(exit: observed::Exit) -> Exit {
     match exit {
         observed::Exit::Code(code) => Exit { cause: "exited".into(), code, signal: None },
         observed::Exit::Signal(number) => {
-            let name = rustix::process::Signal::from_named_raw(number).map(|signal| format!("{signal:?}"));
-            let name = name.and_then(|text| Some(text.split('(').nth(1)?.trim_end_matches(')').to_owned()));
-            Exit { cause: "signal".into(), code: 128 + number, signal: name.or(Some(number.to_string())) }
+            let name = nix::sys::signal::Signal::try_from(number).map(|signal| signal.as_str().to_owned());
+            Exit {
+                cause: "signal".into(),
+                code: 128 + number,
+                signal: Some(name.unwrap_or_else(|_| number.to_string())),
+            }
         }
         observed::Exit::OutOfMemory => {
             Exit { cause: "oom".into(), code: 137, signal: Some("SIGKILL".into()) }
@@ -309,4 +312,17 @@ fn interfaces(live: &Live) -> Vec<Interface> {
         problem: nic.problem.clone(),
     };
     live.network.nics.iter().map(interface).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_have_names_and_real_time_ones_their_number() {
+        for (number, name) in [(9, "SIGKILL"), (11, "SIGSEGV"), (40, "40")] {
+            let exit = exit(observed::Exit::Signal(number));
+            assert_eq!((exit.code, exit.signal.as_deref()), (128 + number, Some(name)));
+        }
+    }
 }

@@ -20,7 +20,7 @@ const RUNS: usize = 40;
 /// Makes both bundles out of the agent's. What differs is said in the module's words.
 const PREPARE: &str = "set -e; b=/run/bench; v=/var/lib/bench; mkdir -p $b/bundles/ours $b/crun $b/tools $b/layer $v; \
     chmod 755 $b $b/bundles $v; mount -t vfat -o ro /dev/vdb $b/tools; \
-    c=/run/holdfast/bundles/probe.sh/config.json; \
+    c=$b/config; tr -d ' \n' </run/holdfast/bundles/probe.sh/config.json >$c; \
     sed -e 's#\"/bin/sleep\",\"1000000\"#\"/bin/true\"#' \
         -e 's#/system.slice/holdfast-probe.sh.service/ctr#/bench/ours#' \
         -e 's#/var/lib/holdfast/containers/probe.sh#/var/lib/bench/ours#' $c >$b/bundles/ours/config.json; \

@@ -39,7 +39,7 @@ fn silent(nic: &Value, gateway: &str) -> bool {
 }
 
 #[test]
-fn a_silent_gateway_gives_way_to_dhcp_and_later_to_the_last_good_settings() {
+fn full_a_silent_gateway_gives_way_to_dhcp_and_later_to_the_last_good_settings() {
     let (lab, registry) = lab();
     let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
     let document = |interface: &str| settings(&registry) + interface + &site(&registry, "whichever way");

@@ -56,7 +56,7 @@ fn full_rotten_and_swapped_layers_are_said_and_fetched_again() {
     let events = |machine: &Machine| out(&machine.cli(&["events"]).unwrap());
     // Unless the agent was quicker and has removed it.
     let gone = events(&machine).contains("is damaged");
-    assert!(gone || read.contains("I/O error"), "a wrong byte was read: {read}");
+    assert!(gone || read.contains("Input/output error"), "a wrong byte was read: {read}");
     wait_for("the event", CHANGE, || events(&machine).contains("is damaged"));
     let status = machine.json(&["status"], &[0, 3]).unwrap();
     assert_ne!(status["health"], "healthy", "{status}");

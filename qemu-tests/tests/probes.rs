@@ -32,7 +32,7 @@ const PROBES: [(&str, &str); 19] = [
     ("read-only-paths", "echo 8192 >/proc/sys/kernel/msgmax"),
     ("read-only-sys", "f=/sys/block/vda/queue/read_ahead_kb; v=$(cat $f); echo $v >$f"),
     ("cgroup-namespace", "grep -q slice /proc/self/cgroup"),
-    ("read-only-cgroup", "echo 5 >/sys/fs/cgroup/cgroup.max.depth"),
+    ("read-only-cgroup", "mkdir /sys/fs/cgroup/at && rmdir /sys/fs/cgroup/at"),
     ("read-only-root", "touch /written"),
     ("api-socket", "test -S /run/holdfast/api.sock"),
     ("descriptors", "test $(ls /proc/self/fd | wc -l) -gt 4"),
@@ -207,7 +207,7 @@ const REMOVALS: [(&str, &[Removal], &[&str]); 17] = [
 const UNIT: &str = "[Service]\\nType=notify\\nNotifyAccess=main\\nSlice=system.slice\\nDelegate=yes\\n\
     DelegateSubgroup=shim\\nKillMode=mixed\\nOOMPolicy=continue\\nTimeoutStopSec=5\\n\
     NetworkNamespacePath=/run/netns/holdfast-probe.sh\\n\
-    ExecStart=/usr/libexec/holdfast/holdfast-shim run --state /run/lab-state /run/lab-bundles/%i\\n";
+    ExecStart=/usr/libexec/holdfast/holdfast-shim run --state /run/lab-state /run/lab-bundles/%%i\\n";
 
 /// Starts a container from an edited copy of the bundle.
 fn start(machine: &mut Machine, base: &Value, name: &str, removals: &[Removal], probes: &[&str]) {

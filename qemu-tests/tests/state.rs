@@ -26,7 +26,7 @@ fn moment(limit: u64) -> Duration {
 }
 
 #[test]
-fn the_box_serves_and_says_what_is_wrong() {
+fn full_the_box_serves_and_says_what_is_wrong() {
     let (lab, registry) = lab();
     let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
     let document = page(&registry, "first page");

@@ -126,10 +126,17 @@ impl ContainerNetworks {
         Ok(Observed { bridges, containers: containers.collect() })
     }
 
-    /// Makes an instance's bridge what it should be.
+    /// Makes an instance's bridge what it should be. Another bridge of ours with its subnet, which an
+    /// instance has whose record is lost, is removed: two would share the routes to the containers.
     pub async fn ensure_bridge(&self, network: &InstanceNetwork) -> Result<Outcome, ContainerNetworkError> {
         let name = network.bridge();
         let mut outcome = Outcome::Unchanged;
+        for link in links(&self.handle).await? {
+            if has_subnet_of(&link, network) {
+                delete(&self.handle, &link).await?;
+                outcome = Outcome::Changed;
+            }
+        }
         if link_by_name(&self.handle, &name).await?.is_none() {
             let bridge = LinkBridge::new(&name).address(mac(network.gateway4)).mcast_snooping(false).build();
             self.handle.link().add(bridge).execute().await.doing(|| format!("make the bridge `{name}`"))?;
@@ -265,6 +272,12 @@ fn bridge_index(link: &Link) -> Option<u32> {
     link.name.strip_prefix(BRIDGE_PREFIX)?.parse().ok()
 }
 
+/// Whether a link is a bridge of ours that is not this network's and has its address.
+fn has_subnet_of(link: &Link, network: &InstanceNetwork) -> bool {
+    bridge_index(link).is_some_and(|index| index != network.index)
+        && link.mac.map(|address| address.0.to_vec()) == Some(mac(network.gateway4))
+}
+
 fn subnets(v4: Ipv4Addr, v6: Ipv6Addr) -> BTreeSet<Cidr> {
     [Cidr::new(v4, 24), Cidr::new(v6, 64)].into_iter().flatten().collect()
 }
@@ -327,6 +340,32 @@ mod tests {
         assert!(inside.routes.iter().all(|route| route.to.is_default() && route.on_link));
         let vias: Vec<String> = inside.routes.iter().filter_map(|r| Some(r.via?.to_string())).collect();
         assert_eq!(vias, ["10.213.255.1", "fd00:1:2:3::1"]);
+    }
+
+    #[test]
+    fn a_bridge_of_a_lost_record_is_told_by_its_address() {
+        let gateway4 = Ipv4Addr::new(10, 213, 255, 1);
+        let network =
+            InstanceNetwork { index: 7, gateway4, gateway6: Ipv6Addr::LOCALHOST, ports: BTreeSet::new() };
+        let check = |name: &str, kind: &str, address: Ipv4Addr, expect: bool| {
+            let link = Link {
+                index: 1,
+                name: name.to_owned(),
+                mac: Some(agent_core::network::Mac(mac(address).try_into().unwrap())),
+                up: true,
+                carrier: true,
+                mtu: 1500,
+                kind: Some(kind.to_owned()),
+                controller: None,
+                alias: None,
+            };
+            assert_eq!(has_subnet_of(&link, &network), expect, "{name}");
+        };
+        check("hf-3", "bridge", gateway4, true);
+        check("hf-7", "bridge", gateway4, false);
+        check("hf-3", "bridge", Ipv4Addr::new(10, 213, 1, 1), false);
+        check("br0", "bridge", gateway4, false);
+        check("hfv3-1", "veth", gateway4, false);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use crate::desired::InstanceDesired;
 use crate::health::Verdict;
 use crate::memory::Memory;
 use crate::observed::{Observed, UnitState};
+use recipes::model::Restart;
 
 /// So many failures in a row of a container started from a new image send it back.
 const FAILURES: u32 = 3;
@@ -94,12 +95,20 @@ fn proved(
         let name = ContainerName::new(&wanted.name, name);
         let found = observed.container(&name);
         let current = containers::fingerprint(container, Some(digest), record);
-        let UnitState::Running { since, .. } = found.unit else { return false };
         let fresh = current.is_some() && found.bundle == current;
         fresh
-            && match memory.verdict(&name, container) {
-                Some(verdict) => verdict == Verdict::Healthy,
-                None => now.saturating_sub(since) >= STEADY,
+            && match found.unit {
+                UnitState::Running { since, .. } => match memory.verdict(&name, container) {
+                    Some(verdict) => verdict == Verdict::Healthy,
+                    None => now.saturating_sub(since) >= STEADY,
+                },
+                UnitState::Starting | UnitState::Stopping => false,
+                // One that is to end has done what it is there for.
+                UnitState::Ended(_) | UnitState::Absent => {
+                    let exit = memory.containers.get(&name).and_then(|m| m.last_exit);
+                    let well = found.started && exit.is_some_and(|exit| exit.is_success());
+                    well && container.restart != Restart::Always
+                }
             }
     })
 }

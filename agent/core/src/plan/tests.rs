@@ -405,6 +405,22 @@ fn a_pulled_image_is_kept_once_healthy() {
 }
 
 #[test]
+fn a_pulled_image_of_what_is_to_end_is_kept_once_it_ended_well() {
+    let once = SITE.replace("[recipe.containers.web]", "[recipe.containers.web]\nrestart = \"never\"");
+    for (code, expect) in [(0, Some(vec!["confirm:site:r.example/web:1".to_owned()])), (1, None)] {
+        let mut world = World::new(&once);
+        world.settle();
+        world.probe("site.web", Ok(()));
+        pull(&mut world, "sha256:new");
+        world.settle();
+        world.end("site.web", Exit::Code(code));
+        world.note();
+        let done = world.settle();
+        assert_eq!(done, expect.unwrap_or_default(), "{code}");
+    }
+}
+
+#[test]
 fn a_pulled_image_that_fails_gives_way_to_the_old_one() {
     let mut world = World::new(SITE);
     world.settle();

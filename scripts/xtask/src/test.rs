@@ -18,9 +18,8 @@ use crate::results::{Outcome, Results};
 
 /// How long a test of the quick set, and one of the full set, may take; the latter may compile everything.
 const LIMITS: [Duration; 2] = [Duration::from_secs(1200), Duration::from_secs(3600)];
-/// Machines at once: each is busy on more than one core while it boots, and a machine that gets no
-/// processor for long takes that for trouble.
-const AT_ONCE: usize = 1;
+/// Machines at once: each is busy on two cores while it boots, and waits most of the time after that.
+const AT_ONCE: usize = 2;
 
 pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
     let mut results = Results::open(full)?;

@@ -3,9 +3,11 @@
 mod support;
 
 use std::fs;
+use std::io::Cursor;
 use std::path::PathBuf;
 
 use agent_containers::Limits;
+use agent_containers::layer::{self, LayerMeta};
 use support::{cases, limits, listing, normalise};
 
 #[test]
@@ -31,6 +33,17 @@ fn each_case_gives_what_it_must() {
 /// The corpus holds just these cases; `HOLDFAST_WRITE_CORPUS=1` writes it.
 /// How a gzip stream starts.
 const GZIP: &[u8] = &[0x1f, 0x8b];
+
+#[test]
+fn an_opaque_root_is_recorded() {
+    for (name, expect) in [("opaque-root", true), ("opaque", false)] {
+        let case = cases::all().into_iter().find(|case| case.name == name).unwrap();
+        let length = case.blob.len() as u64;
+        let stream = layer::open(Cursor::new(case.blob), length, &limits(), true).unwrap();
+        let scan = layer::scan(stream, length, &limits()).unwrap();
+        assert_eq!(LayerMeta::new(&scan, 0).opaque_root, expect, "{name}");
+    }
+}
 
 #[test]
 fn the_corpus_is_fresh_and_behaves() {

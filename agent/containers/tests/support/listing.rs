@@ -139,7 +139,8 @@ fn pax(entry: &mut tar::Entry<'_, &[u8]>) -> BTreeMap<String, Vec<u8>> {
         let (text, end) = record[digits + 1..].split_at(length - digits - 2);
         assert_eq!(end, b"\n");
         let equals = text.iter().position(|byte| *byte == b'=').unwrap();
-        let key = String::from_utf8(text[..equals].to_vec()).unwrap();
+        // A name of an attribute may be any bytes.
+        let key = text[..equals].iter().map(|byte| char::from(*byte)).collect();
         assert!(records.insert(key, text[equals + 1..].to_vec()).is_none());
         rest = after;
     }

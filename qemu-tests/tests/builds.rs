@@ -12,7 +12,7 @@ use qemu_tests::Lab;
 const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketime.so.1";
 const OUTPUTS: [&str; 4] = ["holdfast.raw", "holdfast.raw.gz", "holdfast.qcow2", "manifest.json"];
 /// Of file systems that are full while scratch files, the disk, and its other forms are written.
-const SIZES: [&str; 3] = ["100M", "400M", "500M"];
+const SIZES: [&str; 3] = ["30M", "70M", "120M"];
 const APPS: [&str; 2] = ["nginx", "probe"];
 
 /// The image and the apps, here and as somebody else would build them: in another folder and home, with another

@@ -120,18 +120,27 @@ fn kills(agents: u32) {
 fn full_data_that_is_full_costs_neither_the_page_nor_the_admin() {
     let (lab, registry) = lab();
     let disk = Disk::new(&lab, "disk.raw", 2 << 30).unwrap();
-    let setup = Setup { shell: true, ..Setup::with(page(&registry, "still served")) };
-    let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    let filler = probe(&registry, "volumes = { data = \"/data\" }\n[recipe.volumes.data]\n");
+    let setup = Setup::with(page(&registry, "still served") + &filler);
+    let machine = Machine::boot(&lab, &disk, &setup).unwrap();
     machine.wait_served("still served", BOOT).unwrap();
-    machine.shell("dd if=/dev/zero of=/var/fill bs=1M || true; sync").unwrap();
-    assert!(machine.shell("echo x >/var/more || echo full").unwrap().contains("full"));
+    machine.wait_ssh(CHANGE).unwrap();
+    wait_for(&machine, "probe.sh", |c| c["state"] == "running");
+    let inside = |machine: &Machine, line: &str| {
+        out(&machine.cli(&["exec", "probe.sh", "--", "/bin/sh", "-c", line]).unwrap())
+    };
+    inside(&machine, "dd if=/dev/zero of=/data/fill bs=1M; sync");
+    assert!(inside(&machine, "dd if=/dev/zero of=/data/more bs=1M count=1").contains("No space left"));
     assert!(machine.serves("still served"));
     let status = machine.json(&["status"], &[0, 3]).unwrap();
     assert!(status["disk"]["available"].as_u64().is_some_and(|a| a < 1 << 20), "{}", status["disk"]);
     machine.kill().unwrap();
-    let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    // What is kept back for the box itself is enough to start everything.
+    let machine = Machine::boot(&lab, &disk, &setup).unwrap();
     machine.wait_served("still served", BOOT).unwrap();
     machine.wait_ssh(CHANGE).unwrap();
-    machine.shell("rm -f /var/fill /var/more").unwrap();
+    wait_for(&machine, "probe.sh", |c| c["state"] == "running");
+    inside(&machine, "rm /data/fill /data/more");
+    assert!(inside(&machine, "echo room >/data/more && cat /data/more").contains("room"));
     machine.kill().unwrap();
 }

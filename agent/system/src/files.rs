@@ -6,6 +6,7 @@
 //!
 //! Absent on purpose: locks. Two writers of one path do not corrupt it, the last rename wins.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
@@ -228,13 +229,23 @@ pub fn remove_tree(path: impl AsRef<Path>) -> Result<bool, FileError> {
 /// Removes what interrupted writes and removals left in `directory`; says how much there was. Nothing may
 /// be writing there.
 pub fn sweep(directory: impl AsRef<Path>) -> Result<usize, FileError> {
-    let directory = directory.as_ref();
+    let unfinished = |name: &OsStr| {
+        name.as_encoded_bytes().windows(UNFINISHED.len()).any(|part| part == UNFINISHED.as_bytes())
+    };
+    remove_entries(directory.as_ref(), unfinished)
+}
+
+/// Removes all that `directory` holds, and not the directory; says how much there was. It takes no room.
+pub fn clear(directory: impl AsRef<Path>) -> Result<usize, FileError> {
+    remove_entries(directory.as_ref(), |_| true)
+}
+
+fn remove_entries(directory: &Path, which: impl Fn(&OsStr) -> bool) -> Result<usize, FileError> {
     let failed = |source| FileError::SyncDirectory { path: directory.to_owned(), source };
     let mut removed = 0;
     for entry in fs::read_dir(directory).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        if !entry.file_name().as_encoded_bytes().windows(UNFINISHED.len()).any(|w| w == UNFINISHED.as_bytes())
-        {
+        if !which(&entry.file_name()) {
             continue;
         }
         let path = entry.path();

@@ -103,8 +103,9 @@ impl<S: Seal> Store<S> {
         // Open to be walked through, for fetches of another user; nothing else.
         files::create_dir_all(&store.root, Access::mode(0o711))?;
         files::create_dir_all(store.layers(), Access::mode(0o700))?;
-        files::remove_tree(store.staging())?;
+        // The folder stays: where no room is left, it could not be made again.
         files::create_dir_all(store.staging(), Access::mode(0o711))?;
+        files::clear(store.staging())?;
         files::sweep(&store.root)?;
         Ok(store)
     }

@@ -115,7 +115,8 @@ pub(super) fn prepare(
     })?;
     let layer = agent.layer(name);
     files::create_dir(&layer, Access::mode(0o711))?;
-    files::write_atomic(layer.join(FINGERPRINT), &fingerprint, 0o600)?;
+    // What is there already needs no room.
+    files::write_if_changed(layer.join(FINGERPRINT), &fingerprint, 0o600)?;
     files::create_dir_all(bundles(), Access::mode(0o711))?;
     spec::write(&bundle)?;
     std::fs::write(bundle.path.join(FINGERPRINT), &fingerprint).context("failed to finish the bundle")?;

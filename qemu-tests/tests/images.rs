@@ -4,9 +4,8 @@ mod common;
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::time::{Duration, Instant};
 
-use common::{BOOT, CHANGE, DISK, lab, out, probe, settings, up};
+use common::{BOOT, CHANGE, DISK, lab, out, probe, settings, up, wait_until};
 use image_layout::disk::{self, Role};
 use qemu_tests::{Disk, Machine, Setup};
 
@@ -26,12 +25,8 @@ fn rot(disk: &Disk) {
     file.write_all_at(&flipped, found.expect("the layer is not on data")).unwrap();
 }
 
-fn wait_for(what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
-    let end = Instant::now() + limit;
-    while !holds() {
-        assert!(Instant::now() < end, "{what} never came");
-        std::thread::sleep(Duration::from_secs(2));
-    }
+fn wait_for(what: &str, mut holds: impl FnMut() -> bool) {
+    wait_until(what, CHANGE, || if holds() { Ok(()) } else { Err("not yet".into()) });
 }
 
 #[test]
@@ -57,13 +52,13 @@ fn full_rotten_and_swapped_layers_are_said_and_fetched_again() {
     // Unless the agent was quicker and has removed it.
     let gone = events(&machine).contains("is damaged");
     assert!(gone || read.contains("Input/output error"), "a wrong byte was read: {read}");
-    wait_for("the event", CHANGE, || events(&machine).contains("is damaged"));
+    wait_for("the event", || events(&machine).contains("is damaged"));
     let status = machine.json(&["status"], &[0, 3]).unwrap();
     assert_ne!(status["health"], "healthy", "{status}");
     registry.up(&lab).unwrap();
     let run =
         |machine: &Machine| machine.cli(&["exec", "probe.sh", "--", "/bin/true"]).unwrap().status.success();
-    wait_for("the container", CHANGE, || run(&machine));
+    wait_for("the container", || run(&machine));
 
     // Another file under the layer's name.
     let swap = "cd /var/lib/holdfast/images/layers && set -- *.erofs && cp $1 /run/copy && \
@@ -72,7 +67,7 @@ fn full_rotten_and_swapped_layers_are_said_and_fetched_again() {
     machine.kill().unwrap();
     let machine = Machine::boot(&lab, &disk, &setup).unwrap();
     machine.wait_ssh(BOOT).unwrap();
-    wait_for("the event", CHANGE, || events(&machine).matches("is damaged").count() >= 2);
-    wait_for("the container", CHANGE, || run(&machine));
+    wait_for("the event", || events(&machine).matches("is damaged").count() >= 2);
+    wait_for("the container", || run(&machine));
     machine.kill().unwrap();
 }

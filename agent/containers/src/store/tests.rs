@@ -303,6 +303,21 @@ fn pruning_keeps_what_is_used() {
     assert_eq!(at.store.prune(&BTreeSet::new()).unwrap(), Pruned::default());
 }
 
+/// Without room on the disk a folder that was removed could not be made again.
+#[test]
+fn opening_keeps_the_folder_of_fetches_and_empties_it() {
+    let at = store();
+    let folder = at.root.join("staging");
+    // Held, so that its number is not given to another.
+    let held = File::open(&folder).unwrap();
+    fs::create_dir_all(folder.join("fetch-1/layers")).unwrap();
+    fs::write(folder.join("fetch-1/layers/half"), "x").unwrap();
+    fs::write(folder.join("file"), "x").unwrap();
+    Store::open_with(&at.root, ByContent::default()).unwrap();
+    assert_eq!(identity(&File::open(&folder).unwrap()), identity(&held));
+    assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
+}
+
 #[test]
 fn opening_removes_what_was_cut() {
     let at = store();

@@ -45,7 +45,15 @@ fn mount_checked(device: &Path, watchdog: &mut Watchdog, report: &mut Report) ->
     root::mount_data(device).map_err(|e| console::chain(&e))?;
     watchdog.feed();
     match resize::grow_ext4(device, Path::new(root::var())) {
-        Ok(true) => console::info("the data file system was grown to the disk's end"),
+        Ok(true) => {
+            console::info("the data file system was grown to the disk's end");
+            // How much is kept back for metadata is decided at the mount: by the old size, now. Space
+            // that containers may fill today would be missing at the next boot, to them and to the box.
+            match root::unmount_data() {
+                Ok(()) => root::mount_data(device).map_err(|e| console::chain(&e))?,
+                Err(error) => console::info(&console::chain(&error)),
+            }
+        }
         Ok(false) => {}
         Err(error) => report.event("data-not-grown", console::chain(&error)),
     }

@@ -1,6 +1,6 @@
 //! Mounts: the kernel's own file systems, the root, `/var`, and the switch to the root's init.
 
-use nix::mount::{MsFlags, mount};
+use nix::mount::{MsFlags, mount, umount};
 use std::convert::Infallible;
 use std::fs;
 use std::io;
@@ -22,6 +22,9 @@ pub(crate) enum RootError {
     /// A mount failed.
     #[error("failed to mount {what} on `{target}`")]
     Mount { what: String, target: PathBuf, source: nix::Error },
+    /// It stays mounted.
+    #[error("failed to unmount `{target}`")]
+    Unmount { target: PathBuf, source: nix::Error },
     /// A mount point cannot be made.
     #[error("failed to make `{path}`")]
     MakeDirectory { path: PathBuf, source: io::Error },
@@ -52,6 +55,11 @@ pub(crate) fn mount_root(device: &Path) -> Result<(), RootError> {
 pub(crate) fn mount_data(device: &Path) -> Result<(), RootError> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOATIME;
     attach(&device.to_string_lossy(), var(), "ext4", flags, "prjquota,errors=remount-ro")
+}
+
+/// Unmounts what is mounted as `/var` of the root.
+pub(crate) fn unmount_data() -> Result<(), RootError> {
+    umount(var()).map_err(|source| RootError::Unmount { target: var().into(), source })
 }
 
 /// Mounts memory as `/var` of the root, for a box whose data is unavailable.

@@ -10,6 +10,8 @@ use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access, execve};
 use thiserror::Error;
 
+use crate::filter::Filter;
+
 /// A program that cannot be run.
 #[derive(Debug, Error, PartialEq, Eq)]
 pub(crate) enum CommandError {
@@ -79,13 +81,19 @@ pub(crate) fn become_program(args: &[String], env: &[String]) -> Result<Infallib
 
 /// How libcontainer's first process becomes the container's program.
 #[derive(Clone)]
-pub(crate) struct Become;
+pub(crate) struct Become {
+    /// Loaded last of all; absent when the bundle has none, or libcontainer loads it.
+    pub(crate) filter: Option<Filter>,
+}
 
 impl Executor for Become {
     fn exec(&self, spec: &Spec) -> Result<(), ExecutorError> {
         let process = spec.process().as_ref().ok_or(ExecutorError::InvalidArg)?;
         let args = process.args().as_deref().unwrap_or_default();
         let env = process.env().as_deref().unwrap_or_default();
+        if let Some(Err(error)) = self.filter.as_ref().map(Filter::load) {
+            return Err(ExecutorError::Other(format!("failed to load seccomp: {error}")));
+        }
         let Err(error) = become_program(args, env);
         // The shim takes the container for started by now; its output is the container's.
         crate::exit::say(&error.to_string());

@@ -11,6 +11,7 @@ use rustix::fs::FileType;
 
 use crate::annotations::IdMap;
 use crate::bundle::Bundle;
+use crate::filter::Filter;
 use crate::join::{self, Target};
 use crate::signals::{self, Ended};
 use crate::users::{self, Identity};
@@ -23,6 +24,7 @@ pub(crate) fn exec(args: &args::Exec) -> anyhow::Result<u8> {
     if args.tty && !rustix::termios::isatty(std::io::stdin()) {
         bail!("standard input is not a terminal");
     }
+    let filter = Filter::of(&bundle.spec, &args.state)?;
     let mut target = Target::open(&args.state, &bundle.id, &bundle.spec)?;
     let root = target.root()?;
     let passwd = inside::read(root.as_fd(), "etc/passwd")?;
@@ -40,7 +42,7 @@ pub(crate) fn exec(args: &args::Exec) -> anyhow::Result<u8> {
     match unsafe { fork() }.context("failed to fork")? {
         ForkResult::Child => {
             drop(go_write);
-            let error = match child(args, &bundle, &target, &identity, &passwd, go_read) {
+            let error = match child(args, &bundle, filter.as_ref(), &target, &identity, &passwd, go_read) {
                 Err(error) => error,
                 Ok(never) => match never {},
             };
@@ -98,6 +100,7 @@ fn hand_over_pipes(map: Option<IdMap>, identity: &Identity) -> anyhow::Result<()
 fn child(
     args: &args::Exec,
     bundle: &Bundle,
+    filter: Option<&Filter>,
     target: &Target,
     identity: &Identity,
     passwd: &str,
@@ -116,7 +119,7 @@ fn child(
     let process = bundle.spec.process().as_ref().context("`process` is missing")?;
     let cwd = args.cwd.as_ref().unwrap_or(process.cwd());
     std::env::set_current_dir(cwd).with_context(|| format!("failed to go to `{}`", cwd.display()))?;
-    join::confine(&bundle.spec, identity, args.tty)?;
+    join::confine(&bundle.spec, filter, identity, args.tty)?;
 
     let mut env = process.env().clone().unwrap_or_default();
     for pair in &args.env {

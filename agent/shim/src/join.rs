@@ -22,6 +22,7 @@ use oci_spec::runtime::{Capabilities, Capability, LinuxCapabilities, Process, Sp
 use rustix::fs::{Mode, OFlags};
 
 use crate::cgroup;
+use crate::filter::Filter;
 use crate::users::Identity;
 
 /// The namespaces that are joined at once; the cgroup namespace is joined by the child.
@@ -181,7 +182,12 @@ pub(crate) fn take_terminal(stdin: BorrowedFd<'_>) -> anyhow::Result<()> {
 
 /// Gives up everything that the container's first process has not. Only becoming the program may
 /// follow.
-pub(crate) fn confine(spec: &Spec, identity: &Identity, tty: bool) -> anyhow::Result<()> {
+pub(crate) fn confine(
+    spec: &Spec,
+    filter: Option<&Filter>,
+    identity: &Identity,
+    tty: bool,
+) -> anyhow::Result<()> {
     let process = spec.process().as_ref().context("`process` is missing")?;
     setsid().context("failed to start a session")?;
     if tty {
@@ -202,11 +208,10 @@ pub(crate) fn confine(spec: &Spec, identity: &Identity, tty: bool) -> anyhow::Re
     let uid = Uid::from_raw(identity.uid);
     setresuid(uid, uid, uid).context("failed to set the user")?;
 
-    let seccomp = spec.linux().as_ref().and_then(|linux| linux.seccomp().as_ref());
     // Without this flag a filter needs a capability, so it comes before they are dropped.
     let early = process.no_new_privileges().is_none();
-    if let (true, Some(filter)) = (early, seccomp) {
-        libcontainer::seccomp::initialize_seccomp(filter).context("failed to load seccomp")?;
+    if let (true, Some(filter)) = (early, filter) {
+        filter.load().context("failed to load seccomp")?;
     }
     let syscall = create_syscall();
     let capabilities = process.capabilities().as_ref().context("`process.capabilities` is missing")?;
@@ -218,8 +223,8 @@ pub(crate) fn confine(spec: &Spec, identity: &Identity, tty: bool) -> anyhow::Re
     // the one who asked for it.
     rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))
         .context("failed to tie the command to its caller")?;
-    if let (false, Some(filter)) = (early, seccomp) {
-        libcontainer::seccomp::initialize_seccomp(filter).context("failed to load seccomp")?;
+    if let (false, Some(filter)) = (early, filter) {
+        filter.load().context("failed to load seccomp")?;
     }
     Ok(())
 }

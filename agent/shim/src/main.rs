@@ -16,6 +16,7 @@ mod cgroup;
 mod command;
 mod exec;
 mod exit;
+mod filter;
 mod idmap;
 mod inside;
 mod join;

@@ -23,10 +23,11 @@ use crate::bundle::Bundle;
 use crate::cause::Cause;
 use crate::command::Become;
 use crate::exit::Exit;
+use crate::filter::Filter;
 use crate::relay::Relay;
 use crate::root::{self, Prepared};
 use crate::signals::{self, Ended};
-use crate::{args, cgroup, exit, relay};
+use crate::{args, cgroup, exit, relay, spec};
 
 /// What a SIGTERM to the shim means to the container.
 struct Stop {
@@ -72,8 +73,10 @@ fn run_bundle(args: &args::Run, notify: Option<&Path>, journal: Option<&str>) ->
 
     // Nothing of the shim's own groups is for the container.
     nix::unistd::setgroups(&[]).context("failed to leave the shim's groups")?;
+    let filter = spec::filtered_late(&bundle.spec).then(|| Filter::of(&bundle.spec, &state)).transpose()?;
     let prepared = root::prepare(&bundle, &state)?;
-    let (mut container, relays) = create(&bundle, &state, &prepared, journal)?;
+    let program = Become { filter: filter.flatten() };
+    let (mut container, relays) = create(&bundle, &state, &prepared, program, journal)?;
     let ended = start_and_wait(&mut container, relays, notify, &Stop::of(&bundle.annotations));
     let oom_kills = cgroup::oom_kills(&cgroup);
     if let Err(error) = container.delete(true) {
@@ -111,13 +114,14 @@ fn create(
     bundle: &Bundle,
     state: &Path,
     prepared: &Prepared,
+    program: Become,
     journal: Option<&str>,
 ) -> anyhow::Result<(Container, Vec<Relay>)> {
     let mut relays = Vec::new();
     let mut builder = ContainerBuilder::new(bundle.id.clone(), SyscallType::default())
         .with_root_path(state)?
         .validate_id()?
-        .with_executor(Become);
+        .with_executor(program);
     if let Some((relay, end)) = Relay::to(std::io::stdout().as_fd(), prepared.owner)? {
         relays.push(relay);
         builder = builder.with_stdout(end);

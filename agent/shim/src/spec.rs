@@ -127,6 +127,12 @@ pub(crate) fn bind_kind(mount: &Mount) -> Option<bool> {
     (has("bind") || mount.typ().as_deref() == Some("bind")).then_some(false)
 }
 
+/// Whether the filter of system calls can be loaded last of all, by the shim's own hand: that needs
+/// that new privileges are refused, as the capabilities are gone by then.
+pub(crate) fn filtered_late(spec: &Spec) -> bool {
+    spec.process().as_ref().is_some_and(|process| process.no_new_privileges() == Some(true))
+}
+
 /// The configuration for libcontainer.
 pub(crate) fn for_runtime(spec: &Spec, volumes: &[Volume], scratch: &Scratch<'_>, home: &str) -> Spec {
     let mut spec = spec.clone();
@@ -149,6 +155,12 @@ pub(crate) fn for_runtime(spec: &Spec, volumes: &[Volume], scratch: &Scratch<'_>
     mounts.sort_by_key(|mount| mount.destination().components().count());
     spec.set_mounts(Some(mounts));
 
+    if filtered_late(&spec)
+        && let Some(mut linux) = spec.linux().clone()
+    {
+        linux.set_seccomp(None);
+        spec.set_linux(Some(linux));
+    }
     if let Some(root) = spec.root().clone() {
         let mut root = root;
         root.set_path(scratch.root());

@@ -3,7 +3,7 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    apply, check, completions, data, events, exec, images, logs, plan, ps, pull, restart, status, stdio,
+    apply, check, completions, data, events, exec, images, logs, man, plan, ps, pull, restart, status, stdio,
     version, volumes,
 };
 use crate::error;
@@ -79,6 +79,8 @@ pub(crate) enum Command {
     Version(version::Args),
     /// Write completions for a shell
     Completions(completions::Args),
+    /// Write manual pages
+    Man(man::Args),
     /// Join standard input and output to the agent's socket
     #[command(name = agent_api::STDIO_COMMAND, hide = true)]
     Stdio(stdio::Args),
@@ -124,7 +126,7 @@ mod tests {
             }
             let help = command.clone().render_long_help().to_string();
             assert!(help.contains("Examples:"), "{name} has no examples");
-            if name != "completions" {
+            if !["completions", "man"].contains(&name) {
                 let nested = command
                     .get_subcommands()
                     .any(|nested| nested.get_arguments().any(|argument| argument.get_id() == "json"));

@@ -9,6 +9,7 @@ pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod images;
 pub(crate) mod logs;
+pub(crate) mod man;
 pub(crate) mod plan;
 pub(crate) mod ps;
 pub(crate) mod pull;
@@ -60,6 +61,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Poweroff(args) => restart::poweroff(reach, args).await,
         Command::Version(args) => version::run(reach, args).await,
         Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
         Command::Stdio(args) => stdio::run(reach, args).await,
     }
 }

@@ -6,6 +6,7 @@ pub(crate) mod check;
 pub(crate) mod inspect;
 pub(crate) mod lock;
 pub(crate) mod run;
+pub(crate) mod shell;
 pub(crate) mod tool;
 
 use std::process::ExitCode;
@@ -32,6 +33,10 @@ pub(crate) enum Command {
     App(app::Args),
     /// Run a program of the locked tools, or say where a file of theirs is.
     Tool(tool::Args),
+    /// Write completions for a shell.
+    Completions(shell::Completions),
+    /// Write manual pages.
+    Man(shell::Man),
 }
 
 /// Runs one verb.
@@ -44,5 +49,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<ExitCode> {
         Command::Check(args) => check::run(context, args),
         Command::App(args) => app::run(context, args),
         Command::Tool(args) => tool::run(context, args),
+        Command::Completions(args) => shell::completions(&args),
+        Command::Man(args) => shell::man(&args),
     }
 }

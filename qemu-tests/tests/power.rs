@@ -114,17 +114,19 @@ fn kills(count: usize) {
     };
     for n in 0..count {
         let phase = PHASES[n % PHASES.len()];
-        let mut tries = 0;
+        let (mut tries, mut limit) = (0, 1000);
         let age = loop {
             if n % 3 == 0 {
                 disk = new(n + 1);
             }
-            let share = random.below(1000);
+            let share = random.below(limit);
             if let Some(age) = cut(&lab, &disk, &setup, phase, length(phase), share) {
                 break age;
             }
+            // A boot on a quieter host is quicker than the one that was measured.
+            limit = share.max(1);
             tries += 1;
-            assert!(tries < 5, "cut {n} does not fall into {phase:?}");
+            assert!(tries < 10, "cut {n} does not fall into {phase:?}");
         };
         println!("cut {n} after {age:?}: {phase:?}, {} boot", if n % 3 == 0 { "first" } else { "later" });
         let machine = Machine::boot(&lab, &disk, &setup).unwrap();

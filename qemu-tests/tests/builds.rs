@@ -73,8 +73,8 @@ fn without_rustc(home: &Path) -> PathBuf {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         path
     };
-    let rustc = script("rustc", "unset LD_PRELOAD; exec \"$@\"");
-    script("cargo", &format!("export RUSTC_WRAPPER='{}'; exec cargo \"$@\"", rustc.display()))
+    let rustc = script("rustc", "unset LD_PRELOAD; exec rustc \"$@\"");
+    script("cargo", &format!("export RUSTC='{}'; exec cargo \"$@\"", rustc.display()))
 }
 
 /// Mounts a file system of so much at the folder, puts an older image there, and builds into it.

@@ -160,6 +160,8 @@ impl Tools {
             }
         };
         command.env_remove("LD_LIBRARY_PATH").env_remove("LD_PRELOAD");
+        // Whoever builds may have it set for something else; mkfs.erofs obeys it rather than its arguments.
+        command.env_remove("SOURCE_DATE_EPOCH");
         if name.starts_with("qemu-") {
             command.env("QEMU_MODULE_DIR", self.tree.join("usr/lib/x86_64-linux-gnu/qemu"));
         }

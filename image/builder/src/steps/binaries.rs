@@ -122,7 +122,10 @@ fn cargo(repository: &Path, is_static: bool) -> Result<()> {
     for (name, _) in std::env::vars_os() {
         let text = name.to_string_lossy();
         let about_profile = text.starts_with("CARGO_PROFILE_") || text.starts_with("CARGO_BUILD_");
+        // Of the program that runs this one, when cargo runs that: build scripts look, and would run again.
+        let about_caller = text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_");
         if about_profile
+            || about_caller
             || matches!(&*text, "RUSTFLAGS" | "CFLAGS" | "CPPFLAGS" | "LDFLAGS" | "RUSTC_WRAPPER")
         {
             command.env_remove(name);

@@ -2,9 +2,7 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
-
-use common::{BOOT, CHANGE, DISK, lab, page};
+use common::{BOOT, CHANGE, DISK, lab, page, wait_until};
 use qemu_tests::{Channel, Disk, Firmware, Machine, Nic, Setup};
 
 fn serves(channel: Channel, firmware: Firmware, name: &str) {
@@ -32,16 +30,11 @@ fn config_drive_with_two_nics_that_each_have_a_lease() {
     let machine = Machine::boot(&lab, &disk, &setup).unwrap();
     machine.wait_served("by config drive", BOOT).unwrap();
     machine.wait_ssh(BOOT).unwrap();
-    let end = Instant::now() + CHANGE;
-    loop {
-        let status = machine.json(&["status"], &[0, 3]).unwrap();
-        let interfaces = status["interfaces"].to_string();
-        if interfaces.contains("10.0.2.15/24") && interfaces.contains("10.9.0.15/24") {
-            break;
-        }
-        assert!(Instant::now() < end, "{interfaces}");
-        std::thread::sleep(Duration::from_secs(1));
-    }
+    wait_until("both leases", CHANGE, || {
+        let interfaces = machine.json(&["status"], &[0, 3]).unwrap()["interfaces"].to_string();
+        let both = ["10.0.2.15/24", "10.9.0.15/24"].iter().all(|address| interfaces.contains(address));
+        if both { Ok(()) } else { Err(interfaces) }
+    });
     machine.kill().unwrap();
 }
 

@@ -29,9 +29,8 @@ fn nic(machine: &Machine) -> Value {
 fn wait_for(machine: &Machine, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
     wait_until(what, LIMIT, || {
         let nic = nic(machine);
-        if wanted(&nic) { Ok(()) } else { Err(nic.to_string()) }
-    });
-    nic(machine)
+        if wanted(&nic) { Ok(nic) } else { Err(nic.to_string()) }
+    })
 }
 
 fn silent(nic: &Value, gateway: &str) -> bool {

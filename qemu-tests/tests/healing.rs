@@ -2,9 +2,7 @@
 
 mod common;
 
-use std::time::{Duration, Instant};
-
-use common::{BOOT, CHANGE, DISK, lab, out, page, probe, settings, site};
+use common::{BOOT, CHANGE, DISK, lab, out, page, probe, settings, site, wait_until};
 use qemu_tests::{Disk, Machine, Setup};
 use serde_json::{Value, json};
 
@@ -15,15 +13,10 @@ fn container(machine: &Machine, name: &str) -> Value {
 }
 
 fn wait_for(machine: &Machine, name: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-    let end = Instant::now() + CHANGE;
-    loop {
+    wait_until(name, CHANGE, || {
         let found = container(machine, name);
-        if wanted(&found) {
-            return found;
-        }
-        assert!(Instant::now() < end, "{name} stays {found}\n{}", machine.console.tail(40));
-        std::thread::sleep(Duration::from_secs(1));
-    }
+        if wanted(&found) { Ok(found) } else { Err(format!("{found}\n{}", machine.console.tail(40))) }
+    })
 }
 
 #[test]
@@ -34,11 +27,10 @@ fn registry_down_at_first_boot_and_later() {
     registry.down().unwrap();
     let machine = Machine::boot(&lab, &disk, &setup).unwrap();
     machine.wait_ssh(BOOT).unwrap();
-    let end = Instant::now() + CHANGE;
-    while !out(&machine.cli(&["status"]).unwrap()).contains("degraded") {
-        assert!(Instant::now() < end, "{}", out(&machine.cli(&["status"]).unwrap()));
-        std::thread::sleep(Duration::from_secs(2));
-    }
+    wait_until("a degraded box", CHANGE, || {
+        let status = out(&machine.cli(&["status"]).unwrap());
+        if status.contains("degraded") { Ok(()) } else { Err(status) }
+    });
     registry.up(&lab).unwrap();
     machine.wait_served("at last", CHANGE).unwrap();
     machine.kill().unwrap();
@@ -100,13 +92,11 @@ fn kills(agents: u32) {
         let agent = machine.shell("pidof holdfastd").unwrap();
         machine.shell(&format!("kill -9 {agent}")).unwrap();
         assert!(machine.serves("unharmed"), "the agent's death cost the page");
-        let end = Instant::now() + CHANGE;
-        while machine.shell("pidof holdfastd || true").unwrap() == agent
-            || !machine.cli(&["status"]).unwrap().status.success()
-        {
-            assert!(Instant::now() < end, "the agent does not come back:\n{}", machine.console.tail(40));
-            std::thread::sleep(Duration::from_secs(1));
-        }
+        wait_until("another agent", CHANGE, || {
+            let now = machine.shell("pidof holdfastd || true").unwrap();
+            let answers = machine.cli(&["status"]).unwrap().status.success();
+            if now != agent && answers { Ok(()) } else { Err(machine.console.tail(40)) }
+        });
     }
     let after = wait_for(&machine, "site.web", |c| c["state"] == "healthy");
     assert_eq!(before["pid"], after["pid"], "the container outlives the agent");

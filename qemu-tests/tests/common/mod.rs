@@ -81,11 +81,14 @@ pub(crate) fn text(machine: &Machine, arguments: &[&str]) -> String {
     String::from_utf8_lossy(&done.stdout).trim_end().to_owned()
 }
 
-/// Asks until something holds.
-pub(crate) fn wait_until(what: &str, limit: Duration, mut holds: impl FnMut() -> Result<(), String>) {
+/// Asks until something holds, and gives what was found; the error is how it is instead.
+pub(crate) fn wait_until<T>(what: &str, limit: Duration, mut holds: impl FnMut() -> Result<T, String>) -> T {
     let end = Instant::now() + limit;
-    while let Err(state) = holds() {
-        assert!(Instant::now() < end, "not in time: {what}: {state}");
+    loop {
+        match holds() {
+            Ok(found) => return found,
+            Err(state) => assert!(Instant::now() < end, "not in time: {what}: {state}"),
+        }
         std::thread::sleep(Duration::from_secs(1));
     }
 }
@@ -121,12 +124,10 @@ pub(crate) fn started(machine: &Machine, slot: Slot, mark: usize) -> String {
 /// Waits until a command can be run in each of these containers.
 pub(crate) fn up(machine: &Machine, containers: &[&str]) {
     machine.wait_ssh(BOOT).unwrap();
-    let end = std::time::Instant::now() + BOOT;
     for container in containers {
-        while !machine.cli(&["exec", container, "--", "/bin/true"]).unwrap().status.success() {
-            let status = || out(&machine.cli(&["status"]).unwrap());
-            assert!(std::time::Instant::now() < end, "{container} does not run: {}", status());
-            std::thread::sleep(Duration::from_secs(2));
-        }
+        wait_until(container, BOOT, || {
+            let done = machine.cli(&["exec", container, "--", "/bin/true"]).unwrap();
+            if done.status.success() { Ok(()) } else { Err(out(&machine.cli(&["status"]).unwrap())) }
+        });
     }
 }

@@ -51,7 +51,7 @@ fn mount_checked(device: &Path, watchdog: &mut Watchdog, report: &mut Report) ->
             // that containers may fill today would be missing at the next boot, to them and to the box.
             match root::unmount_data() {
                 Ok(()) => root::mount_data(device).map_err(|e| console::chain(&e))?,
-                Err(error) => console::info(&console::chain(&error)),
+                Err(error) => report.event("data-not-mounted-anew", console::chain(&error)),
             }
         }
         Ok(false) => {}

@@ -10,6 +10,7 @@ use nix::errno::Errno;
 use nix::unistd::{AccessFlags, access, execve};
 use thiserror::Error;
 
+use crate::SETUP_FAILED;
 use crate::filter::Filter;
 
 /// A program that cannot be run.
@@ -91,14 +92,17 @@ impl Executor for Become {
         let process = spec.process().as_ref().ok_or(ExecutorError::InvalidArg)?;
         let args = process.args().as_deref().unwrap_or_default();
         let env = process.env().as_deref().unwrap_or_default();
-        if let Some(Err(error)) = self.filter.as_ref().map(Filter::load) {
-            return Err(ExecutorError::Other(format!("failed to load seccomp: {error}")));
-        }
-        let Err(error) = become_program(args, env);
+        let (said, code) = match self.filter.as_ref().map_or(Ok(()), Filter::load) {
+            Ok(()) => {
+                let Err(error) = become_program(args, env);
+                (error.to_string(), error.exit_code())
+            }
+            Err(error) => (format!("failed to load seccomp: {error}"), i32::from(SETUP_FAILED)),
+        };
         // The shim takes the container for started by now; its output is the container's.
-        crate::exit::say(&error.to_string());
+        crate::exit::say(&said);
         // SAFETY: ends the cloned process at once, without the shim's exit handlers.
-        unsafe { nix::libc::_exit(error.exit_code()) }
+        unsafe { nix::libc::_exit(code) }
     }
 
     fn validate(&self, spec: &Spec) -> Result<(), ExecutorValidationError> {

@@ -17,9 +17,14 @@ use oci_spec::runtime::{
 };
 use rustix::fs::MemfdFlags;
 
+use crate::exit;
+
 /// A program of the kernel's filter machine, as seccomp(2) takes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Filter(Vec<u8>);
+
+/// Bytes of an instruction.
+const SIZE: usize = size_of::<libc::sock_filter>();
 
 impl Filter {
     /// The filter of a bundle, from `state` when it was compiled before. `None` when the bundle has none.
@@ -35,7 +40,7 @@ impl Filter {
         let filter = compile(profile).context("the seccomp profile cannot be used")?;
         // A start costs more without it, and nothing else.
         if let Err(error) = filter.keep(&file, &text) {
-            tracing::warn!(%error, file = %file.display(), "failed to keep a compiled filter");
+            exit::say(&format!("failed to keep the compiled filter `{}`: {error}", file.display()));
         }
         Ok(Some(filter))
     }
@@ -43,15 +48,9 @@ impl Filter {
     /// Puts this thread, and what comes of it, under the filter. It must have refused new privileges or
     /// be able to do without that.
     pub(crate) fn load(&self) -> std::io::Result<()> {
-        const SIZE: usize = size_of::<libc::sock_filter>();
-        let mut program: Vec<libc::sock_filter> = Vec::with_capacity(self.0.len() / SIZE);
-        for one in self.0.chunks_exact(SIZE) {
-            // SAFETY: plain integers, of which any bytes are a value; the slice has their size.
-            program.push(unsafe { one.as_ptr().cast::<libc::sock_filter>().read_unaligned() });
-        }
-        let len = program.len().try_into().map_err(std::io::Error::other)?;
-        let program = libc::sock_fprog { len, filter: program.as_mut_ptr() };
-        // SAFETY: the program outlives the call, which copies it.
+        let len = (self.0.len() / SIZE).try_into().map_err(std::io::Error::other)?;
+        let program = libc::sock_fprog { len, filter: self.0.as_ptr().cast_mut().cast() };
+        // SAFETY: the program has that length and outlives the call, which only copies it, byte by byte.
         let done =
             unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const program) };
         if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
@@ -78,7 +77,7 @@ fn place(state: &Path, profile: &[u8]) -> PathBuf {
 fn kept(file: &Path, profile: &[u8]) -> Option<Filter> {
     let all = std::fs::read(file).ok()?;
     let program = all.strip_prefix(profile)?.strip_prefix(b"\n")?;
-    (!program.is_empty()).then(|| Filter(program.to_vec()))
+    (!program.is_empty() && program.len() % SIZE == 0).then(|| Filter(program.to_vec()))
 }
 
 fn compile(profile: &LinuxSeccomp) -> anyhow::Result<Filter> {
@@ -250,7 +249,7 @@ mod tests {
         let file = std::fs::read_dir(state.path()).unwrap().next().unwrap().unwrap().path();
         let whole = std::fs::read(&file).unwrap();
         let text = whole.len() - filter.0.len();
-        for bad in [b"".as_slice(), b"{}\nfilter", &whole[..text - 1], &whole[..text]] {
+        for bad in [b"".as_slice(), b"{}\nfilter", &whole[..text - 1], &whole[..text], &whole[..text + 9]] {
             std::fs::write(&file, bad).unwrap();
             assert_eq!(Filter::of(&spec(PROFILE), state.path()).unwrap().unwrap(), filter);
             assert_eq!(std::fs::read(&file).unwrap(), whole);

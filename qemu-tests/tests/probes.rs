@@ -236,10 +236,14 @@ fn start(machine: &mut Machine, base: &Value, name: &str, removals: &[Removal], 
 fn exec(machine: &mut Machine, name: &str, line: &str) -> (i32, String) {
     let shim = "/usr/libexec/holdfast/holdfast-shim exec --state /run/lab-state";
     let said = machine
-        .shell(&format!("{shim} /run/lab-bundles/{name} -- /bin/sh -c '{line}' 2>/dev/null; echo \"=$?\""))
+        .shell(&format!("{shim} /run/lab-bundles/{name} -- /bin/sh -c '{line}' 2>/run/said; echo \"=$?\""))
         .unwrap();
     let (text, code) = said.rsplit_once('=').unwrap();
-    (code.trim().parse().unwrap(), text.trim().to_owned())
+    let code = code.trim().parse().unwrap();
+    if code == 125 {
+        panic!("{}", machine.shell("cat /run/said").unwrap());
+    }
+    (code, text.trim().to_owned())
 }
 
 /// What the first process found, once it has.

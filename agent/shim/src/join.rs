@@ -40,8 +40,9 @@ pub(crate) struct Target {
     pidfd: OwnedFd,
     pid: i32,
     procs: File,
-    /// Whether its cgroup namespace is the host's, seen while that can still be seen.
-    shares_cgroup_namespace: bool,
+    /// Its cgroup namespace, unless that is the host's. Opened while this is the host's root: whoever is in
+    /// the container may not look at the first process until that has become the container's program.
+    cgroup_namespace: Option<File>,
 }
 
 impl Target {
@@ -75,9 +76,10 @@ impl Target {
             .write(true)
             .open(&procs)
             .with_context(|| format!("failed to open `{}`", procs.display()))?;
-        let shares_cgroup_namespace =
-            namespace_at(&format!("/proc/{pid}/ns/cgroup"))? == namespace_at("/proc/self/ns/cgroup")?;
-        Ok(Target { pidfd, pid, procs, shares_cgroup_namespace })
+        let path = format!("/proc/{pid}/ns/cgroup");
+        let namespace = File::open(&path).with_context(|| format!("failed to open `{path}`"))?;
+        let shared = namespace.metadata()?.ino() == namespace_at("/proc/self/ns/cgroup")?;
+        Ok(Target { pidfd, pid, procs, cgroup_namespace: (!shared).then_some(namespace) })
     }
 
     /// Takes over the container's limits and its place when memory is short, while it still may: the
@@ -128,10 +130,8 @@ impl Target {
 
     /// For the child: joins the cgroup namespace.
     pub(crate) fn join_cgroup_namespace(&self) -> anyhow::Result<()> {
-        if self.shares_cgroup_namespace {
-            return Ok(());
-        }
-        setns(&self.pidfd, CloneFlags::CLONE_NEWCGROUP)
+        let Some(namespace) = &self.cgroup_namespace else { return Ok(()) };
+        setns(namespace, CloneFlags::CLONE_NEWCGROUP)
             .context("failed to join the container's cgroup namespace")
     }
 }

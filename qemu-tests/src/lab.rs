@@ -83,11 +83,16 @@ impl Lab {
 
     /// The public half, as a line of `authorized_keys`.
     pub fn public_key(&self) -> Result<String> {
-        let text = std::fs::read_to_string(self.dir().join("key.pub")).context("no key in the lab")?;
-        Ok(text.trim().to_owned())
+        public_half(&self.key())
     }
 
     fn given(&self, variable: &str, default: &str) -> PathBuf {
         std::env::var_os(variable).map_or_else(|| self.root.join(default), PathBuf::from)
     }
+}
+
+/// The public half of a key that lies beside it, as a line of `authorized_keys`.
+pub(crate) fn public_half(key: &Path) -> Result<String> {
+    let text = std::fs::read_to_string(key.with_extension("pub")).context("the key has no public half")?;
+    Ok(text.trim().to_owned())
 }

@@ -15,6 +15,7 @@ mod lab;
 mod machine;
 mod qmp;
 mod registry;
+mod saved;
 mod schema;
 mod seed;
 mod shell;

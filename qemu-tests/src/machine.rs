@@ -12,9 +12,10 @@ use serde_json::{Value, json};
 use crate::api::{self, Reply};
 use crate::console::Console;
 use crate::disk::Disk;
-use crate::lab::Lab;
+use crate::lab::{Lab, public_half};
 use crate::qmp::Qmp;
 use crate::registry::free_port;
+use crate::saved::Saved;
 use crate::schema::Schema;
 use crate::seed::{Channel, Seed};
 use crate::shell::{self, Shell};
@@ -135,6 +136,45 @@ pub struct Machine {
 impl Machine {
     /// Switches a machine on.
     pub fn boot(lab: &Lab, disk: &Disk, setup: &Setup) -> Result<Machine> {
+        Machine::start(lab, disk, setup, lab.key())
+    }
+
+    /// Goes on, on a disk of its own, with a box that has booted with no recipe and was saved then. It has a
+    /// shell; `expected` is as in [`Setup`].
+    pub fn resume(lab: &Lab, expected: &[&'static str]) -> Result<Machine> {
+        let saved = Saved::of(lab)?;
+        let dir = tempfile::Builder::new().prefix("resumed-").tempdir_in(lab.dir())?.keep();
+        let name = dir.join("disk.raw").into_os_string().into_string().expect("the lab's path is text");
+        let disk = Disk::of(lab, &saved.disk(), &name, std::fs::metadata(saved.disk())?.len())?;
+        let mut setup = Setup { expected: expected.to_vec(), ..Saved::setup() };
+        setup.arguments = vec!["-incoming".into(), format!("file:{}", saved.memory().display())];
+        let mut machine = Machine::start(lab, &disk, &setup, saved.key())?;
+        machine.wait_state("query-status", "paused")?;
+        machine.qmp.execute("cont", json!({}))?;
+        Ok(machine)
+    }
+
+    /// Writes memory and devices to `file` and cuts the power.
+    pub(crate) fn save(mut self, file: &Path) -> Result<()> {
+        self.qmp.execute("stop", json!({}))?;
+        self.qmp.execute("migrate", json!({ "uri": format!("file:{}", file.display()) }))?;
+        self.wait_state("query-migrate", "completed")?;
+        self.kill()
+    }
+
+    fn wait_state(&mut self, query: &str, wanted: &str) -> Result<()> {
+        let end = Instant::now() + Duration::from_secs(120);
+        loop {
+            let found = self.qmp.execute(query, json!({}))?;
+            if found["status"] == wanted {
+                return Ok(());
+            }
+            ensure!(found["status"] != "failed" && Instant::now() < end, "`{query}`: {found}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    fn start(lab: &Lab, disk: &Disk, setup: &Setup, key: PathBuf) -> Result<Machine> {
         let dir = tempfile::Builder::new().prefix("vm-").tempdir_in(lab.dir())?.keep();
         let (http, ssh) = (free_port()?, free_port()?);
         let serial = UnixListener::bind(dir.join("serial"))?;
@@ -142,7 +182,7 @@ impl Machine {
         command.args(base(setup)).args(firmware(lab, setup, &dir)?).args(network(setup, http, ssh));
         command.args(disks(disk, setup)).args(&setup.arguments);
         if let Some((channel, user_data)) = &setup.user_data {
-            let public_key = lab.public_key()?;
+            let public_key = public_half(&key)?;
             let (instance_id, hostname) = (&setup.instance_id, &setup.hostname);
             let seed = Seed { user_data, instance_id, hostname, public_key: &public_key };
             command.args(seed.arguments(*channel, &dir)?);
@@ -167,7 +207,7 @@ impl Machine {
                 return Err(error);
             }
         };
-        let (key, cli, expected) = (lab.key(), lab.cli(), setup.expected.clone());
+        let (cli, expected) = (lab.cli(), setup.expected.clone());
         let schema = OnceLock::new();
         Ok(Machine { child, qmp, console, http, ssh, key, cli, shell, schema, expected, started })
     }

@@ -2,16 +2,15 @@
 
 mod common;
 
-use common::{BOOT, CHANGE, DISK, apply, lab, out, page, probe, settled, text};
-use qemu_tests::{Disk, Machine, Setup};
+use common::{BOOT, CHANGE, apply, lab, out, page, probe, resumed, settled, text};
+use qemu_tests::Machine;
 
 #[test]
 fn the_admins_day() {
     let (lab, registry) = lab();
-    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
     let with_volume = probe(&registry, "volumes = { data = \"/data\" }\n[recipe.volumes.data]\n");
     let document = page(&registry, "the page") + &with_volume;
-    let machine = Machine::boot(&lab, &disk, &Setup::with(document.clone())).unwrap();
+    let machine = resumed(&lab, &document, &[]);
     machine.wait_served("the page", BOOT).unwrap();
     machine.wait_ssh(CHANGE).unwrap();
     settled(&machine);

@@ -2,7 +2,7 @@
 
 mod common;
 
-use common::{BOOT, CHANGE, DISK, lab, out, page, probe, settings, site, wait_until};
+use common::{BOOT, CHANGE, DISK, lab, out, page, probe, resumed, settings, site, wait_until};
 use qemu_tests::{Disk, Machine, Setup};
 use serde_json::{Value, json};
 
@@ -44,7 +44,6 @@ fn registry_down_at_first_boot_and_later() {
 #[test]
 fn killed_container_and_memory() {
     let (lab, registry) = lab();
-    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
     let eater = probe(&registry, "memory = \"32M\"\nrestart = \"never\"");
     let quitter = format!(
         "\n[[recipe]]\nname = \"quits\"\n[recipe.containers.sh]\nimage = \"{}\"\n\
@@ -52,9 +51,8 @@ fn killed_container_and_memory() {
         registry.reference("probe:1")
     );
     let document = settings(&registry) + &site(&registry, "alive") + &eater + &quitter;
-    let expected = vec!["memcg", "oom-kill", "Memory cgroup out of memory"];
-    let setup = Setup { expected, shell: true, ..Setup::with(document) };
-    let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    let expected = ["memcg", "oom-kill", "Memory cgroup out of memory"];
+    let mut machine = resumed(&lab, &document, &expected);
     machine.wait_served("alive", BOOT).unwrap();
     let before = wait_for(&machine, "site.web", |c| c["state"] == "healthy");
     machine.shell(&format!("kill -9 {}", before["pid"])).unwrap();
@@ -83,9 +81,7 @@ fn full_twenty_killed_agents_cost_no_container() {
 
 fn kills(agents: u32) {
     let (lab, registry) = lab();
-    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
-    let setup = Setup { shell: true, ..Setup::with(page(&registry, "unharmed")) };
-    let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    let mut machine = resumed(&lab, &page(&registry, "unharmed"), &[]);
     machine.wait_served("unharmed", BOOT).unwrap();
     let before = wait_for(&machine, "site.web", |c| c["state"] == "healthy");
     for _ in 0..agents {

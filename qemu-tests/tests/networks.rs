@@ -4,8 +4,8 @@ mod common;
 
 use std::time::Instant;
 
-use common::{CHANGE, DISK, lab, out, settings, up};
-use qemu_tests::{Disk, Machine, Registry, Setup};
+use common::{CHANGE, lab, out, resumed, settings, up};
+use qemu_tests::{Machine, Registry};
 
 /// Asks for a page; the words after it are its addresses.
 const GET: &str = "wget -T 3 -q -O - http://";
@@ -77,7 +77,6 @@ impl Probes {
 #[test]
 fn containers_reach_and_are_reached_by_what_they_may() {
     let (lab, registry) = lab();
-    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
     let ports = "ports = [\"8080:8080\", \"127.0.0.1:8081:8080\", \"9053:9053/udp\"]\n";
     let sleeper = format!(
         "[recipe.containers.sh]\nimage = \"{}\"\nentrypoint = [\"/bin/sleep\", \"1000000\"]\n\
@@ -88,7 +87,7 @@ fn containers_reach_and_are_reached_by_what_they_may() {
     let document = settings(&registry)
         + &web(&registry, "probe", "from-web", &(ports.to_owned() + &sleeper))
         + &web(&registry, "other", "from-other", "");
-    let machine = Machine::boot(&lab, &disk, &Setup { shell: true, ..Setup::with(document) }).unwrap();
+    let machine = resumed(&lab, &document, &[]);
     up(&machine, &["probe.sh", "probe.web", "other.web"]);
     let mut probes = Probes { machine };
     for line in NEIGHBOUR {

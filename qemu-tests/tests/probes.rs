@@ -9,8 +9,8 @@ use std::io::Write;
 use std::time::Instant;
 
 use base64::prelude::{BASE64_STANDARD, Engine};
-use common::{CHANGE, DISK, lab, out, settings, up};
-use qemu_tests::{Disk, Machine, Setup};
+use common::{CHANGE, lab, out, resumed, settings, up};
+use qemu_tests::Machine;
 use serde_json::{Value, json};
 
 /// Names of probes and the lines that succeed where nothing protects.
@@ -259,7 +259,6 @@ fn check(machine: &mut Machine, name: &str, probes: &[&str], expect: &[&str]) {
 #[test]
 fn protections_hold_inside_and_in_exec_and_only_with_them() {
     let (lab, registry) = lab();
-    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
     let names: Vec<&str> = PROBES.iter().map(|(name, _)| *name).collect();
     let limits: Vec<&str> = LIMITS.iter().map(|(name, _)| *name).collect();
     let all = [&names[..], &limits].concat();
@@ -277,12 +276,8 @@ fn protections_hold_inside_and_in_exec_and_only_with_them() {
          cap_add = [\"SYS_ADMIN\"]\ntmpfs = [\"/tmp\"]\n",
         registry.reference("probe:1")
     );
-    let setup = Setup {
-        shell: true,
-        expected: vec!["memcg", "oom-kill", "Memory cgroup out of memory"],
-        ..Setup::with(settings(&registry) + &container + &admin)
-    };
-    let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    let document = settings(&registry) + &container + &admin;
+    let mut machine = resumed(&lab, &document, &["memcg", "oom-kill", "Memory cgroup out of memory"]);
     up(&machine, &["probe.sh", "probe.admin"]);
     let product = |line: &str| {
         let done = machine.cli(&["exec", "probe.sh", "--", "/bin/sh", "-c", line]).unwrap();

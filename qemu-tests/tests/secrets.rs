@@ -2,8 +2,8 @@
 
 mod common;
 
-use common::{BOOT, CHANGE, DISK, apply, lab, out, probe, settings, settled, text, wait_until};
-use qemu_tests::{Disk, Machine, Setup};
+use common::{CHANGE, apply, lab, out, probe, resumed, settings, settled, text, wait_until};
+use qemu_tests::Machine;
 
 const GIVEN: &str = "given-Quoo5iegh7ohW9";
 const PASSWORD: &str = "password-aeR1Zae6woop";
@@ -94,14 +94,11 @@ fn inside(machine: &Machine, line: &str) -> String {
 #[test]
 fn secrets_are_in_their_container_and_in_the_state_and_nowhere_else() {
     let (lab, registry) = lab();
-    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
     let other = format!(
         "[[box.registry]]\nhost = \"registry.example.org\"\nusername = \"hub\"\npassword = \"{PASSWORD}\"\n"
     );
     let document = settings(&registry) + &other + &probe(&registry, RECIPE);
-    let setup = Setup { shell: true, ..Setup::with(document.clone()) };
-    let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
-    machine.wait_ssh(BOOT).unwrap();
+    let mut machine = resumed(&lab, &document, &[]);
     wait_until("the step", CHANGE, || {
         let status = machine.json(&["status"], &[0, 3]).unwrap();
         match &status["instances"][0]["steps"][0]["state"] {

@@ -74,6 +74,14 @@ pub(crate) fn apply(machine: &Machine, document: &str, more: &[&str]) -> Output 
     machine.cli_with(&arguments, Stdio::from(file)).unwrap()
 }
 
+/// A box that had booted already, with `document` accepted: for tests that are not about booting.
+pub(crate) fn resumed(lab: &Lab, document: &str, expected: &[&'static str]) -> Machine {
+    let machine = Machine::resume(lab, expected).unwrap();
+    let accepted = apply(&machine, document, &["--no-wait"]);
+    assert!(accepted.status.success(), "{}", out(&accepted));
+    machine
+}
+
 /// Stdout of a command that must succeed.
 pub(crate) fn text(machine: &Machine, arguments: &[&str]) -> String {
     let done = machine.cli(arguments).unwrap();

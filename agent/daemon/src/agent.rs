@@ -71,6 +71,8 @@ pub(crate) struct Live {
     pub(crate) complaints: Vec<String>,
     /// Keys that the provider gives.
     pub(crate) provider_keys: Vec<String>,
+    /// Admins of a newer document that is not used.
+    pub(crate) offered_admins: Vec<String>,
     /// Host name that the provider gives.
     pub(crate) provider_hostname: Option<String>,
     /// Settings that the network was given.

@@ -100,7 +100,7 @@ async fn look(agent: &Agent) -> anyhow::Result<Observed> {
 pub(crate) fn wanted(agent: &Agent, document: &Document, observed: &Observed) -> Desired {
     let (secrets, _) = agent.records.all_secrets();
     let volumes = observed.volumes.iter().map(|v| {
-        let path = agent.records.volume_path(&v.id).join(crate::records::VOLUME_DATA);
+        let path = agent.records.volume_data(v);
         ((v.instance.clone(), v.name.clone()), path.display().to_string())
     });
     let outputs = observed.records.iter().map(|(instance, record)| {
@@ -112,6 +112,7 @@ pub(crate) fn wanted(agent: &Agent, document: &Document, observed: &Observed) ->
     let facts = Facts {
         hostname: given.unwrap_or_else(|| "holdfast".into()),
         provider_keys: live.provider_keys.clone(),
+        offered_admins: live.offered_admins.clone(),
         volumes: volumes.collect(),
         secrets,
         outputs: outputs.collect(),

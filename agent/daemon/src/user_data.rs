@@ -55,6 +55,7 @@ pub(crate) fn put_in_force(agent: &Agent, document: Document, generation: &Gener
     live.channel = Some(generation.source.channel.clone());
     live.errors.clear();
     live.unusable.clear();
+    live.offered_admins.clear();
 }
 
 /// Asks the local channels and acts on the answer.
@@ -194,7 +195,7 @@ fn reject(agent: &Agent, channel: &str, errors: Vec<Diagnostic>, text: Option<&s
     if live.generation == 0 {
         live.document.settings = settings.unwrap_or_else(|| BoxSettings { admins, ..BoxSettings::default() });
     } else {
-        live.provider_keys.extend(admins.iter().map(|key| key.as_str().to_owned()));
+        live.offered_admins = admins.iter().map(|key| key.as_str().to_owned()).collect();
     }
 }
 

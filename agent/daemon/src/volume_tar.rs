@@ -145,7 +145,8 @@ fn header(stat: &Stat, kind: EntryType, size: u64) -> Header {
     header
 }
 
-/// Puts what `from` holds into `folder`; files that are there are replaced, others stay.
+/// Puts what `from` holds into `folder`. Files that are there are replaced, others stay: a stream may name
+/// one several times.
 pub(crate) fn import(folder: &Path, from: impl Read) -> anyhow::Result<()> {
     let root = open_root(folder)?;
     let mut archive = Archive::new(from);

@@ -24,6 +24,8 @@ pub struct Facts {
     pub hostname: String,
     /// Keys that the provider gives.
     pub provider_keys: Vec<String>,
+    /// Admins of a newer document that is not used: whoever wrote it must be able to log in and mend it.
+    pub offered_admins: Vec<String>,
     /// Directories of the volumes that are there, by instance and name.
     pub volumes: BTreeMap<(String, String), String>,
     /// Generated secrets by instance.
@@ -45,6 +47,7 @@ pub fn host(settings: &BoxSettings, hostname: String, facts: &Facts) -> HostDesi
     if settings.provider_keys {
         admin_keys.extend(facts.provider_keys.iter().cloned());
     }
+    admin_keys.extend(facts.offered_admins.iter().cloned());
     let mut seen = BTreeSet::new();
     admin_keys.retain(|key| seen.insert(key.clone()));
     HostDesired {
@@ -299,5 +302,32 @@ fn health_config(health: &RenderedHealth) -> HealthConfig {
         timeout: health.timeout,
         retries: health.retries,
         start_period: health.start_period,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn keys(settings: &str, facts: &Facts) -> Vec<String> {
+        let settings = recipes::user_data::settings_only(settings).unwrap();
+        host(&settings, "box".into(), facts).admin_keys
+    }
+
+    #[test]
+    fn whoever_may_log_in_can_log_in() {
+        let key = |name: &str| {
+            format!("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGZvb2JhcmZvb2JhcmZvb2JhcmZvb2JhcmZvb2Jh {name}")
+        };
+        let own = format!("[box]\nadmins = [\"{}\"]\n", key("own"));
+        let facts = Facts {
+            provider_keys: vec![key("provider"), key("own")],
+            offered_admins: vec![key("offered")],
+            ..Facts::default()
+        };
+        assert_eq!(keys(&own, &facts), ["own", "provider", "offered"].map(key));
+        // The provider's keys can be refused; whoever wrote a newer document that is not used cannot.
+        let alone = own + "provider_keys = false\n";
+        assert_eq!(keys(&alone, &facts), ["own", "offered"].map(key));
     }
 }

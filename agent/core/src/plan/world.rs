@@ -227,6 +227,7 @@ impl World {
             name: name.into(),
             size,
             project: 1,
+            replaced: 0,
             created_at: 0,
         });
         self.facts.volumes.insert((instance.into(), name.into()), format!("/volumes/{instance}.{name}"));

@@ -35,7 +35,7 @@ impl fmt::Display for VolumeId {
     }
 }
 
-/// `volume.json` beside a volume's `data`.
+/// `volume.json` beside a volume's data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VolumeRecord {
     /// Its id.
@@ -50,6 +50,19 @@ pub struct VolumeRecord {
     pub project: u32,
     /// Seconds since 1970.
     pub created_at: u64,
+    /// How often all that it holds was replaced: each time there is another folder for it.
+    #[serde(default)]
+    pub replaced: u32,
+}
+
+impl VolumeRecord {
+    /// The folder in the volume's own that containers see.
+    pub fn folder(&self) -> String {
+        match self.replaced {
+            0 => "data".to_owned(),
+            count => format!("data-{count}"),
+        }
+    }
 }
 
 impl Format for VolumeRecord {

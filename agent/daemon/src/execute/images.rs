@@ -8,7 +8,7 @@ use agent_containers::fetch::{FetchRequest, FetchResult, Outcome, RegistryAccess
 use agent_core::Secret;
 use agent_system::files;
 use agent_system::systemd::{Filter, Flag, List, Number, Span, Text, TransientUnit};
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use image_layout::paths;
 
 use crate::agent::Agent;
@@ -41,21 +41,34 @@ pub(crate) async fn fetch(
     let name = format!("holdfast-fetch-{id}.service");
     agent.systemd.stop(&name).await?;
     agent.store.stage(&id, &FetchRequest::new(asked, source), Some(images::fetch_user()?))?;
-    agent.systemd.start_transient(unit(&name, reference, &staging, embedded)).await?;
-    agent.systemd.wait_down(&name).await?;
-    agent.systemd.release(&name).await?;
-    match result(&staging)? {
-        Outcome::Image(_) => Ok(true),
-        Outcome::Error(error) => {
-            files::remove_tree(&staging)?;
-            bail!("{error}")
-        }
+    let fetched = run(agent, unit(&name, reference, &staging, embedded), &name, &staging).await;
+    if fetched.is_err() {
+        files::remove_tree(&staging)?;
+    }
+    fetched.map(|()| true)
+}
+
+/// Runs a fetch to its end; an error is why there is no image.
+async fn run(agent: &Agent, unit: TransientUnit, name: &str, staging: &Path) -> anyhow::Result<()> {
+    agent.systemd.start_transient(unit).await?;
+    let ended = agent.systemd.wait_down(name).await?;
+    agent.systemd.release(name).await?;
+    let ended = ended.map(|status| status.result).unwrap_or_default();
+    match result(staging, &ended)? {
+        Outcome::Image(_) => Ok(()),
+        Outcome::Error(error) => bail!("{error}"),
     }
 }
 
-fn result(staging: &Path) -> anyhow::Result<Outcome> {
+/// Reads what a fetch left, whose unit ended so.
+fn result(staging: &Path, ended: &str) -> anyhow::Result<Outcome> {
     let read = files::read_limited(staging.join(FetchResult::FILE), 64 << 20);
-    let bytes = read.context("the fetch ended without a result")?;
+    let bytes = read.map_err(|error| match (error.is_not_found(), ended) {
+        (true, "oom-kill") => anyhow!("the fetch took more than {} MiB of memory", MEMORY >> 20),
+        (true, "timeout") => anyhow!("the fetch took longer than {} minutes", TIME.as_secs() / 60),
+        (true, "signal" | "core-dump") => anyhow!("the fetch was killed"),
+        _ => anyhow::Error::from(error).context("the fetch ended without a result"),
+    })?;
     let result: FetchResult =
         serde_json::from_slice(&bytes).context("the fetch left a result that is none")?;
     Ok(result.outcome)

@@ -12,7 +12,6 @@ use recipes::model::Generator;
 
 use crate::agent::Agent;
 use crate::clock;
-use crate::records::VOLUME_DATA;
 
 pub(super) fn pin(agent: &Agent, instance: &str, reference: &str, digest: &str) -> anyhow::Result<bool> {
     Ok(agent.records.change_instance(instance, |record| {
@@ -75,6 +74,7 @@ pub(super) async fn create_volume(
         size,
         project: agent.records.free_project(),
         created_at: clock::epoch(),
+        replaced: 0,
     };
     agent.records.create_volume(&record)?;
     limit(agent, &record)?;
@@ -96,8 +96,8 @@ pub(super) async fn resize_volume(
 }
 
 /// Has the file system count the volume's blocks, and limit them where it has a size.
-fn limit(agent: &Agent, record: &VolumeRecord) -> anyhow::Result<()> {
-    let data = agent.records.volume_path(&record.id).join(VOLUME_DATA);
+pub(crate) fn limit(agent: &Agent, record: &VolumeRecord) -> anyhow::Result<()> {
+    let data = agent.records.volume_data(record);
     quota::set_project(&data, record.project).context("failed to count the volume's blocks")?;
     quota::set_limit(&data, record.project, record.size).context("failed to limit the volume")?;
     Ok(())

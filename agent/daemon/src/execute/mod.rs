@@ -16,6 +16,7 @@ use anyhow::Context;
 use crate::agent::Agent;
 
 pub(crate) use images::{adopt, fetch};
+pub(crate) use instances::limit;
 
 /// Does one action; says whether it changed anything.
 pub(crate) async fn execute(agent: &Arc<Agent>, action: &Action, desired: &Desired) -> anyhow::Result<bool> {

@@ -10,6 +10,7 @@ mod volumes;
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU32;
 
 use agent_core::allocate::{self, AllocateError, Taken};
 use agent_core::state::{self, Counters, Format, FormatError, InstanceRecord, SecretsRecord};
@@ -17,7 +18,6 @@ use agent_core::{Allocation, Secret};
 use agent_system::files::{self, Access, FileError};
 
 pub(crate) use events::Events;
-pub(crate) use volumes::DATA as VOLUME_DATA;
 
 /// The longest file of ours that is read.
 const LIMIT: u64 = 16 << 20;
@@ -38,6 +38,10 @@ pub(crate) enum RecordError {
     NoInstance(String),
     #[error("there is no volume {0}.{1}")]
     NoVolume(String, String),
+    #[error("volume {0}.{1} is being replaced")]
+    VolumeBusy(String, String),
+    #[error("failed to look at `{0}`")]
+    Volume(PathBuf, #[source] std::io::Error),
     #[error("volume {0}.{1} exists already")]
     VolumeExists(String, String),
     #[error("a volume may be the one that is wanted, and its record cannot be read: {0}")]
@@ -48,12 +52,14 @@ pub(crate) enum RecordError {
 #[derive(Debug)]
 pub(crate) struct Records {
     root: PathBuf,
+    /// The highest number that blocks of a volume are counted under.
+    projects: AtomicU32,
 }
 
 impl Records {
     /// Opens the folder and makes what is missing in it.
     pub(crate) fn open(root: impl Into<PathBuf>) -> Result<Records, RecordError> {
-        let records = Records { root: root.into() };
+        let records = Records { root: root.into(), projects: AtomicU32::new(0) };
         files::create_dir_all(&records.root, Access::mode(0o755))?;
         for folder in FOLDERS {
             let mode = if matches!(folder, "containers" | "images" | "volumes") { 0o711 } else { 0o700 };
@@ -62,6 +68,7 @@ impl Records {
             files::sweep(&path)?;
         }
         files::sweep(&records.root)?;
+        records.sweep_volumes()?;
         Ok(records)
     }
 

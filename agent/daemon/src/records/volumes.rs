@@ -1,14 +1,13 @@
-//! Volumes: a folder with an id, which holds `volume.json` and `data`.
+//! Volumes: a folder with an id, which holds `volume.json` and the folder that this names.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
+use std::sync::atomic::Ordering;
 
 use agent_core::state::{VolumeId, VolumeRecord};
 use agent_system::files::{self, Access};
 
 use super::{RecordError, Records, read, write};
-
-/// The folder in a volume's folder that containers see.
-pub(crate) const DATA: &str = "data";
 
 impl Records {
     /// All volumes, and what is wrong with those that cannot be read.
@@ -43,6 +42,11 @@ impl Records {
         self.path("volumes").join(id.as_str())
     }
 
+    /// What containers see of a volume.
+    pub(crate) fn volume_data(&self, record: &VolumeRecord) -> PathBuf {
+        self.volume_path(&record.id).join(record.folder())
+    }
+
     /// Makes a volume. Its folder gets its name last, so that there is either all of it or none. Refused
     /// while there is one whose record cannot be read: an empty one must not take its place.
     pub(crate) fn create_volume(&self, record: &VolumeRecord) -> Result<(), RecordError> {
@@ -56,7 +60,7 @@ impl Records {
         let staged = self.path("volumes").join(format!(".new-{}", record.id));
         files::remove_tree(&staged)?;
         files::create_dir(&staged, Access::mode(0o711))?;
-        files::create_dir(staged.join(DATA), Access::mode(0o755))?;
+        files::create_dir(staged.join(record.folder()), Access::mode(0o755))?;
         write(&staged.join("volume.json"), record)?;
         Ok(files::install(&staged, self.volume_path(&record.id))?)
     }
@@ -64,6 +68,46 @@ impl Records {
     /// Replaces a volume's record.
     pub(crate) fn put_volume(&self, record: &VolumeRecord) -> Result<(), RecordError> {
         write(&self.volume_path(&record.id).join("volume.json"), record)
+    }
+
+    /// Makes an empty folder beside what a volume holds, to take its place by [`Records::replace_volume`];
+    /// the record that it will have. Refused while there is such a folder.
+    pub(crate) fn stage_volume(&self, record: &VolumeRecord) -> Result<VolumeRecord, RecordError> {
+        let now = std::fs::metadata(self.volume_data(record))
+            .map_err(|source| RecordError::Volume(self.volume_data(record), source))?;
+        let project = self.free_project();
+        let next = VolumeRecord { replaced: record.replaced + 1, project, ..record.clone() };
+        let access = Access::owned(now.mode() & 0o7777, now.uid(), now.gid());
+        match files::create_dir(self.volume_data(&next), access)? {
+            true => Ok(next),
+            false => Err(RecordError::VolumeBusy(record.instance.clone(), record.name.clone())),
+        }
+    }
+
+    /// Puts what was staged in the place of what the volume holds; all of it or, if this is cut, nothing.
+    pub(crate) fn replace_volume(&self, staged: &VolumeRecord) -> Result<VolumeRecord, RecordError> {
+        let now = self.volume(&staged.instance, &staged.name)?;
+        if now.id != staged.id || now.replaced + 1 != staged.replaced {
+            return Err(RecordError::VolumeBusy(staged.instance.clone(), staged.name.clone()));
+        }
+        let next = VolumeRecord { replaced: staged.replaced, project: staged.project, ..now };
+        self.put_volume(&next)?;
+        Ok(next)
+    }
+
+    /// Removes what was staged and did not become the volume's, or was the volume's before.
+    pub(super) fn sweep_volumes(&self) -> Result<(), RecordError> {
+        for record in self.volumes().0 {
+            for entry in std::fs::read_dir(self.volume_path(&record.id)).into_iter().flatten().flatten() {
+                let name = entry.file_name();
+                let other =
+                    name.to_str().is_some_and(|name| name.starts_with("data") && name != record.folder());
+                if other {
+                    files::remove_tree(entry.path())?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Removes a volume with all it holds, and the instance's secrets with its last volume.
@@ -80,12 +124,18 @@ impl Records {
     /// A number to count a new volume's blocks under, which no other has.
     pub(crate) fn free_project(&self) -> u32 {
         let (volumes, _) = self.volumes();
-        volumes.iter().map(|v| v.project).max().unwrap_or(0).max(1000) + 1
+        let recorded = volumes.iter().map(|v| v.project).max().unwrap_or(0).max(1000);
+        // One that was given away may not be on record yet.
+        self.projects.fetch_max(recorded, Ordering::Relaxed);
+        self.projects.fetch_add(1, Ordering::Relaxed) + 1
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
     use recipes::Secret;
 
@@ -97,7 +147,46 @@ mod tests {
             size: None,
             project: 0,
             created_at: 1,
+            replaced: 0,
         }
+    }
+
+    #[test]
+    fn a_volume_is_replaced_whole_or_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let records = Records::open(folder.path()).unwrap();
+        let before = record(1, "a", "one");
+        records.create_volume(&before).unwrap();
+        std::fs::write(records.volume_data(&before).join("old"), "").unwrap();
+        std::fs::set_permissions(records.volume_data(&before), PermissionsExt::from_mode(0o1770)).unwrap();
+        let names = || {
+            let all = std::fs::read_dir(records.volume_path(&before.id)).unwrap();
+            all.map(|e| e.unwrap().file_name().into_string().unwrap()).collect::<BTreeSet<_>>()
+        };
+
+        // Cut before it was put in place: nothing has changed, and nothing is left of it.
+        let staged = records.stage_volume(&before).unwrap();
+        std::fs::write(records.volume_data(&staged).join("half"), "").unwrap();
+        assert!(matches!(records.stage_volume(&before), Err(RecordError::VolumeBusy(..))));
+        Records::open(folder.path()).unwrap();
+        assert_eq!(names(), ["data", "volume.json"].map(str::to_owned).into());
+        assert!(records.volume_data(&records.volume("a", "one").unwrap()).join("old").exists());
+
+        // Put in place, and cut before the old was removed.
+        let staged = records.stage_volume(&before).unwrap();
+        std::fs::write(records.volume_data(&staged).join("new"), "").unwrap();
+        let other = records.free_project();
+        let after = records.replace_volume(&staged).unwrap();
+        assert!(after.project != before.project && after.project != other, "{after:?}");
+        Records::open(folder.path()).unwrap();
+        assert_eq!(names(), ["data-1", "volume.json"].map(str::to_owned).into());
+        assert_eq!(records.volume("a", "one").unwrap(), after);
+        let now = records.volume_data(&after);
+        assert!(now.join("new").exists() && !now.join("old").exists());
+        assert_eq!(std::fs::metadata(&now).unwrap().mode() & 0o7777, 0o1770);
+
+        // What was staged for a volume that is another one by now.
+        assert!(records.replace_volume(&staged).is_err());
     }
 
     #[test]

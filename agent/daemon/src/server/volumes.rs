@@ -1,14 +1,14 @@
 //! Volumes: listed, carried out and in, removed.
 
 use std::os::fd::OwnedFd;
-use std::path::Path as FsPath;
+use std::path::{Path as FsPath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use agent_api::types::{Changed, Volume};
 use agent_core::state::VolumeRecord;
-use agent_system::quota;
 use agent_system::systemd::{Filter, Flag, List, Number, Stream, Text, TransientUnit};
+use agent_system::{files, quota};
 use anyhow::{Context, anyhow};
 use axum::Json;
 use axum::body::Body;
@@ -23,7 +23,8 @@ use tokio::net::unix::pipe;
 use super::error::{Answer, Failure};
 use super::to_the_end;
 use crate::agent::Agent;
-use crate::records::{RecordError, VOLUME_DATA};
+use crate::execute;
+use crate::records::RecordError;
 
 /// Rights that a volume's files need: any owner, any mode. CHOWN, DAC_OVERRIDE, FOWNER, FSETID, MKNOD.
 const CAPABILITIES: u64 = 1 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 27;
@@ -34,7 +35,7 @@ pub(super) async fn list(State(agent): State<Arc<Agent>>) -> Json<Vec<Volume>> {
     let (volumes, _) = agent.records.volumes();
     let desired = agent.live().desired.clone();
     let wire = |record: &VolumeRecord| {
-        let data = agent.records.volume_path(&record.id).join(VOLUME_DATA);
+        let data = agent.records.volume_data(record);
         let listed = desired.instances.get(&record.instance);
         Volume {
             instance: record.instance.clone(),
@@ -81,7 +82,7 @@ pub(super) async fn export(
     let record = find(&agent, &instance, &name)?;
     let (reader, writer) = std::io::pipe().context("failed to make a pipe")?;
     let unit = format!("holdfast-volume-{}-export.service", record.id);
-    let data = agent.records.volume_path(&record.id).join(VOLUME_DATA);
+    let data = agent.records.volume_data(&record);
     let helper = helper(&unit, "volume-export", &data)
         .text(Text::StandardInput, "null")
         .list(List::ReadOnlyPaths, [data.display().to_string()])
@@ -106,7 +107,8 @@ pub(super) async fn export(
     Ok(([(CONTENT_TYPE, "application/x-tar")], Body::from_stream(body)).into_response())
 }
 
-/// Puts a tar stream into the volume, over what is there.
+/// Puts what a tar stream holds in the place of all that the volume holds, once the stream has ended well.
+/// Containers that use the volume are made anew by the next round.
 pub(super) async fn import(
     State(agent): State<Arc<Agent>>,
     Path((instance, name)): Path<(String, String)>,
@@ -117,9 +119,29 @@ pub(super) async fn import(
 
 async fn import_all(agent: Arc<Agent>, instance: String, name: String, body: Body) -> Answer<Json<Changed>> {
     let record = find(&agent, &instance, &name)?;
+    let staged = agent.records.stage_volume(&record).map_err(|error| match error {
+        RecordError::VolumeBusy(..) => Failure::failed(error.to_string()).hint("wait for the other import"),
+        error => Failure::failed(error.to_string()),
+    })?;
+    let replaced = match fill(&agent, &staged, body).await {
+        Ok(()) => agent.records.replace_volume(&staged).map_err(|error| Failure::failed(error.to_string())),
+        Err(error) => Err(error),
+    };
+    let left = if replaced.is_ok() { &record } else { &staged };
+    discard(agent.records.volume_data(left)).await;
+    execute::limit(&agent, &replaced?).context("failed to limit the volume")?;
+    let message = format!("volume {instance}.{name} was replaced");
+    agent.events.add("volume-imported", Some(&instance), message.clone());
+    agent.wake.notify_one();
+    Ok(Json(Changed { changed: true, message }))
+}
+
+/// Has a helper unpack the stream into an empty folder of a volume.
+async fn fill(agent: &Agent, staged: &VolumeRecord, body: Body) -> Answer<()> {
+    execute::limit(agent, staged).context("failed to limit the volume")?;
     let (reader, writer) = std::io::pipe().context("failed to make a pipe")?;
-    let unit = format!("holdfast-volume-{}-import.service", record.id);
-    let data = agent.records.volume_path(&record.id).join(VOLUME_DATA);
+    let unit = format!("holdfast-volume-{}-import.service", staged.id);
+    let data = agent.records.volume_data(staged);
     let helper = helper(&unit, "volume-import", &data)
         .text(Text::StandardOutput, "journal")
         .list(List::ReadWritePaths, [data.display().to_string()])
@@ -130,12 +152,18 @@ async fn import_all(agent: Arc<Agent>, instance: String, name: String, body: Bod
         // The client went away: what it sent so far must not be taken for all.
         agent.systemd.stop(&unit).await.context("failed to stop the import")?;
     }
-    let ended = ended(&agent, &unit).await;
+    let ended = ended(agent, &unit).await;
     carried?;
-    ended.map_err(|error| Failure::invalid(error.to_string()).hint("see `holdfast logs` for the cause"))?;
-    let message = format!("volume {instance}.{name} was written to");
-    agent.events.add("volume-imported", Some(&instance), message.clone());
-    Ok(Json(Changed { changed: true, message }))
+    ended.map_err(|error| Failure::invalid(error.to_string()).hint("see `holdfast logs` for the cause"))
+}
+
+/// Removes a folder of a volume that nobody needs any more; if it cannot, the next start does.
+async fn discard(folder: PathBuf) {
+    let shown = folder.display().to_string();
+    let removed = tokio::task::spawn_blocking(move || files::remove_tree(folder)).await;
+    if let Ok(Err(error)) = removed {
+        tracing::warn!("`{shown}` was not removed: {error}");
+    }
 }
 
 async fn carry(body: Body, to: OwnedFd) -> Answer<()> {

@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use common::{BOOT, CHANGE, DISK, lab, out, page, settings};
 use flate2::{Compression, write::GzEncoder};
-use qemu_tests::{Disk, Machine, Registry, Setup};
+use qemu_tests::{Disk, Firmware, Machine, Registry, Setup};
 
 /// The documents, each with words that its error must contain.
 fn documents(registry: &Registry) -> Vec<(&'static str, Vec<u8>, &'static str)> {
@@ -36,11 +36,12 @@ fn documents(registry: &Registry) -> Vec<(&'static str, Vec<u8>, &'static str)> 
 }
 
 /// Boots with a document and finds the box reachable, degraded, and clear about the reason.
-fn boots_with(name: &str) {
+fn boots_with(name: &str, firmware: Firmware) {
     let (lab, registry) = lab();
     let (_, document, words) = documents(&registry).into_iter().find(|(n, ..)| *n == name).unwrap();
     let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
-    let machine = Machine::boot(&lab, &disk, &Setup::with(document)).unwrap();
+    let setup = Setup { firmware, ..Setup::with(document) };
+    let machine = Machine::boot(&lab, &disk, &setup).unwrap();
     machine.console.wait("holdfast: error", BOOT).unwrap();
     machine.wait_ssh(BOOT).unwrap();
     let status = machine.cli(&["status"]).unwrap();
@@ -63,17 +64,17 @@ fn apply(machine: &Machine, document: &[u8], codes: &[i32]) -> String {
 
 #[test]
 fn truncated() {
-    boots_with("truncated");
+    boots_with("truncated", Firmware::Bios);
 }
 
 #[test]
 fn cloud_config() {
-    boots_with("cloud-config");
+    boots_with("cloud-config", Firmware::Bios);
 }
 
 #[test]
 fn image_that_does_not_exist() {
-    boots_with("no-image");
+    boots_with("no-image", Firmware::Bios);
 }
 
 #[test]
@@ -95,35 +96,45 @@ fn all_by_apply() {
 
 #[test]
 fn full_empty() {
-    boots_with("empty");
+    boots_with("empty", Firmware::Bios);
 }
 
 #[test]
 fn full_binary() {
-    boots_with("binary");
+    boots_with("binary", Firmware::Bios);
 }
 
 #[test]
 fn full_types() {
-    boots_with("types");
+    boots_with("types", Firmware::Bios);
 }
 
 #[test]
 fn full_unknown_key() {
-    boots_with("unknown-key");
+    boots_with("unknown-key", Firmware::Bios);
 }
 
 #[test]
 fn full_script() {
-    boots_with("script");
+    boots_with("script", Firmware::Bios);
 }
 
 #[test]
 fn full_nested() {
-    boots_with("nested");
+    boots_with("nested", Firmware::Bios);
 }
 
 #[test]
 fn full_broken_gzip() {
-    boots_with("gzip");
+    boots_with("gzip", Firmware::Bios);
+}
+
+#[test]
+fn full_truncated_on_uefi() {
+    boots_with("truncated", Firmware::Uefi);
+}
+
+#[test]
+fn full_image_that_does_not_exist_on_uefi() {
+    boots_with("no-image", Firmware::Uefi);
 }

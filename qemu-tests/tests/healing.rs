@@ -2,7 +2,12 @@
 
 mod common;
 
-use common::{BOOT, CHANGE, DISK, lab, out, page, probe, resumed, settings, site, wait_until};
+use std::io::Write;
+use std::process::Child;
+
+use common::{
+    BOOT, CHANGE, DISK, Random, apply, lab, out, page, probe, resumed, settings, site, text, wait_until,
+};
 use qemu_tests::{Disk, Machine, Setup};
 use serde_json::{Value, json};
 
@@ -79,27 +84,63 @@ fn full_twenty_killed_agents_cost_no_container() {
     kills(20);
 }
 
+/// Kills the agent at random moments, every other time while it changes another instance: the page's
+/// container is never touched, and what was asked for is there in the end.
 fn kills(agents: u32) {
     let (lab, registry) = lab();
-    let mut machine = resumed(&lab, &page(&registry, "unharmed"), &[]);
+    let base = page(&registry, "unharmed");
+    let document = |n: u32| base.clone() + &probe(&registry, &format!("env = {{ N = \"{n}\" }}"));
+    let mut machine = resumed(&lab, &document(0), &[]);
     machine.wait_served("unharmed", BOOT).unwrap();
     let before = wait_for(&machine, "site.web", |c| c["state"] == "healthy");
-    for _ in 0..agents {
-        let agent = machine.shell("pidof holdfastd").unwrap();
-        machine.shell(&format!("kill -9 {agent}")).unwrap();
-        assert!(machine.serves("unharmed"), "the agent's death cost the page");
-        wait_until("another agent", CHANGE, || {
-            let now = machine.shell("pidof holdfastd || true").unwrap();
-            let answers = machine.cli(&["status"]).unwrap().status.success();
-            if now != agent && answers { Ok(()) } else { Err(machine.console.tail(40)) }
-        });
+    wait_for(&machine, "probe.sh", |c| c["state"] == "running");
+    let unharmed = |machine: &Machine, when: &str| {
+        assert!(machine.serves("unharmed"), "{when}: the agent's death cost the page");
+        let now = wait_for(machine, "site.web", |c| c["state"] == "healthy");
+        assert_eq!(before["pid"], now["pid"], "{when}: the container outlives the agent");
+    };
+    let mut random = Random::new();
+    for n in 1..=agents {
+        let change = (n % 2 == 1).then(|| start_apply(&machine, &document(n)));
+        kill_agent(&mut machine, random.below(4000));
+        unharmed(&machine, &format!("kill {n}"));
+        if let Some(change) = change {
+            // Its connection is cut, unless it was accepted and done before: it may be asked for again.
+            println!("kill {n}: the change {}", out(&change.wait_with_output().unwrap()));
+            let again = apply(&machine, &document(n), &[]);
+            assert!(again.status.success(), "kill {n}: {}", out(&again));
+            let value = text(&machine, &["exec", "probe.sh", "--", "/bin/sh", "-c", "echo $N"]);
+            assert_eq!(value, n.to_string(), "kill {n}");
+            unharmed(&machine, &format!("the change after kill {n}"));
+        }
     }
-    let after = wait_for(&machine, "site.web", |c| c["state"] == "healthy");
-    assert_eq!(before["pid"], after["pid"], "the container outlives the agent");
     machine.shell("kill -9 $(pidof holdfast-shim)").unwrap();
     wait_for(&machine, "site.web", |c| c["state"] == "healthy" && c["pid"] != before["pid"]);
     machine.wait_served("unharmed", CHANGE).unwrap();
     machine.kill().unwrap();
+}
+
+/// Starts an apply that waits for its end.
+fn start_apply(machine: &Machine, document: &str) -> Child {
+    let mut apply = machine.cli_start(&["apply", "-"], false).unwrap();
+    apply.stdin.take().unwrap().write_all(document.as_bytes()).unwrap();
+    apply
+}
+
+/// Kills the agent after so many milliseconds, and waits until another one answers.
+fn kill_agent(machine: &mut Machine, delay: u64) {
+    let kill = format!(
+        "sleep {}.{:03}; pidof holdfastd | tee /run/killed | xargs kill -9",
+        delay / 1000,
+        delay % 1000
+    );
+    machine.shell(&kill).unwrap();
+    let agent = machine.shell("cat /run/killed").unwrap();
+    wait_until("another agent", CHANGE, || {
+        let now = machine.shell("pidof holdfastd || true").unwrap();
+        let answers = machine.cli(&["status"]).unwrap().status.success();
+        if now != agent && answers { Ok(()) } else { Err(machine.console.tail(40)) }
+    });
 }
 
 #[test]

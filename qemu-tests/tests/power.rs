@@ -2,10 +2,10 @@
 
 mod common;
 
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
-use common::{BOOT, DISK, lab, page};
-use qemu_tests::{Disk, Lab, Machine, Setup};
+use common::{BOOT, DISK, Random, lab, page};
+use qemu_tests::{Disk, Firmware, Lab, Machine, Setup};
 
 const TEXT: &str = "still here";
 
@@ -36,23 +36,6 @@ impl Phase {
             () => Phase::Loader,
         }
     }
-}
-
-/// A small generator of numbers, so that a seed that failed can be given again.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-}
-
-fn seed() -> u64 {
-    let given = std::env::var("HOLDFAST_SEED").ok().and_then(|s| s.parse().ok());
-    given.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64 | 1)
 }
 
 /// When each phase began, in order, of a boot that nobody disturbs.
@@ -97,12 +80,10 @@ fn cut(
 
 /// Cuts the power `count` times, each time followed by a page that is served with nothing done by hand.
 /// Every third cut falls into the first boot of a new disk.
-fn kills(count: usize) {
-    let seed = seed();
-    println!("HOLDFAST_SEED={seed}");
-    let mut random = Random(seed);
+fn kills(count: usize, firmware: Firmware) {
+    let mut random = Random::new();
     let (lab, registry) = lab();
-    let setup = Setup::with(page(&registry, TEXT));
+    let setup = Setup { firmware, ..Setup::with(page(&registry, TEXT)) };
     let new = |n: usize| Disk::new(&lab, &format!("disk{n}.raw"), DISK).unwrap();
     let mut disk = new(0);
     let began = phases(&lab, &disk, &setup);
@@ -138,10 +119,15 @@ fn kills(count: usize) {
 
 #[test]
 fn three_cuts() {
-    kills(3);
+    kills(3, Firmware::Bios);
+}
+
+#[test]
+fn full_three_cuts_on_uefi() {
+    kills(3, Firmware::Uefi);
 }
 
 #[test]
 fn full_ten_cuts() {
-    kills(10);
+    kills(10, Firmware::Bios);
 }

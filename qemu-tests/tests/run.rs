@@ -13,18 +13,19 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use qemu_tests::{Lab, TROUBLE};
 
-/// The program with the image under test, and its temporary files in the lab.
-fn run(lab: &Lab, arguments: &[&str]) -> Command {
+/// The program with an image, and its temporary files in the lab.
+fn run(lab: &Lab, image: &Path, arguments: &[&str]) -> Command {
     let temporary = lab.dir().join("tmp");
     fs::create_dir_all(&temporary).unwrap();
     let mut command = Command::new(lab.builder());
-    command.current_dir(lab.root()).arg("run").arg(lab.image()).args(arguments).env("TMPDIR", temporary);
+    command.current_dir(lab.root()).arg("run").arg(image).args(arguments).env("TMPDIR", temporary);
     command
 }
 
 /// QEMU's command line.
 fn words(lab: &Lab, arguments: &[&str]) -> Vec<String> {
-    let Output { status, stdout, stderr } = run(lab, arguments).arg("--print-command").output().unwrap();
+    let Output { status, stdout, stderr } =
+        run(lab, &lab.image(), arguments).arg("--print-command").output().unwrap();
     assert!(status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&stderr));
     serde_json::from_slice(&stdout).unwrap()
 }
@@ -114,7 +115,7 @@ fn each_option_is_in_the_command_line() {
 
     fs::write(&document, "#".repeat(12 * 1024 + 1)).unwrap();
     let arguments = ["--channel", "smbios", "--print-command", "--user-data", document.to_str().unwrap()];
-    let refused = run(&lab, &arguments).output().unwrap();
+    let refused = run(&lab, &lab.image(), &arguments).output().unwrap();
     let said = String::from_utf8_lossy(&refused.stderr);
     assert_eq!(refused.status.code(), Some(2), "{said}");
     assert!(said.contains("12289 bytes") && said.contains("--channel nocloud"), "{said}");
@@ -128,12 +129,21 @@ struct Running {
 }
 
 impl Running {
-    fn start(lab: &Lab, name: &str, arguments: &[&str]) -> Running {
+    fn start(lab: &Lab, image: &Path, name: &str, arguments: &[&str]) -> Running {
         let port = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port();
         let log = lab.dir().join(name);
-        let mut command = run(lab, arguments);
+        let mut command = run(lab, image, arguments);
         command.args(["--forward", &format!("{port}:80")]).stdout(File::create(&log).unwrap());
         Running { child: command.spawn().unwrap(), port, log }
+    }
+
+    fn wait_console(&mut self, text: &str) {
+        let end = Instant::now() + BOOT;
+        while !self.console().contains(text) {
+            assert_eq!(self.child.try_wait().unwrap(), None, "{}", self.console());
+            assert!(Instant::now() < end, "no line with {text}: {}", self.console());
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     fn wait_served(&mut self, text: &str) {
@@ -183,14 +193,44 @@ fn full_a_disk_is_kept_and_all_else_thrown_away() {
     let disk = lab.dir().join("own.qcow2");
     let disk = ["--disk", disk.to_str().unwrap()];
     let with = ["--user-data", document.to_str().unwrap(), disk[0], disk[1]];
-    let mut first = Running::start(&lab, "first.log", &with);
+    let mut first = Running::start(&lab, &lab.image(), "first.log", &with);
     first.wait_served("kept-word");
     // What the box has accepted is on the disk; Ctrl-C is a power cut.
     let console = first.interrupt();
     assert!(console.contains("Holdfast: slot a on "), "the console is on the terminal: {console}");
-    let mut second = Running::start(&lab, "second.log", &disk);
+    let mut second = Running::start(&lab, &lab.image(), "second.log", &disk);
     second.wait_served("kept-word");
     second.interrupt();
+    nothing_is_left(&lab);
+}
+
+fn nothing_is_left(lab: &Lab) {
     let left: Vec<_> = fs::read_dir(lab.dir().join("tmp")).unwrap().flatten().map(|e| e.path()).collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn full_a_qcow2_boots_with_a_config_drive() {
+    let lab = Lab::new().unwrap();
+    let document = lab.dir().join("box.toml");
+    fs::write(&document, "[[recipe]]\nuse = \"hello\"\nparams = { word = \"drive-word\" }\n").unwrap();
+    let key = format!("{}.pub", lab.key().display());
+    let drive = ["--channel", "config-drive", "--hostname", "drive-host", "--ssh-key", &key];
+    let with = [&["--user-data", document.to_str().unwrap()], &drive[..]].concat();
+    let image = lab.image().with_extension("qcow2");
+    let mut running = Running::start(&lab, &image, "qcow2.log", &with);
+    running.wait_served("drive-word");
+    running.wait_served("on drive-host");
+    assert!(running.interrupt().contains("Holdfast: slot a on "));
+    nothing_is_left(&lab);
+}
+
+#[test]
+fn full_a_raw_gz_boots_on_uefi() {
+    let lab = Lab::new().unwrap();
+    let image = lab.image().with_extension("raw.gz");
+    let mut running = Running::start(&lab, &image, "gz.log", &["--firmware", "uefi"]);
+    running.wait_console("Holdfast: slot a on ");
+    running.interrupt();
+    nothing_is_left(&lab);
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::{BOOT, DISK, lab, page, started};
 use image_layout::slots::{TRIES_GOOD, TRIES_NEW};
 use image_layout::{Slot, SlotState};
-use qemu_tests::{Disk, Entry, Lab, Machine, Setup, cpio};
+use qemu_tests::{Disk, Entry, Firmware, Lab, Machine, Setup, cpio};
 
 /// The seconds that the initrd arms the watchdog with, and some for a slow host.
 const INITRD: Duration = Duration::from_secs(120 + 90);
@@ -25,7 +25,7 @@ fn hangs() -> Vec<u8> {
 }
 
 /// Slot b's initrd hangs: the box is reset, and the other slot runs.
-fn hanging_initrd(watchdog: bool) {
+fn hanging_initrd(watchdog: bool, firmware: Firmware) {
     let lab = Lab::new().unwrap();
     let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
     disk.copy_slot(Slot::A).unwrap();
@@ -33,7 +33,7 @@ fn hanging_initrd(watchdog: bool) {
     let (tries_a, tries_b) = (TRIES_GOOD, TRIES_NEW);
     let state = SlotState { slot: Slot::B, good: Slot::A, tries_a, tries_b, boot: "updated".into() };
     disk.set_slot_state(&state).unwrap();
-    let machine = Machine::boot(&lab, &disk, &Setup { watchdog, ..Setup::default() }).unwrap();
+    let machine = Machine::boot(&lab, &disk, &Setup { watchdog, firmware, ..Setup::default() }).unwrap();
     machine.console.wait("starting slot b", BOOT).unwrap();
     machine.console.wait("starting slot a", INITRD).unwrap();
     started(&machine, Slot::A, 0);
@@ -66,12 +66,17 @@ fn frozen_init(watchdog: bool, identity: &str) {
 
 #[test]
 fn full_an_initrd_that_hangs_is_reset_by_hardware() {
-    hanging_initrd(true);
+    hanging_initrd(true, Firmware::Bios);
+}
+
+#[test]
+fn full_an_initrd_that_hangs_is_reset_by_hardware_on_uefi() {
+    hanging_initrd(true, Firmware::Uefi);
 }
 
 #[test]
 fn full_an_initrd_that_hangs_is_reset_by_the_kernel() {
-    hanging_initrd(false);
+    hanging_initrd(false, Firmware::Bios);
 }
 
 #[test]

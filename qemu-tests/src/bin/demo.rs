@@ -1,12 +1,13 @@
-//! The demo: a registry, a box, a page.
+//! The demo: a box that runs a recipe of its library, and a page.
 
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, ensure};
-use qemu_tests::{Disk, Lab, Machine, Registry, Setup};
+use qemu_tests::{Disk, Lab, Machine, Setup};
 
 /// How long the first boot may take until the page is served: emulated processors are slow.
 const LIMIT: Duration = Duration::from_secs(420);
@@ -41,29 +42,22 @@ async fn main() -> ExitCode {
     }
 }
 
-fn demo(once: bool, stopped: &std::sync::mpsc::Receiver<()>) -> Result<()> {
+fn demo(once: bool, stopped: &Receiver<()>) -> Result<()> {
     let lab = Lab::new()?;
-    let registry = Registry::start(&lab)?;
-    registry.push(&lab, &lab.app("nginx"), "nginx:demo")?;
     let word = if once { random_word()? } else { "hello from Holdfast".to_owned() };
     let disk = Disk::new(&lab, "demo.raw", 4 << 30)?;
     println!("booting a box");
-    let machine = Machine::boot(&lab, &disk, &Setup::with(user_data(&registry, &word)))?;
-    let end = std::time::Instant::now() + LIMIT;
-    while !machine.serves(&word) {
-        if stopped.recv_timeout(Duration::from_millis(200))
-            == Err(std::sync::mpsc::RecvTimeoutError::Disconnected)
-        {
-            return Ok(());
-        }
-        ensure!(std::time::Instant::now() < end, "no page; the console's end:\n{}", machine.console.tail(60));
+    let machine = Machine::boot(&lab, &disk, &Setup::with(user_data(&word)))?;
+    if !wait(&machine, stopped, "page", || machine.serves(&word))? {
+        return Ok(());
     }
     println!("served after {:.0} s: {}", machine.age().as_secs_f64(), machine.url());
-    let status = machine.cli(&["status"])?;
-    print!("{}", String::from_utf8_lossy(&status.stdout));
+    let healthy = || machine.json(&["status"], &[0, 3]).is_ok_and(|status| status["health"] == "healthy");
+    if !wait(&machine, stopped, "healthy box", healthy)? {
+        return Ok(());
+    }
+    print!("{}", String::from_utf8_lossy(&machine.cli(&["status"])?.stdout));
     if once {
-        let (out, err) = (status.stdout, String::from_utf8_lossy(&status.stderr));
-        ensure!(!out.is_empty(), "no status: {err}\nthe console's end:\n{}", machine.console.tail(60));
         return machine.kill();
     }
     println!("its CLI: {}", machine.ssh_line());
@@ -73,34 +67,33 @@ fn demo(once: bool, stopped: &std::sync::mpsc::Receiver<()>) -> Result<()> {
     Ok(())
 }
 
+/// Asks until something holds; `false` when Ctrl-C came first.
+fn wait(machine: &Machine, stopped: &Receiver<()>, what: &str, holds: impl Fn() -> bool) -> Result<bool> {
+    let end = Instant::now() + LIMIT;
+    while !holds() {
+        if stopped.recv_timeout(Duration::from_millis(200)) == Err(RecvTimeoutError::Disconnected) {
+            return Ok(false);
+        }
+        ensure!(Instant::now() < end, "no {what}; the console's end:\n{}", machine.console.tail(60));
+    }
+    Ok(true)
+}
+
 fn random_word() -> Result<String> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
     Ok(format!("word{:x}{:x}", now.subsec_nanos(), std::process::id()))
 }
 
-fn user_data(registry: &Registry, word: &str) -> String {
-    let (host, image) = (registry.host(), registry.reference("nginx:demo"));
+fn user_data(word: &str) -> String {
     format!(
         r#"format = 1
 
 [box]
 hostname = "demo"
 
-[[box.registry]]
-host = "{host}"
-plain_http = true
-
 [[recipe]]
-name = "hello"
-[recipe.params.word]
-type = "string"
-default = "{word}"
-[recipe.containers.web]
-image = "{image}"
-ports = ["80:8080"]
-files = {{ "/usr/share/nginx/html/index.html" = {{ content = "<p>{{{{ params.word }}}}</p>\n" }} }}
-[recipe.containers.web.health]
-http = ":8080/"
+use = "hello"
+params = {{ word = "{word}" }}
 "#
     )
 }

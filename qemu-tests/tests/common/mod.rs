@@ -3,7 +3,7 @@
 
 use std::io::{Seek, Write};
 use std::process::{Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use image_layout::Slot;
 use qemu_tests::{Lab, Machine, Registry};
@@ -137,5 +137,26 @@ pub(crate) fn up(machine: &Machine, containers: &[&str]) {
             let done = machine.cli(&["exec", container, "--", "/bin/true"]).unwrap();
             if done.status.success() { Ok(()) } else { Err(out(&machine.cli(&["status"]).unwrap())) }
         });
+    }
+}
+
+/// A small generator of numbers, so that a seed that failed can be given again as `HOLDFAST_SEED`.
+pub(crate) struct Random(u64);
+
+impl Random {
+    /// Prints its seed.
+    pub(crate) fn new() -> Random {
+        let given = std::env::var("HOLDFAST_SEED").ok().and_then(|text| text.parse().ok());
+        let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64 | 1;
+        let seed = given.unwrap_or_else(now);
+        println!("HOLDFAST_SEED={seed}");
+        Random(seed)
+    }
+
+    pub(crate) fn below(&mut self, limit: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % limit
     }
 }

@@ -69,17 +69,29 @@ fn deny() -> Result<()> {
         println!("cargo-deny is not installed: licences were checked, advisories were not");
         return Ok(());
     }
-    let run = |what: &str| -> Result<bool> {
+    let checked = judge(|arguments| {
         let mut command = Command::new(env!("CARGO"));
-        Ok(command.args(["deny", "--config", ".deny.toml", "check", what]).status()?.success())
-    };
-    for what in ["licenses", "bans", "sources"] {
-        ensure!(run(what)?, "cargo deny check {what} failed");
-    }
-    if !run("advisories")? {
-        println!("cargo deny check advisories failed, or its database cannot be reached");
+        command.args(["deny", "--config", ".deny.toml"]).args(arguments).current_dir(crate::root());
+        Ok(command.status()?.success())
+    })?;
+    if !checked {
+        println!("the database of advisories cannot be fetched: they were not checked");
     }
     Ok(())
+}
+
+/// Has `cargo deny` check everything by `run`, which says whether it succeeded with such arguments. Gives
+/// whether advisories were checked too: their database may be out of reach.
+fn judge(mut run: impl FnMut(&[&str]) -> Result<bool>) -> Result<bool> {
+    for what in ["licenses", "bans", "sources"] {
+        ensure!(run(&["check", what])?, "cargo deny check {what} failed");
+    }
+    // Apart from the check, whose exit code is the same for an advisory and for a database that it has not.
+    if !run(&["fetch", "db"])? {
+        return Ok(false);
+    }
+    ensure!(run(&["check", "advisories"])?, "cargo deny check advisories failed");
+    Ok(true)
 }
 
 #[cfg(test)]
@@ -99,5 +111,24 @@ mod tests {
         for bad in ["GPL-3.0-only", "MIT AND GPL-2.0", "", "AGPL-3.0"] {
             assert!(!accepted(bad), "{bad}");
         }
+    }
+
+    /// What is made of `cargo deny` when these of its commands fail.
+    fn judged(failing: &[&str]) -> Result<bool, String> {
+        let run = |arguments: &[&str]| Ok(!failing.contains(&arguments.join(" ").as_str()));
+        judge(run).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn whatever_fails_but_the_fetch_of_the_database_fails_the_check() {
+        assert_eq!(judged(&[]), Ok(true));
+        for what in ["licenses", "bans", "sources", "advisories"] {
+            let check = format!("check {what}");
+            assert_eq!(judged(&[&check]), Err(format!("cargo deny check {what} failed")));
+        }
+        assert_eq!(judged(&["fetch db", "check advisories"]), Ok(false));
+        assert_eq!(judged(&["fetch db", "check bans"]), Err("cargo deny check bans failed".to_owned()));
+        let broken = judge(|_| anyhow::bail!("it cannot be started"));
+        assert!(broken.is_err());
     }
 }

@@ -53,9 +53,12 @@ fn is_full(name: &str) -> bool {
 fn image(results: &mut Results) -> Result<()> {
     let start = Instant::now();
     let mut inspect = Command::new("target/tool/holdfast-image");
-    let good =
-        inspect.args(["inspect", "target/image/holdfast.raw", "--json"]).stdout(Stdio::null()).status()?;
-    let outcome = if good.success() { Outcome::Passed } else { Outcome::Failed };
+    let found = inspect.args(["inspect", "target/image/holdfast.raw"]).output()?;
+    let outcome = if found.status.success() { Outcome::Passed } else { Outcome::Failed };
+    if outcome == Outcome::Failed {
+        let [said, errors] = [&found.stdout, &found.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+        println!("{said}{errors}");
+    }
     results.add("image verifies and holds nothing forbidden", outcome, start.elapsed().as_secs_f64())
 }
 

@@ -96,3 +96,90 @@ fn write_slot(page: &mut String, slot: &SlotContents) -> std::fmt::Result {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use image_layout::manifest::{EmbeddedImage, Manifest};
+    use image_layout::slots::Slot;
+
+    use super::*;
+    use crate::steps::inspect::Partition;
+
+    fn package(name: &str, size: u64) -> Package {
+        let (version, architecture) = ("1-1".to_owned(), "amd64".to_owned());
+        Package { name: name.to_owned(), version, architecture, sha256: "00".to_owned(), size }
+    }
+
+    fn slot(slot: Slot) -> SlotContents {
+        let image = EmbeddedImage { reference: "localhost/web:1".to_owned(), digest: "sha256:ab".to_owned() };
+        SlotContents {
+            slot,
+            arguments: "quiet ro".to_owned(),
+            root_hash: "c0ffee".to_owned(),
+            verified: true,
+            root_size: 32_000_000,
+            full_percent: 7,
+            forbidden: vec![],
+            manifest: Manifest {
+                format: 1,
+                version: "0.1.0".to_owned(),
+                epoch: 0,
+                root_hash: String::new(),
+                root_size: 0,
+                packages: vec![package("small", 999), package("large", 2_500_000)],
+                images: vec![image],
+                outputs: vec![],
+            },
+        }
+    }
+
+    #[test]
+    fn a_page_says_what_is_there_and_what_is_wrong() {
+        let partition = Partition {
+            number: 2,
+            name: "esp".to_owned(),
+            type_guid: "c12a7328".to_owned(),
+            start: 2_097_152,
+            size: 67_108_864,
+        };
+        let state = State { slot: Slot::B, good: Slot::A, tries_a: 3, tries_b: 1 };
+        let bad = SlotContents {
+            verified: false,
+            forbidden: vec!["usr/bin/sh: a shell".to_owned()],
+            ..slot(Slot::B)
+        };
+        let found = Inspection {
+            size: 1_500_000_000,
+            partitions: vec![partition],
+            state: [Some(state), None],
+            slots: vec![slot(Slot::A), bad],
+        };
+        let good = "  root       32.0 MB, 7 % of its slot
+  arguments  quiet ro
+  image      localhost/web:1 sha256:ab
+";
+        let packages = "  packages, by size in the root before compression
+      2.5 MB  large 1-1
+       999 B  small 1-1
+";
+        let expect = format!(
+            "disk of 1.5 GB
+
+partitions
+  2 esp        67.1 MB  at 2097152
+
+slot state
+  grubenv  try b, good a, tries a 3 b 1
+  grubenv2 not whole
+
+slot a: Holdfast 0.1.0
+  root hash  c0ffee (verified)
+{good}{packages}
+slot b: Holdfast 0.1.0
+  root hash  c0ffee (NOT WHAT IS THERE)
+{good}  FORBIDDEN  usr/bin/sh: a shell
+{packages}"
+        );
+        assert_eq!(page(&found).unwrap(), expect);
+    }
+}

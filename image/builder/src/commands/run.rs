@@ -107,8 +107,12 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode> {
         hostname: &args.hostname,
         instance_id: &instance,
     };
+    let cache = context.cache.folder();
+    let Some(kvm) = guest::kvm_works(&tools, (&image, format), cache, folder, &interrupted)? else {
+        return Ok(ExitCode::from(INTERRUPTED));
+    };
     let machine = Machine {
-        kvm: guest::kvm_works(&tools, &image, format, context.cache.folder(), folder)?,
+        kvm,
         memory: args.memory,
         cpus: args.cpus,
         disk,

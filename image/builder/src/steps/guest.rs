@@ -117,6 +117,10 @@ pub fn wait(mut child: Child, interrupted: &AtomicBool) -> Result<Option<ExitSta
 
 /// Asks QEMU to end, so that it closes its files, and kills it if it does not.
 fn end(child: &mut Child) -> Result<()> {
+    // Its id may be another process's once it was waited for.
+    if child.try_wait()?.is_some() {
+        return Ok(());
+    }
     if let Ok(pid) = i32::try_from(child.id())
         && let Some(pid) = rustix::process::Pid::from_raw(pid)
     {
@@ -137,43 +141,83 @@ fn end(child: &mut Child) -> Result<()> {
 /// What the initrd's program says on the console before it gives way to systemd.
 const REACHED: &str = "Holdfast: slot a on ";
 const TRIAL: Duration = Duration::from_secs(30);
+/// How long KVM is not tried again after a trial that failed. That may have been the image's fault, or that of
+/// a busy host; and where no trial succeeds, each costs its whole time.
+const FAILED: Duration = Duration::from_secs(24 * 3600);
+
+const WORKS: &str = "works\n";
+const DOES_NOT: &str = "does not work\n";
 
 /// Whether KVM runs this image: decided by booting it, since the device may be there and no guest run. The
-/// verdict is kept in `cache` for this host's kernel and processor.
-pub fn kvm_works(tools: &Tools, image: &Path, format: &str, cache: &Path, folder: &Path) -> Result<bool> {
+/// verdict is kept in `cache` for this host's kernel and processor, a bad one for a day. `None`: `interrupted`
+/// was raised meanwhile.
+pub fn kvm_works(
+    tools: &Tools,
+    (image, format): (&Path, &str),
+    cache: &Path,
+    folder: &Path,
+    interrupted: &AtomicBool,
+) -> Result<Option<bool>> {
     if File::options().read(true).write(true).open("/dev/kvm").is_err() {
-        return Ok(false);
+        return Ok(Some(false));
     }
-    let verdict = cache.join("kvm").join(host_key());
-    if let Ok(text) = fs::read_to_string(&verdict) {
-        return Ok(text.trim() == "works");
-    }
-    let disk = folder.join("trial.qcow2");
-    overlay(tools, image, format, &disk, 0)?;
-    let machine = Machine {
-        kvm: true,
-        memory: 512,
-        cpus: 1,
-        disk,
-        uefi: None,
-        seed: None,
-        forwards: Vec::new(),
-        qmp: None,
+    let trial = || {
+        let disk = folder.join("trial.qcow2");
+        overlay(tools, image, format, &disk, 0)?;
+        let machine = Machine {
+            kvm: true,
+            memory: 512,
+            cpus: 1,
+            disk,
+            uefi: None,
+            seed: None,
+            forwards: Vec::new(),
+            qmp: None,
+        };
+        reaches(command(tools, &machine)?, &folder.join("trial.log"), TRIAL, interrupted)
     };
-    let console = folder.join("trial.log");
-    let mut command = command(tools, &machine)?;
-    command.stdin(Stdio::null()).stdout(File::create(&console)?).stderr(Stdio::null());
-    let mut child = command.spawn().context("failed to start QEMU")?;
-    let limit = Instant::now() + TRIAL;
-    let mut works = false;
-    while !works && Instant::now() < limit && child.try_wait()?.is_none() {
-        std::thread::sleep(Duration::from_millis(200));
-        works = String::from_utf8_lossy(&fs::read(&console)?).contains(REACHED);
+    decided(&cache.join("kvm").join(host_key()), trial)
+}
+
+/// The verdict kept in `file`, or that of the trial, which is kept then.
+fn decided(file: &Path, trial: impl FnOnce() -> Result<Option<bool>>) -> Result<Option<bool>> {
+    let recent = || fs::metadata(file)?.modified()?.elapsed().map_err(std::io::Error::other);
+    match fs::read_to_string(file).as_deref() {
+        Ok(WORKS) => return Ok(Some(true)),
+        Ok(DOES_NOT) if recent().is_ok_and(|age| age < FAILED) => return Ok(Some(false)),
+        _ => {}
     }
-    end(&mut child)?;
-    fs::create_dir_all(cache.join("kvm"))?;
-    fs::write(&verdict, if works { "works\n" } else { "does not work\n" })?;
-    Ok(works)
+    let found = trial()?;
+    if let Some(works) = found {
+        fs::create_dir_all(file.parent().unwrap_or(file))?;
+        fs::write(file, if works { WORKS } else { DOES_NOT })?;
+    }
+    Ok(found)
+}
+
+/// Whether a machine gets as far as [`REACHED`] within `limit`; it is ended in any case. `None`: `interrupted`
+/// was raised.
+fn reaches(
+    mut machine: Command,
+    console: &Path,
+    limit: Duration,
+    interrupted: &AtomicBool,
+) -> Result<Option<bool>> {
+    machine.stdin(Stdio::null()).stdout(File::create(console)?).stderr(Stdio::null());
+    let mut child = machine.spawn().context("failed to start QEMU")?;
+    let limit = Instant::now() + limit;
+    let stopped = || interrupted.load(Ordering::SeqCst);
+    loop {
+        // Looked at before the console is, which then holds all that it said.
+        let over = child.try_wait()?.is_some() || Instant::now() > limit || stopped();
+        let reached = String::from_utf8_lossy(&fs::read(console)?).contains(REACHED);
+        if reached || over {
+            end(&mut child)?;
+            // Ctrl-C ends the machine too: that says nothing of KVM.
+            return Ok((!stopped()).then_some(reached));
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
 }
 
 fn host_key() -> String {
@@ -181,4 +225,71 @@ fn host_key() -> String {
     let cpu = read("/proc/cpuinfo");
     let model = cpu.lines().find(|line| line.starts_with("model name")).unwrap_or_default();
     crate::fetch::digest::sha256(format!("{}{model}", read("/proc/version")).as_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use super::*;
+
+    /// Programs that stand for QEMU: whether a real one succeeds depends on the host.
+    fn check(line: &str, limit: Duration, interrupted: bool, expect: Option<bool>) {
+        let folder = tempfile::tempdir().unwrap();
+        let mut machine = Command::new("sh");
+        machine.args(["-c", line]);
+        let flag = AtomicBool::new(interrupted);
+        let found = reaches(machine, &folder.path().join("console"), limit, &flag).unwrap();
+        assert_eq!(found, expect, "{line}");
+    }
+
+    #[test]
+    fn a_trial_ends_with_the_line_the_machine_the_time_or_ctrl_c() {
+        let long = Duration::from_secs(60);
+        check("echo Holdfast: slot a on /dev/vda; exec sleep 100", long, false, Some(true));
+        check("echo Holdfast: slot a on /dev/vda", long, false, Some(true));
+        check("echo KVM is not there; exit 1", long, false, Some(false));
+        check("echo booting; exec sleep 100", Duration::from_millis(300), false, Some(false));
+        check("exec sleep 100", long, true, None);
+        check("echo Holdfast: slot a on /dev/vda", long, true, None);
+    }
+
+    #[test]
+    fn a_good_verdict_is_kept_a_bad_one_for_a_day_and_an_interrupted_one_not_at_all() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("kvm/host");
+        // What a trial that would give `next` leads to, and whether it was made.
+        let decide = |next: Option<bool>| {
+            let mut tried = false;
+            let trial = || {
+                tried = true;
+                Ok(next)
+            };
+            (decided(&file, trial).unwrap(), tried)
+        };
+        let aged = |age: Duration| {
+            let file = File::options().write(true).open(&file).unwrap();
+            file.set_modified(SystemTime::now() - age).unwrap();
+        };
+        assert_eq!(decide(None), (None, true));
+        assert!(!file.exists(), "an interrupted trial left a verdict");
+        assert_eq!(decide(Some(false)), (Some(false), true));
+        aged(FAILED - Duration::from_secs(60));
+        assert_eq!(decide(Some(true)), (Some(false), false), "it is remembered for a day");
+        aged(FAILED + Duration::from_secs(60));
+        assert_eq!(decide(None), (None, true));
+        assert_eq!(decide(Some(true)), (Some(true), true), "it is tried again after a day");
+        aged(FAILED * 1000);
+        assert_eq!(decide(Some(false)), (Some(true), false));
+        fs::write(&file, "wo").unwrap();
+        assert_eq!(decide(Some(false)), (Some(false), true), "a torn verdict is none");
+    }
+
+    #[test]
+    fn a_trial_that_cannot_be_made_leaves_no_verdict() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("host");
+        assert!(decided(&file, || anyhow::bail!("no disk")).is_err());
+        assert!(!file.exists());
+    }
 }

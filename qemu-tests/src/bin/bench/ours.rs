@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use qemu_tests::{Disk, Lab, Machine, Registry, Setup};
 
-use crate::{ROUNDS, median};
-
 pub(crate) const LIMIT: Duration = Duration::from_secs(300);
 const TEXT: &str = "hello";
 
@@ -63,18 +61,20 @@ impl Ours {
         Ok([boot()?, boot()?])
     }
 
-    /// MiB in use on an idle box that serves: Pss, slab, and what the kernel took for itself.
-    pub(crate) fn memory(&self) -> Result<f64> {
-        let disk = Disk::new(&self.lab, "memory.raw", 4 << 30)?;
-        let machine = self.machine(&disk, 1024)?;
+    /// A box that serves the page, on a new disk; a shell takes memory.
+    pub(crate) fn served(&self, disk: &str, shell: bool) -> Result<Machine> {
+        let disk = Disk::new(&self.lab, disk, 4 << 30)?;
+        let machine = Machine::boot(&self.lab, &disk, &Setup { shell, ..self.setup(1024) })?;
         machine.wait_served(TEXT, LIMIT)?;
-        std::thread::sleep(Duration::from_secs(60));
+        Ok(machine)
+    }
+
+    /// MiB in use on a box: Pss, slab, and what the kernel took for itself.
+    pub(crate) fn memory(&self, machine: &Machine) -> Result<f64> {
         let status = machine.json(&["status"], &[0, 3])?;
         let memory = &status["memory"];
         let bytes = |name: &str| memory[name].as_f64().with_context(|| format!("no {name} in {memory}"));
-        let used = bytes("pss")? + bytes("slab")? + bytes("kernel")?;
-        machine.kill()?;
-        Ok(used / 1024.0 / 1024.0)
+        Ok((bytes("pss")? + bytes("slab")? + bytes("kernel")?) / 1024.0 / 1024.0)
     }
 
     /// The least MiB of memory with which a box serves.
@@ -87,21 +87,11 @@ impl Ours {
     }
 
     /// Seconds without a page after the container's first process is killed.
-    pub(crate) fn killed(&self) -> Result<f64> {
-        let disk = Disk::new(&self.lab, "killed.raw", 4 << 30)?;
-        let mut machine = Machine::boot(&self.lab, &disk, &Setup { shell: true, ..self.setup(1024) })?;
-        machine.wait_served(TEXT, LIMIT)?;
-        std::thread::sleep(SETTLED);
-        let mut gaps = vec![];
-        for _ in 0..ROUNDS {
-            let containers = machine.json(&["ps"], &[0, 3])?;
-            let pid = containers[0]["pid"].as_u64().with_context(|| format!("no pid in {containers}"))?;
-            machine.shell(&format!("(sleep {BEFORE_KILL}; kill -9 {pid}) >/dev/null 2>&1 &"))?;
-            gaps.push(gap(&machine)?);
-            std::thread::sleep(SETTLED);
-        }
-        machine.kill()?;
-        Ok(median(&mut gaps))
+    pub(crate) fn killed(&self, machine: &mut Machine) -> Result<f64> {
+        let containers = machine.json(&["ps"], &[0, 3])?;
+        let pid = containers[0]["pid"].as_u64().with_context(|| format!("no pid in {containers}"))?;
+        machine.shell(&format!("(sleep {BEFORE_KILL}; kill -9 {pid}) >/dev/null 2>&1 &"))?;
+        gap(machine)
     }
 
     fn machine(&self, disk: &Disk, memory: u32) -> Result<Machine> {
@@ -125,8 +115,6 @@ impl Ours {
     }
 }
 
-/// Seconds that a box is left alone before something in it is killed.
-const SETTLED: Duration = Duration::from_secs(20);
 /// Seconds from the command until the kill, so that the watch from outside begins before it.
 pub(crate) const BEFORE_KILL: u32 = 3;
 

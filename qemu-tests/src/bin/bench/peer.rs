@@ -2,14 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
 use flate2::{Compression, write::GzEncoder};
 use qemu_tests::{Disk, Firmware, Machine, Setup};
 
 use crate::ours::{BEFORE_KILL, Boot, LIMIT, Ours, gap, least, served_and_stays};
-use crate::{ROUNDS, median};
 
 const TEXT: &str = "hello";
 /// What the peer's memory is counted by: the same sums as `status` makes.
@@ -74,19 +73,23 @@ impl Peer {
         Ok([first, later])
     }
 
-    pub(crate) fn memory(&self, ours: &Ours) -> Result<f64> {
+    /// A box that serves the page, on a new disk.
+    pub(crate) fn served(&self, ours: &Ours) -> Result<Machine> {
         let disk = Disk::of(&ours.lab, &self.raw(), "peer.raw", 4 << 30)?;
         let machine = Machine::boot(&ours.lab, &disk, &setup(1024))?;
         machine.wait_served(TEXT, LIMIT)?;
-        std::thread::sleep(Duration::from_secs(60));
-        let said = self.ssh(&machine, MEMORY)?;
-        machine.kill()?;
+        Ok(machine)
+    }
+
+    /// MiB in use on a box, as `status` of ours counts.
+    pub(crate) fn memory(&self, machine: &Machine) -> Result<f64> {
+        let said = self.ssh(machine, MEMORY)?;
         let kib = |name: &str| -> Result<f64> {
             let line =
                 said.lines().find_map(|l| l.strip_prefix(name)).with_context(|| format!("no {name}"))?;
             Ok(line.split_whitespace().next().context("no figure")?.parse::<f64>()?)
         };
-        // As `status` of ours counts: what the kernel took before it gave out memory, and what it holds.
+        // What the kernel took before it gave out memory, and what it holds.
         let installed = said.lines().filter_map(ram).sum::<u64>() as f64 / 1024.0;
         let held = ["PageTables:", "KernelStack:", "Percpu:", "SecPageTables:"].map(kib);
         let held = held.into_iter().sum::<Result<f64>>()?;
@@ -100,22 +103,14 @@ impl Peer {
         })
     }
 
-    pub(crate) fn killed(&self, ours: &Ours) -> Result<f64> {
-        let disk = Disk::of(&ours.lab, &self.raw(), "peer.raw", 4 << 30)?;
-        let machine = Machine::boot(&ours.lab, &disk, &setup(1024))?;
-        machine.wait_served(TEXT, LIMIT)?;
-        let mut gaps = vec![];
-        for _ in 0..ROUNDS {
-            std::thread::sleep(Duration::from_secs(20));
-            let kill = format!(
-                "pid=$(podman inspect -f '{{{{.State.Pid}}}}' systemd-hello); \
-                 (sleep {BEFORE_KILL}; kill -9 $pid) >/dev/null 2>&1 </dev/null &"
-            );
-            self.ssh(&machine, &kill)?;
-            gaps.push(gap(&machine)?);
-        }
-        machine.kill()?;
-        Ok(median(&mut gaps))
+    /// Seconds without a page after the container's first process is killed.
+    pub(crate) fn killed(&self, machine: &Machine) -> Result<f64> {
+        let kill = format!(
+            "pid=$(podman inspect -f '{{{{.State.Pid}}}}' systemd-hello); \
+             (sleep {BEFORE_KILL}; kill -9 $pid) >/dev/null 2>&1 </dev/null &"
+        );
+        self.ssh(machine, &kill)?;
+        gap(machine)
     }
 
     /// The files of crun as the peer has it, with the library that our root lacks: name and content.

@@ -26,7 +26,7 @@ pub use cpio::{Entry, cpio};
 pub use disk::{Disk, Image};
 pub use lab::Lab;
 pub use machine::{Bus, Firmware, Machine, Nic, Setup};
-pub use registry::Registry;
+pub use registry::{Registry, USER};
 pub use schema::Schema;
 pub use seed::Channel;
 pub use shell::Shell;

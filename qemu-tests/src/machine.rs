@@ -131,6 +131,8 @@ pub struct Machine {
     schema: OnceLock<Schema>,
     expected: Vec<&'static str>,
     started: Instant,
+    /// Where its sockets and volumes lie.
+    dir: PathBuf,
 }
 
 impl Machine {
@@ -146,9 +148,16 @@ impl Machine {
         let dir = tempfile::Builder::new().prefix("resumed-").tempdir_in(lab.dir())?.keep();
         let name = dir.join("disk.raw").into_os_string().into_string().expect("the lab's path is text");
         let disk = Disk::of(lab, &saved.disk(), &name, std::fs::metadata(saved.disk())?.len())?;
+        // The saved one may be replaced while this machine runs.
+        let key = dir.join("key");
+        for (from, to) in
+            [(saved.key(), key.clone()), (saved.key().with_extension("pub"), key.with_extension("pub"))]
+        {
+            std::fs::copy(from, to)?;
+        }
         let mut setup = Setup { expected: expected.to_vec(), ..Saved::setup() };
         setup.arguments = vec!["-incoming".into(), format!("file:{}", saved.memory().display())];
-        let mut machine = Machine::start(lab, &disk, &setup, saved.key())?;
+        let mut machine = Machine::start(lab, &disk, &setup, key)?;
         machine.wait_state("query-status", "paused")?;
         machine.qmp.execute("cont", json!({}))?;
         Ok(machine)
@@ -181,12 +190,7 @@ impl Machine {
         let mut command = lab.tool("qemu-system-x86_64");
         command.args(base(setup)).args(firmware(lab, setup, &dir)?).args(network(setup, http, ssh));
         command.args(disks(disk, setup)).args(&setup.arguments);
-        if let Some((channel, user_data)) = &setup.user_data {
-            let public_key = public_half(&key)?;
-            let (instance_id, hostname) = (&setup.instance_id, &setup.hostname);
-            let seed = Seed { user_data, instance_id, hostname, public_key: &public_key };
-            command.args(seed.arguments(*channel, &dir)?);
-        }
+        command.args(seed(setup, &key, &dir)?);
         command.arg("-chardev").arg(format!("socket,id=serial,path={}", dir.join("serial").display()));
         command.args(["-serial", "chardev:serial", "-qmp"]);
         command.arg(format!("unix:{},server=on,wait=off", dir.join("qmp").display()));
@@ -209,7 +213,13 @@ impl Machine {
         };
         let (cli, expected) = (lab.cli(), setup.expected.clone());
         let schema = OnceLock::new();
-        Ok(Machine { child, qmp, console, http, ssh, key, cli, shell, schema, expected, started })
+        Ok(Machine { child, qmp, console, http, ssh, key, cli, shell, schema, expected, started, dir })
+    }
+
+    /// Lets the provider offer something else: its volume is written anew under the running box, which looks
+    /// at it when its agent starts. The channel must be the one that the machine was started with.
+    pub fn offer(&self, setup: &Setup) -> Result<()> {
+        seed(setup, &self.key, &self.dir).map(drop)
     }
 
     /// Seconds since power-on.
@@ -281,6 +291,11 @@ impl Machine {
 
     /// `ssh` with everything that leads to the box but the destination and the command.
     pub fn ssh_command(&self) -> Command {
+        self.ssh_with(&self.key)
+    }
+
+    /// The same with another key.
+    pub fn ssh_with(&self, key: &Path) -> Command {
         let mut ssh = Command::new("ssh");
         ssh.args(["-q", "-T", "-o", "BatchMode=yes", "-o", "StrictHostKeyChecking=no"]);
         ssh.args([
@@ -291,7 +306,7 @@ impl Machine {
             "-o",
             "IdentitiesOnly=yes",
         ]);
-        ssh.arg("-i").arg(&self.key).arg("-p").arg(self.ssh.to_string());
+        ssh.arg("-i").arg(key).arg("-p").arg(self.ssh.to_string());
         ssh
     }
 
@@ -471,6 +486,14 @@ fn connect(
         }
     };
     Ok((Console::follow(socket), qmp, shell))
+}
+
+/// Writes what the provider offers into `dir` and gives QEMU's arguments for it.
+fn seed(setup: &Setup, key: &Path, dir: &Path) -> Result<Vec<String>> {
+    let Some((channel, user_data)) = &setup.user_data else { return Ok(vec![]) };
+    let public_key = public_half(key)?;
+    let (instance_id, hostname) = (&setup.instance_id, &setup.hostname);
+    Seed { user_data, instance_id, hostname, public_key: &public_key }.arguments(*channel, dir)
 }
 
 fn base(setup: &Setup) -> Vec<String> {

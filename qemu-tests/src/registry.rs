@@ -10,6 +10,11 @@ use anyhow::{Context, Result, bail};
 use crate::command::run;
 use crate::lab::Lab;
 
+/// User and password of a [`Registry::secured`] one.
+pub const USER: (&str, &str) = ("hub", "pass word");
+/// The same for the registry, which knows bcrypt only.
+const HTPASSWD: &str = "hub:$2b$04$PqOWqWZElzl087n6o4ao7esz7TeXWymaWT4pyptcAIrBA6XT8pZVO\n";
+
 /// A running registry. It ends when dropped.
 #[derive(Debug)]
 pub struct Registry {
@@ -24,11 +29,27 @@ impl Registry {
         let dir = lab.dir().join("registry");
         std::fs::create_dir_all(&dir)?;
         let port = free_port()?;
-        let config = format!(
-            "version: 0.1\nlog:\n  level: warn\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:{port}\n",
-            dir.display()
+        std::fs::write(dir.join("config.yml"), config(&dir, port))?;
+        let mut registry = Registry { child: None, port, dir };
+        registry.up(lab)?;
+        Ok(registry)
+    }
+
+    /// Starts another one on what this one holds, over TLS with this certificate and its key (PEM), and for
+    /// [`USER`] only.
+    pub fn secured(&self, lab: &Lab, certificate: &str, key: &str) -> Result<Registry> {
+        let port = free_port()?;
+        let dir = lab.dir().join(format!("registry-{port}"));
+        std::fs::create_dir(&dir)?;
+        let files = [("server.pem", certificate), ("server.key", key), ("htpasswd", HTPASSWD)];
+        for (name, text) in files {
+            std::fs::write(dir.join(name), text)?;
+        }
+        let at = dir.display();
+        let more = format!(
+            "  tls:\n    certificate: {at}/server.pem\n    key: {at}/server.key\nauth:\n  htpasswd:\n    realm: lab\n    path: {at}/htpasswd\n"
         );
-        std::fs::write(dir.join("config.yml"), config)?;
+        std::fs::write(dir.join("config.yml"), config(&self.dir, port) + &more)?;
         let mut registry = Registry { child: None, port, dir };
         registry.up(lab)?;
         Ok(registry)
@@ -95,6 +116,14 @@ impl Drop for Registry {
             eprintln!("the registry did not end: {error}");
         }
     }
+}
+
+/// A configuration, whose end is its section `http`.
+fn config(storage: &Path, port: u16) -> String {
+    format!(
+        "version: 0.1\nlog:\n  level: warn\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:{port}\n",
+        storage.display()
+    )
 }
 
 /// A port of loopback that nothing listens on just now.

@@ -25,6 +25,11 @@ impl Refusal {
             Refusal::Words(_) => 2,
         }
     }
+
+    /// Whether whoever asked waits for an answer in the protocol SFTP.
+    pub(crate) fn is_sftp(&self) -> bool {
+        matches!(self, Refusal::Copying(program) if program == "sftp-server" || program == "internal-sftp")
+    }
 }
 
 impl fmt::Display for Refusal {

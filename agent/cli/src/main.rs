@@ -11,6 +11,7 @@ mod commands;
 mod connect;
 mod error;
 mod login;
+mod sftp;
 mod text;
 
 use std::process::ExitCode;
@@ -26,6 +27,11 @@ fn main() -> ExitCode {
         Ok(args) => args,
         Err(refusal) => {
             error::tell(&refusal);
+            if refusal.is_sftp() {
+                let reason = refusal.to_string().replace('\n', "; ");
+                // A client that has gone needs no reason.
+                let _ = sftp::refuse(std::io::stdin().lock(), std::io::stdout().lock(), &reason);
+            }
             return ExitCode::from(refusal.exit_code());
         }
     };

@@ -68,6 +68,11 @@ pub fn container(wanted: &InstanceDesired, name: &str, observed: &Observed, memo
     let remembered = memory.containers.get(&id);
     let found = observed.containers.get(&id);
     let exit = remembered.and_then(|m| m.last_exit);
+    let unhealthy = remembered.is_some_and(|m| m.unhealthy);
+    let is_unhealthy = || {
+        let reason = remembered.and_then(|m| m.probed.as_ref()?.last_failure.clone());
+        Standing::Degraded(format!("{id} is unhealthy: {}", reason.unwrap_or_default()))
+    };
     if let Some(m) = remembered
         && m.healing.degraded()
     {
@@ -76,15 +81,20 @@ pub fn container(wanted: &InstanceDesired, name: &str, observed: &Observed, memo
     }
     match found.map(|found| &found.unit) {
         Some(UnitState::Running { .. }) => match memory.verdict(&id, desired) {
-            Some(Verdict::Unhealthy) => {
-                let reason = remembered.and_then(|m| m.probed.as_ref()?.last_failure.clone());
-                Standing::Degraded(format!("{id} is unhealthy: {}", reason.unwrap_or_default()))
-            }
+            Some(Verdict::Unhealthy) => is_unhealthy(),
             Some(Verdict::Starting) => Standing::Settling(format!("{id} has not answered its probe yet")),
             Some(Verdict::Healthy) | None => Standing::Healthy,
         },
+        Some(UnitState::Stopping) if unhealthy => is_unhealthy(),
         Some(UnitState::Starting | UnitState::Stopping) => Standing::Settling(format!("{id} is changing")),
         _ => match (desired.restart, exit, found.is_some_and(|f| f.started)) {
+            // However well it ended when it was stopped for that.
+            (Restart::Never, Some(_), true) if unhealthy => {
+                Standing::Degraded(format!("{id} was unhealthy and is not restarted"))
+            }
+            (_, Some(_), true) if unhealthy => {
+                Standing::Settling(format!("{id} was unhealthy and is started again"))
+            }
             (Restart::Never, Some(exit), true) if !exit.is_success() => {
                 Standing::Degraded(format!("{id} {exit} and is not restarted"))
             }

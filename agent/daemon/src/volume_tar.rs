@@ -149,7 +149,8 @@ fn header(stat: &Stat, kind: EntryType, size: u64) -> Header {
 /// one several times.
 pub(crate) fn import(folder: &Path, from: impl Read) -> anyhow::Result<()> {
     let root = open_root(folder)?;
-    let mut archive = Archive::new(from);
+    let mut from = Watched { from, ended: false };
+    let mut archive = Archive::new(&mut from);
     let mut folders = Vec::new();
     for entry in archive.entries().context("this is no tar stream")? {
         let mut entry = entry.context("the tar stream is torn")?;
@@ -160,12 +161,29 @@ pub(crate) fn import(folder: &Path, from: impl Read) -> anyhow::Result<()> {
         }
         place(&root, &path, &mut entry).context(at)?;
     }
+    if from.ended {
+        bail!("the tar stream is torn: the mark of its end is missing");
+    }
     // Times of folders last: what is put into them changes them.
     for (path, meta) in folders.into_iter().rev() {
         let open = beneath(&root, &path, flags() | OFlags::DIRECTORY)?;
         meta.set(&open)?;
     }
     rustix::fs::syncfs(&root).context("failed to sync the volume")
+}
+
+/// Notes whether the end of a stream was met: an archive ends before that, by a mark of its own.
+struct Watched<R> {
+    from: R,
+    ended: bool,
+}
+
+impl<R: Read> Read for Watched<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.from.read(buffer)?;
+        self.ended |= count == 0 && !buffer.is_empty();
+        Ok(count)
+    }
 }
 
 /// A name without `.`, and not one that leads elsewhere.
@@ -384,7 +402,10 @@ mod tests {
     fn torn_streams_are_errors() {
         let bytes = exported(tree().path());
         let to = tempfile::tempdir().unwrap();
-        assert!(import(to.path(), &bytes[..1300]).is_err());
+        // Within an entry, between two, before the mark of the end, and before anything.
+        for length in [1300, 512, bytes.len() - 1024, 0] {
+            assert!(import(to.path(), &bytes[..length]).is_err(), "{length}");
+        }
         assert!(import(to.path(), [7; 2048].as_slice()).is_err());
     }
 }

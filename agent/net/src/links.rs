@@ -4,6 +4,6 @@ mod apply;
 mod observe;
 mod policy;
 
-pub use apply::{apply, converge};
+pub use apply::{apply, converge, forget_routers};
 pub use observe::{Link, host_subnets, link_by_name, links, observe};
 pub use policy::converge_policy;

@@ -169,9 +169,10 @@ pub struct ObservedLink {
     pub addresses: BTreeSet<Cidr>,
     /// Routes with one of our protocols.
     pub routes: BTreeSet<Route>,
-    /// Addresses that router advertisements made; only for people to see.
+    /// Addresses that router advertisements made: for people to see, and to be removed all together where
+    /// none are taken any more.
     pub automatic: BTreeSet<Cidr>,
-    /// Routers that advertise a default route; only for people to see.
+    /// Routers that advertise a default route; the same.
     pub routers: BTreeSet<IpAddr>,
 }
 

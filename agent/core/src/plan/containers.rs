@@ -109,16 +109,24 @@ fn start(
         before_start.push(Action::WriteHosts(id.clone()).id());
     }
     before_start.extend(after);
-    require(p, wanted, &container.require, &mut waits);
+    require(p, wanted, &container.require, &mut before_start, &mut waits);
     let reason = if found.started { "it ended" } else { "not running" };
     p.push_waiting(Action::StartContainer(id.clone()), reason, before_start, waits);
 }
 
-/// Adds what is required and does not hold yet.
-pub(super) fn require(p: &Planner<'_>, wanted: &InstanceDesired, items: &[Item], waits: &mut Vec<String>) {
+/// Adds what is required and does not hold yet, or will not for a while: a container that is to be made anew.
+pub(super) fn require(
+    p: &Planner<'_>,
+    wanted: &InstanceDesired,
+    items: &[Item],
+    after: &mut Vec<String>,
+    waits: &mut Vec<String>,
+) {
     for item in items {
         match item {
             Item::Container(name) => {
+                let id = ContainerName::new(&wanted.name, name);
+                after.extend([Action::StopContainer(id.clone()).id(), Action::StartContainer(id).id()]);
                 if !holds(p, wanted, name) {
                     let probed = wanted.containers.get(name).is_some_and(|c| c.health.is_some());
                     let state = if probed { "be healthy" } else { "run" };

@@ -31,11 +31,7 @@ pub(super) fn plan(p: &mut Planner<'_>, wanted: &InstanceDesired, name: &str, st
             after.push(p.push(Action::AttachContainer(id), "it has no network", before));
         }
     }
-    if let StepPlace::In(container) = &step.place {
-        let id = ContainerName::new(&wanted.name, container);
-        after.extend([Action::StopContainer(id.clone()).id(), Action::StartContainer(id).id()]);
-    }
-    containers::require(p, wanted, &step.require, &mut waits);
+    containers::require(p, wanted, &step.require, &mut after, &mut waits);
     let reason = reason(p, wanted, name, step);
     let action = Action::RunStep { instance: wanted.name.clone(), step: name.to_owned() };
     p.push_waiting(action, reason, after, waits);

@@ -258,6 +258,36 @@ fn unhealthy_is_stopped_and_started_again() {
 }
 
 #[test]
+fn why_an_unhealthy_container_is_stopped_is_said_until_it_runs_again() {
+    for (policy, down) in [
+        ("always", Standing::Settling("site.web was unhealthy and is started again".into())),
+        ("on-failure", Standing::Settling("site.web was unhealthy and is started again".into())),
+        ("never", Standing::Degraded("site.web was unhealthy and is not restarted".into())),
+    ] {
+        let mut world = World::new(&format!("{SITE}restart = \"{policy}\"\n"));
+        world.settle();
+        world.probe("site.web", Ok(()));
+        for _ in 0..3 {
+            world.probe("site.web", Err("port 8080: refused"));
+        }
+        world.note();
+        let stands = Standing::Degraded("site.web is unhealthy: port 8080: refused".into());
+        assert_eq!(standing(&world, "site"), stands, "{policy}");
+        let name = ContainerName::parse("site.web").unwrap();
+        world.observed.containers.get_mut(&name).unwrap().unit = UnitState::Stopping;
+        world.note();
+        assert_eq!(standing(&world, "site"), stands, "{policy}");
+        // Well though it ended.
+        world.end("site.web", Exit::Code(0));
+        world.note();
+        assert_eq!(standing(&world, "site"), down, "{policy}");
+        world.now += 60_000;
+        let done = world.settle();
+        assert_eq!(done.is_empty(), policy == "never", "{policy}: {done:?}");
+    }
+}
+
+#[test]
 fn restart_policies() {
     let check = |policy: &str, exit: Exit, again: bool| {
         let text = format!(
@@ -364,6 +394,26 @@ fn a_step_follows_changes_of_files() {
     assert!(start < done.iter().position(|d| d == "step:s.m").unwrap(), "{done:?}");
     world.accept(&with("2", "128M"));
     assert!(!world.settle().contains(&"step:s.m".to_owned()), "memory is neither image, parameter nor file");
+}
+
+#[test]
+fn a_step_waits_for_a_required_container_to_be_made_anew() {
+    let with = |word: &str| {
+        format!(
+            "[[recipe]]\nname = \"s\"\n[recipe.params.word]\ntype = \"string\"\ndefault = \"{word}\"\n\
+             [recipe.containers.a]\nimage = \"r.example/a:1\"\nenv = {{ WORD = \"{{{{ params.word }}}}\" }}\n\
+             [recipe.containers.b]\nimage = \"r.example/a:1\"\n\
+             [recipe.steps.ask]\nin = \"b\"\nrun = [\"ask\"]\nwhen = \"change\"\n\
+             require = [\"containers.a\"]\n"
+        )
+    };
+    let mut world = World::new(&with("one"));
+    world.settle();
+    world.accept(&with("two"));
+    let done = world.settle();
+    let at = |id: &str| done.iter().position(|d| d == id).unwrap_or_else(|| panic!("{id} in {done:?}"));
+    assert!(at("start:s.a") < at("step:s.ask"), "{done:?}");
+    assert_eq!(world.plan(), Plan::default());
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Steps: a command in a running container, or a container of its own.
 
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -111,13 +113,14 @@ async fn one_off_to_end(
     let StepPlace::OneOff { image, config } = &step.place else { bail!("the step has no image") };
     let config = config.ready().context("something of the step is not known yet")?;
     containers::prepare(agent, id, image, config)?;
-    let (reader, writer) = std::io::pipe().context("failed to make a pipe")?;
+    // Not a pipe: from a socket the shim makes one of the container's own user, who can open it by name.
+    let (reader, writer) = UnixStream::pair().context("failed to make a pair of sockets")?;
     let unit = containers::unit(id, &agent.bundle(id), STOP)
         .text(Text::StandardInput, "null")
         .text(Text::StandardError, "journal")
         .number(Number::TasksMax, config.pids + 16)
         .span(Span::RuntimeMaxUSec, step.timeout)
-        .stream(Stream::StandardOutputFileDescriptor, writer.into());
+        .stream(Stream::StandardOutputFileDescriptor, OwnedFd::from(writer));
     let reading = tokio::task::spawn_blocking(move || read_output(reader));
     agent.systemd.start_transient(unit).await?;
     let status = agent.systemd.wait_down(&id.unit()).await?;
@@ -133,7 +136,7 @@ async fn one_off_to_end(
 }
 
 /// What the step says, up to the limit; the rest is read and dropped so that it can end.
-fn read_output(mut from: std::io::PipeReader) -> std::io::Result<Vec<u8>> {
+fn read_output(mut from: UnixStream) -> std::io::Result<Vec<u8>> {
     use std::io::Read;
     let mut output = Vec::new();
     (&mut from).take(OUTPUT).read_to_end(&mut output)?;

@@ -12,7 +12,7 @@ use super::nic::{AbortOnDrop, Trial};
 use super::{GATEWAY_WAIT, advert, probe};
 use crate::dhcp::message::Identity;
 use crate::dhcp::{DhcpEvent, DhcpTask, Lease, Loss};
-use crate::links::{Link, converge, observe};
+use crate::links::{Link, converge, forget_routers, observe};
 use crate::{Outcome, sysctl};
 
 /// How long DHCP may stand in for settings without an address.
@@ -64,6 +64,12 @@ impl Manager {
         match sysctl::set_nic(&name, nic.active.accept_ra) {
             Ok(outcome) => changed = changed.or(outcome),
             Err(error) => failure = Some(chain(&error)),
+        }
+        if !nic.active.accept_ra {
+            match forget_routers(&self.handle, &nic.link).await {
+                Ok(outcome) => changed = changed.or(outcome),
+                Err(error) => failure = Some(chain(&error)),
+            }
         }
         if nic.active.accept_ra && nic.adverts.is_none() {
             let (speak, link) = (self.speak.clone(), name.clone());

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use rtnetlink::packet_route::route::{RouteMessage, RouteScope};
 use rtnetlink::{AddressMessageBuilder, Handle, LinkUnspec, RouteMessageBuilder};
 
-use super::observe::{Link, link_by_name, observe};
+use super::observe::{Link, advertised_routes, link_by_name, observe};
 use crate::Outcome;
 use crate::netlink::{Context, NetlinkError};
 
@@ -26,6 +26,23 @@ pub async fn converge(handle: &Handle, name: &str, desired: &LinkSettings) -> Re
         for change in &changes {
             apply(handle, &link, change).await?;
         }
+    }
+    Ok(outcome)
+}
+
+/// Removes what router advertisements gave a link: the kernel keeps it until its time is over, also when
+/// it has been told to take no more.
+pub async fn forget_routers(handle: &Handle, link: &Link) -> Result<Outcome, NetlinkError> {
+    let addresses = observe(handle, link).await?.automatic;
+    let routes = advertised_routes(handle, link.index).await?;
+    let outcome = Outcome::from_changed(!addresses.is_empty() || !routes.is_empty());
+    for route in routes {
+        let removed = handle.route().del(route).execute().await;
+        absent_is_fine(removed).doing(|| format!("remove a router's route from `{}`", link.name))?;
+    }
+    for address in addresses {
+        let removed = remove_address(handle, link.index, address).await;
+        absent_is_fine(removed).doing(|| format!("remove {address} from `{}`", link.name))?;
     }
     Ok(outcome)
 }

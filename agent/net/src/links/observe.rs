@@ -158,7 +158,8 @@ fn address_of(message: &AddressMessage) -> Option<(Cidr, Origin)> {
         }
     }
     let address = local.or(address)?;
-    if address.is_ipv6() && message.header.scope != AddressScope::Universe {
+    let narrow = matches!(message.header.scope, AddressScope::Link | AddressScope::Host);
+    if address.is_ipv6() && narrow {
         return None;
     }
     let ours = address.is_ipv4() || flags.contains(AddressFlags::Permanent);
@@ -171,6 +172,14 @@ async fn routes(handle: &Handle) -> Result<Vec<RouteMessage>, NetlinkError> {
     let mut all = all_routes(handle).await?;
     all.retain(|message| message.header.table == RouteHeader::RT_TABLE_MAIN);
     Ok(all)
+}
+
+/// A link's routes that router advertisements made.
+pub(super) async fn advertised_routes(handle: &Handle, link: u32) -> Result<Vec<RouteMessage>, NetlinkError> {
+    let mut routes = routes(handle).await?;
+    routes
+        .retain(|route| route.header.protocol == RouteProtocol::Ra && output_interface(route) == Some(link));
+    Ok(routes)
 }
 
 /// All routes of all tables.

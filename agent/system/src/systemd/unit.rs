@@ -121,7 +121,13 @@ impl TransientUnit {
     /// Gives the process a standard stream. With one of the three given, set [`Text::StandardInput`] and
     /// the like for the others.
     pub fn stream(self, key: Stream, descriptor: OwnedFd) -> TransientUnit {
-        self.with(key.name(), Fd::from(descriptor))
+        let unit = self.with(key.name(), Fd::from(descriptor));
+        match key {
+            // The descriptor comes first. But by its words systemd tells whether both outputs are the same
+            // place, and without one it takes standard output for the journal's.
+            Stream::StandardOutputFileDescriptor => unit.text(Text::StandardOutput, "null"),
+            Stream::StandardErrorFileDescriptor | Stream::StandardInputFileDescriptor => unit,
+        }
     }
 
     /// Exit codes and signals that count as success beside 0.
@@ -185,5 +191,15 @@ mod tests {
             ]
         );
         assert_eq!(unit.properties[5].1, Variant::U64(2_000_000));
+    }
+
+    #[test]
+    fn standard_error_does_not_follow_standard_output_into_a_descriptor() {
+        let null = std::fs::File::open("/dev/null").unwrap();
+        let unit = TransientUnit::service("x.service", vec!["/bin/x".into()])
+            .text(Text::StandardError, "journal")
+            .stream(Stream::StandardOutputFileDescriptor, null.into());
+        let output = unit.properties.iter().rfind(|(name, _)| *name == "StandardOutput");
+        assert_eq!(output.map(|(_, value)| value), Some(&Variant::from("null")));
     }
 }

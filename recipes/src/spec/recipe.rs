@@ -164,7 +164,12 @@ pub(crate) static CONTAINER: Spec = Spec {
             "`auto`",
             "`host`: without a user namespace; `status` warns of it.",
         ),
-        Key::new("privileged", BOOLEAN, "`false`", "No confinement; needs `[box] allow_privileged = true`."),
+        Key::new(
+            "privileged",
+            BOOLEAN,
+            "`false`",
+            "Every capability and device, no seccomp; needs `[box] allow_privileged = true`.",
+        ),
         Key::new("stop_signal", Shape::Form(&SIGNAL), "the image's", "Signal that stops it."),
         Key::new("stop_timeout", DURATION_SHAPE, "`10s`", "Time between the stop signal and KILL."),
         Key::new(

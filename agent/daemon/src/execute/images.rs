@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_containers::fetch::{FetchRequest, FetchResult, Outcome, RegistryAccess, Source};
+use agent_containers::fetch::{FetchError, FetchRequest, FetchResult, Outcome, RegistryAccess, Source};
 use agent_core::Secret;
 use agent_system::files;
 use agent_system::systemd::{Filter, Flag, List, Number, Span, Text, TransientUnit};
@@ -56,6 +56,7 @@ async fn run(agent: &Agent, unit: TransientUnit, name: &str, staging: &Path) -> 
     let ended = ended.map(|status| status.result).unwrap_or_default();
     match result(staging, &ended)? {
         Outcome::Image(_) => Ok(()),
+        Outcome::Error(FetchError { hint: Some(hint), message, .. }) => bail!("{message}; {hint}"),
         Outcome::Error(error) => bail!("{error}"),
     }
 }

@@ -67,13 +67,20 @@ pub(crate) async fn ask(agent: &Arc<Agent>) {
         agent.events.add("metadata", None, message.clone());
         agent.live().notes.push(message);
     }
-    if let Some(offer) = found.offer {
-        take(agent, offer);
+    if let Some(offer) = found.offer
+        && take(agent, offer)
+    {
+        // It reads its host key when it starts, which may have been before there was a new one. Open
+        // sessions stay.
+        if let Err(error) = agent.systemd.try_restart("sshd.service").await {
+            tracing::error!("sshd was not told of its new host key: {error}");
+        }
     }
     agent.wake.notify_one();
 }
 
-fn take(agent: &Agent, offer: Offer) {
+/// Acts on what is offered; says whether the box is another one now.
+fn take(agent: &Agent, offer: Offer) -> bool {
     {
         let mut live = agent.live();
         live.provider_keys = offer.public_keys;
@@ -86,7 +93,8 @@ fn take(agent: &Agent, offer: Offer) {
     });
     let id = offer.instance_id.as_deref();
     let new = agent.live().generation == 0;
-    if Provider::moved(known.as_ref(), id) {
+    let moved = Provider::moved(known.as_ref(), id);
+    if moved {
         new_identity(agent);
         // Before the document is looked at, so that this is done once whatever comes of that.
         record(agent, &offer.instance_id, false);
@@ -95,7 +103,7 @@ fn take(agent: &Agent, offer: Offer) {
         if known.is_none() {
             record(agent, &offer.instance_id, true);
         }
-        return;
+        return moved;
     }
     let channel = offer.channel.to_string();
     let accepted = match offer.user_data {
@@ -108,6 +116,7 @@ fn take(agent: &Agent, offer: Offer) {
         Some(Ok(bytes)) => accept(agent, &channel, &bytes),
     };
     record(agent, &offer.instance_id, accepted);
+    moved
 }
 
 fn record(agent: &Agent, instance_id: &Option<String>, taken: bool) {

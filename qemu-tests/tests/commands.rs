@@ -243,7 +243,11 @@ fn volumes(machine: &Machine) {
     };
     let done = machine.cli_with(&["volumes", "import", "probe.data"], file(&tar.stdout)).unwrap();
     assert!(done.status.success(), "{}", out(&done));
-    assert_eq!(text(machine, &["exec", "probe.sh", "--", "/bin/cat", "/data/link"]), "first");
+    // In a container that was made anew for it.
+    wait_until("the volume", CHANGE, || {
+        let read = machine.cli(&["exec", "probe.sh", "--", "/bin/cat", "/data/link"]).unwrap();
+        if read.stdout == b"first\n" { Ok(()) } else { Err(out(&read)) }
+    });
     let done = machine.cli_with(&["volumes", "import", "probe.data"], file(b"no tar at all")).unwrap();
     assert_ne!(done.status.code(), Some(0), "{}", out(&done));
     check(machine, &["volumes", "rm", "probe.data"], 5, "in use");

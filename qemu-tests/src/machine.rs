@@ -294,6 +294,11 @@ impl Machine {
         self.ssh_with(&self.key)
     }
 
+    /// The private half of the key that the provider gives to its admin.
+    pub fn key(&self) -> &Path {
+        &self.key
+    }
+
     /// The same with another key.
     pub fn ssh_with(&self, key: &Path) -> Command {
         let mut ssh = Command::new("ssh");

@@ -74,8 +74,7 @@ fn admins_of_user_data_get_in_and_the_providers_keys_only_where_wanted() {
     let (fourth, fourth_line) = key(&lab, "fourth");
     let admins = |line: &str| format!("admins = [\"{line}\"]");
     let mut machine = resumed(&lab, &settings(&registry), &[]);
-    let providers = lab.dir().join("providers");
-    std::fs::copy(lab.root().join("target/booted/key"), &providers).unwrap();
+    let providers = machine.key().to_owned();
     refused(&mut machine, &second);
     let done = apply(&machine, &settings_with(&admins(&second_line)), &[]);
     assert!(done.status.success(), "{}", out(&done));
@@ -114,11 +113,12 @@ fn admins_of_a_rejected_document_get_in_where_the_providers_keys_do_not() {
     let done = apply(&machine, &document(&second_line), &["--no-wait"]);
     assert!(done.status.success(), "{}", out(&done));
     enters(&mut machine, &second);
-    refused(&mut machine, &lab.root().join("target/booted/key"));
+    let providers = machine.key().to_owned();
+    refused(&mut machine, &providers);
     offered(&mut machine, "i-2", &format!("{}\n[[recipe]]\nname = ", document(&third_line)));
     enters(&mut machine, &third);
     enters(&mut machine, &second);
-    refused(&mut machine, &lab.root().join("target/booted/key"));
+    refused(&mut machine, &providers);
     machine.kill().unwrap();
 }
 
@@ -177,7 +177,7 @@ fn holes(lab: &Lab, machine: &mut Machine) -> Vec<&'static str> {
         found.push("-R");
     }
     found.extend(session(lab, machine));
-    found.extend(other_logins(lab, machine));
+    found.extend(other_logins(machine));
     found
 }
 
@@ -239,7 +239,7 @@ fn session(lab: &Lab, machine: &mut Machine) -> Vec<&'static str> {
 }
 
 /// Ways in that are not the admin's key.
-fn other_logins(lab: &Lab, machine: &mut Machine) -> Vec<&'static str> {
+fn other_logins(machine: &mut Machine) -> Vec<&'static str> {
     let mut found = Vec::new();
     let mut password = machine.ssh_command();
     password.args(["-v", "-o", "PubkeyAuthentication=no", "-o"]);
@@ -253,7 +253,7 @@ fn other_logins(lab: &Lab, machine: &mut Machine) -> Vec<&'static str> {
     if !said.lines().any(|line| line.trim_end().ends_with("Authentications that can continue: publickey")) {
         found.push("password");
     }
-    let key = lab.root().join("target/booted/key");
+    let key = machine.key().to_owned();
     for user in ["root", "messagebus"] {
         let authenticated = format!("Authenticated to 127.0.0.1 ([127.0.0.1]:{})", port(machine));
         wait_until("an answer to a login", CHANGE, || {

@@ -68,7 +68,7 @@ impl Records {
             files::sweep(&path)?;
         }
         files::sweep(&records.root)?;
-        records.sweep_volumes()?;
+        records.sweep_volumes();
         Ok(records)
     }
 

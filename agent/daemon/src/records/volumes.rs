@@ -95,19 +95,19 @@ impl Records {
         Ok(next)
     }
 
-    /// Removes what was staged and did not become the volume's, or was the volume's before.
-    pub(super) fn sweep_volumes(&self) -> Result<(), RecordError> {
+    /// Removes what was staged and did not become the volume's, what was the volume's before, and what is
+    /// left of a removal that was cut. Something that cannot be removed costs room and nothing else.
+    pub(super) fn sweep_volumes(&self) {
         for record in self.volumes().0 {
-            for entry in std::fs::read_dir(self.volume_path(&record.id)).into_iter().flatten().flatten() {
+            let folder = self.volume_path(&record.id);
+            let old = std::fs::read_dir(&folder).into_iter().flatten().flatten().filter(|entry| {
                 let name = entry.file_name();
-                let other =
-                    name.to_str().is_some_and(|name| name.starts_with("data") && name != record.folder());
-                if other {
-                    files::remove_tree(entry.path())?;
-                }
-            }
+                name.to_str().is_some_and(|name| name.starts_with("data") && name != record.folder())
+            });
+            let removed = old.map(|entry| files::remove_tree(entry.path()).map(drop));
+            let failed = removed.chain([files::sweep(&folder).map(drop)]).filter_map(Result::err);
+            failed.for_each(|error| tracing::warn!("volume {}: {error}", record.id));
         }
-        Ok(())
     }
 
     /// Removes a volume with all it holds, and the instance's secrets with its last volume.
@@ -178,6 +178,9 @@ mod tests {
         let other = records.free_project();
         let after = records.replace_volume(&staged).unwrap();
         assert!(after.project != before.project && after.project != other, "{after:?}");
+        // And as a removal that was cut leaves it.
+        let away = records.volume_path(&before.id).join(".data.hf-new-1-0");
+        std::fs::create_dir_all(away.join("rest")).unwrap();
         Records::open(folder.path()).unwrap();
         assert_eq!(names(), ["data-1", "volume.json"].map(str::to_owned).into());
         assert_eq!(records.volume("a", "one").unwrap(), after);

@@ -129,10 +129,12 @@ async fn import_all(agent: Arc<Agent>, instance: String, name: String, body: Bod
     };
     let left = if replaced.is_ok() { &record } else { &staged };
     discard(agent.records.volume_data(left)).await;
-    execute::limit(&agent, &replaced?).context("failed to limit the volume")?;
+    let replaced = replaced?;
     let message = format!("volume {instance}.{name} was replaced");
     agent.events.add("volume-imported", Some(&instance), message.clone());
     agent.wake.notify_one();
+    // Its size may be another one since it was staged.
+    execute::limit(&agent, &replaced).context("failed to limit the volume")?;
     Ok(Json(Changed { changed: true, message }))
 }
 

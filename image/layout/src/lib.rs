@@ -6,12 +6,16 @@
 
 #![forbid(unsafe_code)]
 
+pub mod block_map;
 pub mod disk;
 pub mod initrd;
 pub mod kernel;
 pub mod manifest;
 pub mod paths;
+pub mod release;
 pub mod slots;
+pub mod version;
 
 pub use disk::{PARTITIONS, Partition, Role};
 pub use slots::{Slot, SlotState};
+pub use version::Version;

@@ -21,3 +21,5 @@ pub const LIBEXEC: &str = "/usr/libexec/holdfast";
 pub const ADMIN_KEYS: &str = "/run/holdfast/ssh/admin.keys";
 /// Machine identity, on data: `machine-id` and `ssh_host_*_key`.
 pub const IDENTITY: &str = "/var/lib/holdfast/identity";
+/// The TUF root metadata of the publisher whose releases this image follows; absent: of none.
+pub const UPDATE_ROOT: &str = "/usr/share/holdfast/update/root.json";

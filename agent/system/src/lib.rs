@@ -8,6 +8,7 @@ pub mod block;
 pub mod data;
 pub mod files;
 pub mod gpt;
+pub mod handed;
 pub mod identity;
 #[allow(missing_docs, unreachable_pub)]
 mod ioctl;

@@ -21,7 +21,7 @@ struct Program {
     is_static: bool,
 }
 
-const PROGRAMS: [Program; 5] = [
+const PROGRAMS: [Program; 6] = [
     Program {
         package: "agent-daemon",
         name: "holdfastd",
@@ -33,6 +33,12 @@ const PROGRAMS: [Program; 5] = [
         package: "agent-containers",
         name: "holdfast-fetch",
         path: Some("usr/libexec/holdfast/holdfast-fetch"),
+        is_static: false,
+    },
+    Program {
+        package: "agent-update",
+        name: "holdfast-update",
+        path: Some("usr/libexec/holdfast/holdfast-update"),
         is_static: false,
     },
     Program {

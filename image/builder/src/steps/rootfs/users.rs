@@ -17,13 +17,14 @@ struct User {
 const NO_LOGIN: &str = "/usr/sbin/nologin";
 
 /// Number, name, and what runs as it; each has a group of its name and number.
-const USERS: [User; 7] = [
+const USERS: [User; 8] = [
     User { name: "root", id: 0, gecos: "root", home: "/root", shell: NO_LOGIN },
     User { name: "admin", id: 1000, gecos: "Admin", home: "/run/holdfast/admin", shell: "/usr/bin/holdfast" },
     User { name: "sshd", id: 900, gecos: "OpenSSH before login", home: "/run/sshd", shell: NO_LOGIN },
     User { name: "messagebus", id: 901, gecos: "D-Bus", home: "/", shell: NO_LOGIN },
     User { name: "systemd-timesync", id: 902, gecos: "Time", home: "/", shell: NO_LOGIN },
     User { name: "holdfast-fetch", id: 910, gecos: "Pulls images", home: "/", shell: NO_LOGIN },
+    User { name: "holdfast-update", id: 911, gecos: "Stages updates", home: "/", shell: NO_LOGIN },
     User { name: "nobody", id: 65534, gecos: "nobody", home: "/", shell: NO_LOGIN },
 ];
 

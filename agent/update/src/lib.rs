@@ -1,0 +1,69 @@
+//! Updates of the box: what `holdfast-update` does, one run per check, staging or verification.
+//!
+//! Everything foreign of a release is handled here, in a process that can write one folder and the slot that
+//! does not run: TUF metadata, block maps, blocks. The folder holds `request.json`; what comes out is
+//! `result.json`, `progress.json` while it stages, and the trusted metadata.
+//!
+//! Invariants: nothing of the repository is used before TUF has accepted it; each block is checked when it is
+//! written and each partition as a whole when it is done, both against the signed map and the signed release;
+//! the slot's boot partition cannot be started from before anything of the slot is changed until all of it has
+//! been verified. Deliberately absent: the slot state, and every decision about when.
+
+#![forbid(unsafe_code)]
+
+mod blocks;
+mod error;
+mod fetch;
+mod http;
+mod message;
+mod repository;
+mod slot;
+mod stage;
+mod verify;
+
+pub use error::{UpdateError, UpdateErrorKind};
+pub use message::{Found, Outcome, Progress, Request, Staged, UpdateResult, Verb, WrittenPart};
+pub use slot::{Device, Slots};
+
+use std::path::Path;
+
+use agent_system::files::{self, FileError};
+
+/// Bytes of a request.
+const REQUEST: u64 = 1 << 20;
+
+/// Does what `folder/request.json` asks for and writes `folder/result.json`. `say` is given a line for people
+/// at each step. Gives the outcome too; the error is that the result cannot be written.
+pub fn run(folder: &Path, slots: &Slots, say: &mut dyn FnMut(&str)) -> Result<Outcome, FileError> {
+    let outcome = serve(folder, slots, say).unwrap_or_else(Outcome::Error);
+    let result = UpdateResult { format: UpdateResult::FORMAT, outcome };
+    let text = serde_json::to_vec_pretty(&result).unwrap_or_default();
+    files::write_atomic(folder.join(UpdateResult::FILE), text, 0o600)?;
+    Ok(result.outcome)
+}
+
+fn serve(folder: &Path, slots: &Slots, say: &mut dyn FnMut(&str)) -> Result<Outcome, UpdateError> {
+    let request = files::read_limited(folder.join(Request::FILE), REQUEST)?;
+    let request: Request = serde_json::from_slice(&request)
+        .map_err(|error| UpdateError::local(format!("the request cannot be read: {error}")))?;
+    if request.format != Request::FORMAT {
+        return Err(UpdateError::local(format!("requests of format {} are not known", request.format)));
+    }
+    match &request.verb {
+        Verb::Check => {
+            let (_, found) = repository::open(folder, &request)?;
+            Ok(Outcome::Found(found))
+        }
+        Verb::Stage => {
+            let (repository, found) = repository::open(folder, &request)?;
+            if !found.newer(&request) {
+                return Ok(Outcome::Found(found));
+            }
+            stage::stage(&repository, &found, slots, folder, say).map(Outcome::Staged)
+        }
+        Verb::Verify(parts) => {
+            verify::all(parts, slots)?;
+            Ok(Outcome::Verified)
+        }
+    }
+}

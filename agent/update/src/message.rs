@@ -1,0 +1,132 @@
+//! What the agent asks `holdfast-update` for, and what it answers.
+
+use image_layout::Version;
+use image_layout::release::Part;
+use serde::{Deserialize, Serialize};
+
+use crate::error::UpdateError;
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// Version of this format.
+    pub format: u32,
+    /// What.
+    #[serde(flatten)]
+    pub verb: Verb,
+    /// Where the repository is: `http` or `https`, without a slash at its end.
+    pub url: String,
+    /// The channel that the box follows.
+    pub channel: String,
+    /// The version that runs.
+    pub installed: Version,
+    /// `SOURCE_DATE_EPOCH` of the image that runs, seconds: it cannot be earlier.
+    pub epoch: u64,
+    /// TUF root metadata of the image that runs.
+    pub root: String,
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", content = "parts", rename_all = "lowercase")]
+pub enum Verb {
+    /// Look which release the channel has.
+    Check,
+    /// Look, and write it to the slot that does not run if it is newer than what runs.
+    Stage,
+    /// Read these images from the slot that does not run, and compare. Nothing is fetched.
+    Verify(Vec<WrittenPart>),
+}
+
+/// What came of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UpdateResult {
+    /// Version of this format.
+    pub format: u32,
+    /// What came of it.
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// What came of a request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// The channel has this release; after [`Verb::Stage`] it is not newer than what runs.
+    Found(Found),
+    /// The release is whole in the slot that does not run.
+    Staged(Staged),
+    /// What was asked about is in the slot that does not run.
+    Verified,
+    /// It could not be done.
+    Error(UpdateError),
+}
+
+/// A release that a channel has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// Its version.
+    pub version: Version,
+    /// When the repository's metadata expires, seconds since 1970.
+    pub expires: i64,
+}
+
+/// A release that was staged.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Staged {
+    /// What was found.
+    #[serde(flatten)]
+    pub found: Found,
+    /// What lies in the slot.
+    pub parts: Vec<WrittenPart>,
+    /// Bytes that neither slot had, as they are stored, and those of the maps.
+    pub needed: u64,
+    /// Bytes that were fetched in this run: more than needed where the server gives no ranges.
+    pub fetched: u64,
+}
+
+/// The image in a partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrittenPart {
+    /// Which partition.
+    pub part: Part,
+    /// Bytes from the partition's start.
+    pub size: u64,
+    /// SHA-256 of these, hex.
+    pub sha256: String,
+}
+
+/// How far a staging is; rewritten without being synced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Progress {
+    /// Bytes to fetch in all.
+    pub needed: u64,
+    /// Bytes that were fetched.
+    pub fetched: u64,
+}
+
+impl Request {
+    /// The format that is written now.
+    pub const FORMAT: u32 = 1;
+    /// Its name in the folder.
+    pub const FILE: &'static str = "request.json";
+}
+
+impl UpdateResult {
+    /// The format that is written now.
+    pub const FORMAT: u32 = 1;
+    /// Its name in the folder.
+    pub const FILE: &'static str = "result.json";
+}
+
+impl Progress {
+    /// Its name in the folder.
+    pub const FILE: &'static str = "progress.json";
+}
+
+impl Found {
+    /// Whether it is newer than what runs.
+    pub(crate) fn newer(&self, request: &Request) -> bool {
+        self.version > request.installed
+    }
+}

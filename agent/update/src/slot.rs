@@ -1,0 +1,79 @@
+//! The partitions that a run is given: those of the slot that does not run, to write, and those of the one
+//! that does, to read.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use image_layout::disk::BLOCK;
+use image_layout::release::Part;
+use rustix::fs::Advice;
+
+use crate::error::{UpdateError, chain};
+
+/// A partition.
+#[derive(Debug)]
+pub struct Device {
+    file: File,
+    name: String,
+    blocks: u64,
+}
+
+/// The partitions of both slots.
+#[derive(Debug)]
+pub struct Slots {
+    /// Of the slot that does not run, by part: opened to be written.
+    pub target: Vec<(Part, Device)>,
+    /// Of the slot that runs, by part: opened to be read.
+    pub running: Vec<(Part, Device)>,
+}
+
+impl Device {
+    /// A partition, or a file that stands for one; `name` is for messages.
+    pub fn new(file: File, name: impl Into<String>) -> Result<Device, UpdateError> {
+        use std::io::{Seek, SeekFrom};
+        let name = name.into();
+        let length = (&file).seek(SeekFrom::End(0)).map_err(|error| failed("measure", &name, &error))?;
+        Ok(Device { file, name, blocks: length / BLOCK })
+    }
+
+    /// What it is called.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whole blocks that it has.
+    pub(crate) fn blocks(&self) -> u64 {
+        self.blocks
+    }
+
+    /// Reads whole blocks from `block` on.
+    pub(crate) fn read(&self, block: u64, bytes: &mut [u8]) -> Result<(), UpdateError> {
+        self.file.read_exact_at(bytes, block * BLOCK).map_err(|error| failed("read", &self.name, &error))
+    }
+
+    /// Writes whole blocks from `block` on.
+    pub(crate) fn write(&self, block: u64, bytes: &[u8]) -> Result<(), UpdateError> {
+        self.file.write_all_at(bytes, block * BLOCK).map_err(|error| failed("write", &self.name, &error))
+    }
+
+    /// Makes what was written durable, and forgets it: what is read next comes from the disk.
+    pub(crate) fn sync(&self) -> Result<(), UpdateError> {
+        self.file.sync_data().map_err(|error| failed("sync", &self.name, &error))?;
+        // Only to see what the disk has; where it does nothing, what is cached is read.
+        let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed);
+        Ok(())
+    }
+}
+
+impl Slots {
+    /// The target's partition for `part`.
+    pub(crate) fn target(&self, part: Part) -> Result<&Device, UpdateError> {
+        let found = self.target.iter().find(|(of, _)| *of == part);
+        let missing = || UpdateError::local(format!("no {} partition was handed over", part.as_str()));
+        found.map(|(_, device)| device).ok_or_else(missing)
+    }
+}
+
+fn failed(what: &str, name: &str, error: &std::io::Error) -> UpdateError {
+    UpdateError::slot(format!("failed to {what} {name}: {}", chain(error)))
+}

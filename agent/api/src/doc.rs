@@ -49,6 +49,8 @@ fn reading(doc: &mut Doc) {
     doc.add(routes::VOLUME_CONTENT, get.clone(), "Export a volume", None, vec![], TAR, None);
     let data = doc.one::<Data>();
     doc.add(routes::DATA, get.clone(), "The data partition", None, vec![], JSON, data);
+    let update = doc.one::<UpdateStatus>();
+    doc.add(routes::UPDATE, get.clone(), "Updates of the box", None, vec![], JSON, update);
     let version = doc.one::<Version>();
     doc.add(routes::VERSION, get.clone(), "Versions", None, vec![], JSON, version);
     doc.add(routes::OPENAPI, get, "This document", None, vec![], JSON, None);
@@ -67,13 +69,26 @@ fn acting(doc: &mut Doc) {
     doc.add(routes::IMAGES_PRUNE, post.clone(), "Remove unused images", None, vec![], JSON, pruned);
     let pulled = doc.one::<Pulled>();
     doc.add(routes::PULL, post.clone(), "Resolve tags again", None, vec![], JSON, pulled);
+    for (route, summary) in [
+        (routes::UPDATE_CHECK, "Look for a newer release"),
+        (routes::UPDATE_STAGE, "Stage the newer release"),
+    ] {
+        let update = doc.one::<UpdateStatus>();
+        doc.add(route, post.clone(), summary, None, vec![], JSON, update);
+    }
     let checked = doc.one::<DataChecked>();
     doc.add(routes::DATA_CHECK, post.clone(), "Check data", None, vec![], JSON, checked);
     let changed = doc.one::<Changed>();
     let format = Some(Body { content_type: JSON, schema: doc.one::<DataFormat>() });
     doc.add(routes::DATA_FORMAT, post.clone(), "Make data anew", format, vec![], JSON, changed.clone());
     for (route, summary) in
-        [(routes::RESTART, "Restart"), (routes::REBOOT, "Reboot"), (routes::POWEROFF, "Power off")]
+        [
+            (routes::RESTART, "Restart"),
+            (routes::REBOOT, "Reboot"),
+            (routes::POWEROFF, "Power off"),
+            (routes::UPDATE_APPLY, "Restart into the newer release"),
+            (routes::UPDATE_ROLLBACK, "Restart into the version before"),
+        ]
     {
         doc.add(route, post.clone(), summary, None, vec![], JSON, changed.clone());
     }

@@ -65,6 +65,16 @@ pub mod routes {
     pub const REBOOT: &str = "/v1/reboot";
     /// POST → [`Changed`](super::types::Changed).
     pub const POWEROFF: &str = "/v1/poweroff";
+    /// GET → [`UpdateStatus`](super::types::UpdateStatus).
+    pub const UPDATE: &str = "/v1/update";
+    /// POST → [`UpdateStatus`](super::types::UpdateStatus), when the source has answered.
+    pub const UPDATE_CHECK: &str = "/v1/update/check";
+    /// POST → [`UpdateStatus`](super::types::UpdateStatus), when the release is staged.
+    pub const UPDATE_STAGE: &str = "/v1/update/stage";
+    /// POST → [`Changed`](super::types::Changed), when the release is staged and the box is about to restart.
+    pub const UPDATE_APPLY: &str = "/v1/update/apply";
+    /// POST → [`Changed`](super::types::Changed), when the box is about to restart.
+    pub const UPDATE_ROLLBACK: &str = "/v1/update/rollback";
     /// GET → [`Version`](super::types::Version).
     pub const VERSION: &str = "/v1/version";
     /// GET → the OpenAPI document.

@@ -5,9 +5,11 @@ mod box_status;
 mod containers;
 mod error;
 mod storage;
+mod update;
 
 pub use actions::*;
 pub use box_status::*;
 pub use containers::*;
 pub use error::*;
 pub use storage::*;
+pub use update::*;

@@ -4,7 +4,7 @@ use clap::{Parser, Subcommand};
 
 use crate::commands::{
     apply, check, completions, data, events, exec, images, logs, man, plan, ps, pull, restart, status, stdio,
-    version, volumes,
+    update, version, volumes,
 };
 use crate::error;
 
@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Volumes(volumes::Args),
     /// The data partition: how it is, check it, make it anew
     Data(data::Args),
+    /// The box's own system: look for, fetch, restart into or go back from a release
+    Update(update::Args),
     /// Restart an instance or a container
     Restart(restart::Args),
     /// Reboot the box

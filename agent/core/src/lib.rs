@@ -17,6 +17,7 @@ pub mod observed;
 pub mod plan;
 pub mod standing;
 pub mod state;
+pub mod update;
 
 pub use action::{Action, Plan, Planned};
 pub use container::{Allocation, ContainerConfig, ContainerName};

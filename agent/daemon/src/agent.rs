@@ -19,6 +19,7 @@ use crate::boot::Boot;
 use crate::console::Console;
 use crate::document::{Document, Library};
 use crate::records::{Events, Records};
+use crate::update::Updates;
 
 /// Everything that lives as long as the agent.
 pub(crate) struct Agent {
@@ -32,6 +33,8 @@ pub(crate) struct Agent {
     pub(crate) console: Arc<Console>,
     /// Library recipes.
     pub(crate) library: Library,
+    /// Updates of the box.
+    pub(crate) updates: Updates,
     /// Images.
     pub(crate) store: Arc<Store>,
     /// systemd.
@@ -110,6 +113,7 @@ pub(crate) struct Parts {
     pub(crate) events: Arc<Events>,
     pub(crate) console: Arc<Console>,
     pub(crate) library: Library,
+    pub(crate) updates: Updates,
     pub(crate) store: Arc<Store>,
     pub(crate) systemd: Systemd,
     pub(crate) bus: Option<zbus::Connection>,
@@ -136,6 +140,7 @@ impl Agent {
             events: parts.events,
             console: parts.console,
             library: parts.library,
+            updates: parts.updates,
             store: parts.store,
             systemd: parts.systemd,
             bus: parts.bus,

@@ -35,7 +35,8 @@ pub(crate) fn state(agent: &Agent) {
         Health::Degraded => "degraded",
     };
     agent.console.say("state", &format!("state {word}"));
-    if health == Health::Healthy && !addresses.is_empty() {
+    // A version on trial is judged by what worked before it.
+    if health == Health::Healthy && !addresses.is_empty() && !agent.updates.on_trial() {
         confirm_slot(agent);
     }
 }

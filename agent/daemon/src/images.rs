@@ -76,13 +76,13 @@ pub(crate) fn with_digest(reference: &str, digest: &str) -> String {
     format!("{}@{digest}", &plain[..end])
 }
 
-/// The ids of the user that fetches.
-pub(crate) fn fetch_user() -> anyhow::Result<(u32, u32)> {
+/// The ids of a user of the image.
+pub(crate) fn user(name: &str) -> anyhow::Result<(u32, u32)> {
     let text = files::read_text("/etc/passwd", 1 << 20)?;
-    let line = text.lines().find_map(|line| line.strip_prefix("holdfast-fetch:"));
-    let mut fields = line.context("there is no user holdfast-fetch")?.split(':').skip(1);
+    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let mut fields = line.with_context(|| format!("there is no user {name}"))?.split(':').skip(1);
     let mut id = || fields.next()?.parse::<u32>().ok();
-    id().zip(id()).context("the ids of holdfast-fetch cannot be read")
+    id().zip(id()).with_context(|| format!("the ids of {name} cannot be read"))
 }
 
 #[cfg(test)]

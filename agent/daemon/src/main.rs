@@ -18,8 +18,10 @@ mod probe;
 mod reconcile;
 mod records;
 mod run;
+mod sandbox;
 mod server;
 mod slots;
+mod update;
 mod user_data;
 mod volume_tar;
 

@@ -23,7 +23,8 @@ use crate::boot::Boot;
 use crate::console::Console;
 use crate::document::Library;
 use crate::records::{Events, Records};
-use crate::{announce, host_keys, power_button, reconcile, server, slots, user_data};
+use crate::{announce, host_keys, power_button, reconcile, server, slots, update, user_data};
+use crate::update::Updates;
 
 /// Runs until asked to stop; an error means that the agent must be started anew.
 pub(crate) async fn run() -> anyhow::Result<()> {
@@ -36,6 +37,9 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     tokio::spawn(watchdog(notifier));
     tokio::spawn(follow_network(agent.clone(), network_events));
     tokio::spawn(power_button::watch(agent.clone()));
+    update::note_answer();
+    // Before the boot loader is told anything: what it was told before says what came of an update.
+    update::begin(&agent);
     answered(&agent);
     announce::host_keys(&agent);
     user_data::restore(&agent);
@@ -48,6 +52,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
 
 async fn work(agent: Arc<Agent>) -> anyhow::Result<()> {
     user_data::ask(&agent).await;
+    tokio::spawn(update::run(agent.clone()));
     reconcile::run(agent).await
 }
 
@@ -63,6 +68,10 @@ async fn prepare() -> anyhow::Result<(Arc<Agent>, UnboundedReceiver<NetworkEvent
         events.add("identity", None, "made an SSH host key");
     }
     let store = Store::open(records.path("images")).context("failed to open the image store")?;
+    let (updates, complaint) = Updates::open(&records);
+    if let Some(complaint) = complaint {
+        events.add("state-damaged", None, complaint);
+    }
     let systemd = Systemd::connect().await.context("failed to reach systemd")?;
     let bus = zbus::Connection::system().await;
     let bus = bus.inspect_err(|error| tracing::warn!("no time from timesyncd: {error}")).ok();
@@ -74,6 +83,7 @@ async fn prepare() -> anyhow::Result<(Arc<Agent>, UnboundedReceiver<NetworkEvent
         events,
         console: Arc::new(Console::open()),
         library: Library::new(paths::RECIPES),
+        updates,
         store: Arc::new(store),
         systemd,
         bus,

@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 use agent_api::types::Slots;
 use agent_system::slots::{self, SlotStore};
 use anyhow::Context;
+use agent_core::update::BootTrace;
 use image_layout::slots::{TRIES_GOOD, TRIES_NEW};
-use image_layout::{Slot, SlotState};
+use image_layout::{Slot, SlotState, kernel};
 
 use crate::agent::Agent;
 
@@ -34,6 +35,59 @@ pub(crate) fn answered(running: Option<Slot>) -> anyhow::Result<()> {
 pub(crate) fn healthy(running: Option<Slot>) -> anyhow::Result<()> {
     let Some(running) = running else { return Ok(()) };
     change(|state| state_when_healthy(state, running))
+}
+
+/// What the boot loader saw and did before this boot, as far as it can be told.
+pub(crate) fn trace() -> BootTrace {
+    let cmdline = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let argument = |name| kernel::argument(&cmdline, name).unwrap_or_default();
+    let passed = argument(kernel::PASSED);
+    // Without a state nothing was known to be good, and the initrd made one up.
+    let state = (!argument(kernel::ENV).is_empty())
+        .then(|| SlotStore::booted().ok().and_then(|store| newest(&store)))
+        .flatten();
+    BootTrace {
+        first: state.as_ref().map(|state| state.slot),
+        good: state.map(|state| state.good),
+        boot: argument(kernel::BOOT).to_owned(),
+        passed_over: [Slot::A, Slot::B].into_iter().filter(|slot| passed.contains(slot.as_str())).collect(),
+    }
+}
+
+/// The random text of the slot state.
+pub(crate) fn boot_text() -> anyhow::Result<String> {
+    let store = SlotStore::booted().context("failed to find the slot state")?;
+    Ok(newest(&store).context("the slot state cannot be read")?.boot)
+}
+
+/// Another version is written to this slot: it is the last that is tried.
+pub(crate) fn withdraw(slot: Slot) -> anyhow::Result<()> {
+    change(|mut state| {
+        state.set_tries(slot, 0);
+        state
+    })
+}
+
+/// The next boot tries `to` once, and what runs after that.
+pub(crate) fn switch(running: Slot, to: Slot) -> anyhow::Result<()> {
+    change(|state| state_when_switched(state, running, to))
+}
+
+/// The box went back to the slot that runs.
+pub(crate) fn went_back(running: Slot) -> anyhow::Result<()> {
+    change(|mut state| {
+        state.slot = running;
+        state.set_tries(running.other(), 0);
+        state
+    })
+}
+
+fn state_when_switched(mut state: SlotState, running: Slot, to: Slot) -> SlotState {
+    state.slot = to;
+    state.good = running;
+    state.set_tries(running, TRIES_GOOD);
+    state.set_tries(to, TRIES_NEW);
+    state
 }
 
 /// Writes both copies with a change, or from nothing where neither could be read.

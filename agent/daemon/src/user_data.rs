@@ -56,6 +56,8 @@ pub(crate) fn put_in_force(agent: &Agent, document: Document, generation: &Gener
     live.errors.clear();
     live.unusable.clear();
     live.offered_admins.clear();
+    drop(live);
+    agent.updates.wake.notify_one();
 }
 
 /// Asks the local channels and acts on the answer.

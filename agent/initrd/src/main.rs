@@ -22,7 +22,7 @@ use agent_system::slots::{self, SlotStore};
 use agent_system::{identity, resize};
 use choose::{BootArguments, next_state};
 use image_layout::disk::Role;
-use image_layout::paths;
+use image_layout::{Slot, SlotState, paths};
 use report::Report;
 use std::convert::Infallible;
 use std::error::Error;
@@ -63,7 +63,7 @@ fn boot() -> Result<Infallible, Box<dyn Error>> {
         report.event(kind, message);
     }
     repair_table(&booted, &mut report);
-    write_state(&arguments, &booted, &mut report);
+    let good = write_state(&arguments, &booted, &mut report);
     watchdog.feed();
 
     let part = |role| disks::partition(&booted.disk, role);
@@ -72,6 +72,11 @@ fn boot() -> Result<Infallible, Box<dyn Error>> {
     let data = data::mount(part(Role::Data).ok(), &mut watchdog, &mut report);
     give_identity(&mut report);
     if let Err(error) = report.write(arguments.slot, data) {
+        console::warn(&console::chain(&error));
+    }
+    if good != arguments.slot
+        && let Err(error) = files::write_atomic(paths::TRIAL, b"", 0o644)
+    {
         console::warn(&console::chain(&error));
     }
     console::announce(&format!("slot {} on {}, data {}", arguments.slot, report.disk, data.as_str()));
@@ -100,11 +105,13 @@ fn repair_table(booted: &disks::Booted, report: &mut Report) {
     }
 }
 
-/// Writes both copies of the slot state. A box whose state cannot be written still boots.
-fn write_state(arguments: &BootArguments, booted: &disks::Booted, report: &mut Report) {
+/// Writes both copies of the slot state, and says which slot is marked good. A box whose state cannot be
+/// written still boots.
+fn write_state(arguments: &BootArguments, booted: &disks::Booted, report: &mut Report) -> Slot {
+    let state = next_state(arguments, booted.choice, &booted.candidate, String::new());
+    let good = state.good;
     let written = || -> Result<Vec<usize>, Box<dyn Error>> {
-        let boot = slots::new_boot_id()?;
-        let state = next_state(arguments, booted.choice, &booted.candidate, boot);
+        let state = SlotState { boot: slots::new_boot_id()?, ..state };
         let esp = disks::partition(&booted.disk, Role::Esp)?;
         Ok(SlotStore::on(esp).write(&state)?)
     };
@@ -124,6 +131,7 @@ fn write_state(arguments: &BootArguments, booted: &disks::Booted, report: &mut R
         }
         Err(error) => report.event("slot-state-unwritten", console::chain(error.as_ref())),
     }
+    good
 }
 
 /// Shows the box's machine-id, which is kept on data, as `/etc/machine-id`. Without data, or where it

@@ -31,6 +31,17 @@ use crate::netlink::NetlinkError;
 
 pub use resolver::resolv_conf;
 
+/// Waits until a gateway on this NIC answers ARP or NDP, for ever if it must.
+pub async fn answers(nic: &str, gateway: std::net::IpAddr) -> Result<std::net::IpAddr, NetlinkError> {
+    let path = format!("/sys/class/net/{nic}/ifindex");
+    let index = std::fs::read_to_string(path).ok().and_then(|text| text.trim().parse().ok());
+    match index {
+        Some(index) => probe::answers(index, [gateway].into()).await,
+        // The link is gone, and what was behind it.
+        None => std::future::pending().await,
+    }
+}
+
 /// How long all gateways of static settings may be silent.
 pub const GATEWAY_WAIT: Duration = Duration::from_secs(30);
 

@@ -10,6 +10,8 @@ pub const TRIES_A: &str = "hf.tries_a";
 pub const TRIES_B: &str = "hf.tries_b";
 /// The random text of the slot state.
 pub const BOOT: &str = "hf.boot";
+/// Slots that GRUB passed over in this boot since they cannot be started: `a`, `b`, both or none.
+pub const PASSED: &str = "hf.passed";
 /// The root's verity parameters: `DATA_BLOCKS:ROOT_HASH:SALT`, hashes in lower-case hex.
 pub const VERITY: &str = "hf.verity";
 

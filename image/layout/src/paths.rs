@@ -4,6 +4,10 @@
 pub const STATE: &str = "/var/lib/holdfast";
 /// Volatile state: sockets, bundles, container state.
 pub const RUN: &str = "/run/holdfast";
+/// Says that the slot that runs has not been marked as good, and has to prove itself.
+pub const TRIAL: &str = "/run/holdfast/trial";
+/// Milliseconds since the kernel's start at which an agent of this boot first answered.
+pub const ANSWERED: &str = "/run/holdfast/answered";
 /// The admin's socket.
 pub const API_SOCKET: &str = "/run/holdfast/api.sock";
 /// What the initrd found and did, as JSON, for the agent.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::{Container, Diagnostic};
+use super::{Container, Diagnostic, UpdateStatus};
 
 /// Whether all is well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -53,6 +53,8 @@ pub struct Status {
     pub memory: Memory,
     /// The slots.
     pub slots: Slots,
+    /// Updates of the box.
+    pub update: UpdateStatus,
     /// SHA256 fingerprints of the SSH host keys.
     pub host_keys: Vec<String>,
 }

@@ -16,6 +16,7 @@ pub(crate) mod pull;
 pub(crate) mod restart;
 pub(crate) mod status;
 pub(crate) mod stdio;
+pub(crate) mod update;
 pub(crate) mod version;
 pub(crate) mod volumes;
 
@@ -56,6 +57,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Pull(args) => pull::run(reach, args).await,
         Command::Volumes(args) => volumes::run(reach, args).await,
         Command::Data(args) => data::run(reach, args).await,
+        Command::Update(args) => update::run(reach, args).await,
         Command::Restart(args) => restart::run(reach, args).await,
         Command::Reboot(args) => restart::reboot(reach, args).await,
         Command::Poweroff(args) => restart::poweroff(reach, args).await,

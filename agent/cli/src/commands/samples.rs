@@ -19,6 +19,28 @@ pub(super) fn container() -> Container {
     }
 }
 
+pub(super) fn update() -> UpdateStatus {
+    UpdateStatus {
+        state: UpdateState::Off,
+        running: "0.1.0".into(),
+        url: None,
+        channel: None,
+        policy: None,
+        window: None,
+        next: None,
+        available: None,
+        checked: None,
+        expires: None,
+        problem: None,
+        lacking: vec![],
+        staged: None,
+        progress: None,
+        last: None,
+        failed: vec![],
+        previous: None,
+    }
+}
+
 pub(super) fn status() -> Status {
     Status {
         health: Health::Healthy,
@@ -77,6 +99,7 @@ pub(super) fn status() -> Status {
             good: "a".into(),
             tries: [("a".to_owned(), 3), ("b".to_owned(), 0)].into(),
         },
+        update: update(),
         host_keys: vec!["SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA (ED25519)".into()],
     }
 }

@@ -3,7 +3,7 @@
 use agent_api::routes;
 use agent_api::types::{Container, ContainerState, Interface, Status};
 
-use super::{Outcome, code_of, print, word};
+use super::{Outcome, code_of, print, update, word};
 use crate::cli::Reach;
 use crate::connect::connect;
 use crate::text;
@@ -162,6 +162,7 @@ fn machine(status: &Status) -> Vec<String> {
             slots.good,
             tries.join(", ")
         ),
+        format!("updates    {}", update::line(&status.update)),
         format!("user-data  {source}"),
     ];
     lines.extend(status.host_keys.first().map(|key| format!("host key   {key}")));

@@ -7,12 +7,12 @@ use std::time::Duration;
 use agent_containers::fetch::{FetchError, FetchRequest, FetchResult, Outcome, RegistryAccess, Source};
 use agent_core::Secret;
 use agent_system::files;
-use agent_system::systemd::{Filter, Flag, List, Number, Span, Text, TransientUnit};
+use agent_system::systemd::{List, Number, Span, Text, TransientUnit};
 use anyhow::{Context, anyhow, bail};
 use image_layout::paths;
 
 use crate::agent::Agent;
-use crate::images;
+use crate::{images, sandbox};
 
 /// The user that runs `holdfast-fetch`.
 const USER: &str = "holdfast-fetch";
@@ -40,7 +40,7 @@ pub(crate) async fn fetch(
     let id = images::staging_id(reference);
     let name = format!("holdfast-fetch-{id}.service");
     agent.systemd.stop(&name).await?;
-    agent.store.stage(&id, &FetchRequest::new(asked, source), Some(images::fetch_user()?))?;
+    agent.store.stage(&id, &FetchRequest::new(asked, source), Some(images::user(USER)?))?;
     let fetched = run(agent, unit(&name, reference, &staging, embedded), &name, &staging).await;
     if fetched.is_err() {
         files::remove_tree(&staging)?;
@@ -91,42 +91,12 @@ fn access(agent: &Agent, reference: &str) -> RegistryAccess {
 fn unit(name: &str, reference: &str, staging: &Path, embedded: bool) -> TransientUnit {
     let staging = staging.display().to_string();
     let argv = vec![format!("{}/holdfast-fetch", paths::LIBEXEC), staging.clone()];
-    let families: &[&str] = if embedded { &["AF_UNIX"] } else { &["AF_UNIX", "AF_INET", "AF_INET6"] };
-    TransientUnit::service(name, argv)
+    sandbox::unit(name, argv, USER, !embedded)
         .text(Text::Description, format!("Fetch of {reference}"))
-        .text(Text::Type, "exec")
-        .text(Text::User, USER)
         .text(Text::SyslogIdentifier, "holdfast-fetch")
-        .text(Text::ProtectSystem, "strict")
-        .text(Text::ProtectHome, "yes")
-        .text(Text::ProtectProc, "invisible")
-        .text(Text::KeyringMode, "private")
-        .flag(Flag::AddRef, true)
-        .flag(Flag::NoNewPrivileges, true)
-        .flag(Flag::PrivateDevices, true)
-        .flag(Flag::PrivateTmp, true)
-        .flag(Flag::PrivateIPC, true)
-        .flag(Flag::PrivateNetwork, embedded)
-        .flag(Flag::ProtectClock, true)
-        .flag(Flag::ProtectControlGroups, true)
-        .flag(Flag::ProtectHostname, true)
-        .flag(Flag::ProtectKernelLogs, true)
-        .flag(Flag::ProtectKernelModules, true)
-        .flag(Flag::ProtectKernelTunables, true)
-        .flag(Flag::LockPersonality, true)
-        .flag(Flag::RestrictRealtime, true)
-        .flag(Flag::RestrictSUIDSGID, true)
-        .flag(Flag::MemoryDenyWriteExecute, true)
-        .number(Number::CapabilityBoundingSet, 0)
-        .number(Number::RestrictNamespaces, 0)
         .number(Number::MemoryMax, MEMORY)
-        .number(Number::TasksMax, 64)
         .span(Span::RuntimeMaxUSec, TIME)
         .list(List::ReadWritePaths, [staging])
-        .list(List::InaccessiblePaths, ["-/run/holdfast", "-/run/dbus"])
-        .list(List::SystemCallArchitectures, ["native"])
-        .allow(Filter::SystemCallFilter, ["@system-service"])
-        .allow(Filter::RestrictAddressFamilies, families.iter().copied())
 }
 
 /// Takes a fetched image into the store. Sealing reads every byte: it is done beside the other work.

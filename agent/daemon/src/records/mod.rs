@@ -14,6 +14,7 @@ use std::sync::atomic::AtomicU32;
 
 use agent_core::allocate::{self, AllocateError, Taken};
 use agent_core::state::{self, Counters, Format, FormatError, InstanceRecord, SecretsRecord};
+use agent_core::update::UpdateRecord;
 use agent_core::{Allocation, Secret};
 use agent_system::files::{self, Access, FileError};
 
@@ -70,6 +71,16 @@ impl Records {
         files::sweep(&records.root)?;
         records.sweep_volumes();
         Ok(records)
+    }
+
+    /// What is remembered of updates.
+    pub(crate) fn updates(&self) -> Result<Option<UpdateRecord>, RecordError> {
+        read(&self.path("update.json"))
+    }
+
+    /// Keeps what is remembered of updates.
+    pub(crate) fn put_updates(&self, record: &UpdateRecord) -> Result<(), RecordError> {
+        write(&self.path("update.json"), record)
     }
 
     /// A path under the folder.

@@ -15,6 +15,7 @@ mod power;
 mod pull;
 mod query;
 mod status;
+mod update;
 mod volumes;
 
 use std::os::unix::fs::PermissionsExt;
@@ -77,6 +78,7 @@ fn router(agent: Arc<Agent>, admin: Option<u32>) -> Router {
         .route(routes::EVENTS, get(logs::events))
         .route(routes::VERSION, get(query::version))
         .route(routes::OPENAPI, get(query::openapi))
+        .route(routes::UPDATE, get(update::state))
         .route(routes::DATA, get(data::state));
     let acting = Router::new()
         .route(routes::PLAN, get(apply::plan).post(apply::plan_document))
@@ -88,6 +90,10 @@ fn router(agent: Arc<Agent>, admin: Option<u32>) -> Router {
         .route(routes::RESTART, post(apply::restart))
         .route(routes::DATA_CHECK, post(data::check))
         .route(routes::DATA_FORMAT, post(data::format))
+        .route(routes::UPDATE_CHECK, post(update::check))
+        .route(routes::UPDATE_STAGE, post(update::stage))
+        .route(routes::UPDATE_APPLY, post(update::apply))
+        .route(routes::UPDATE_ROLLBACK, post(update::rollback))
         .route(routes::REBOOT, post(power::reboot))
         .route(routes::POWEROFF, post(power::poweroff));
     let volumes = Router::new()

@@ -17,7 +17,7 @@ use image_layout::paths;
 
 use super::measure;
 use crate::agent::{Agent, Live};
-use crate::{clock, host_keys, slots};
+use crate::{clock, host_keys, slots, update};
 
 /// All of it.
 pub(super) async fn status(agent: &Agent) -> Status {
@@ -25,6 +25,7 @@ pub(super) async fn status(agent: &Agent) -> Status {
     let memory = tokio::task::spawn_blocking(measure::memory).await;
     let memory = memory.unwrap_or_else(|_| measure::memory());
     let slots = slots::status(agent);
+    let update = update::status(agent);
     let live = agent.live();
     let (health, problems) = health(agent, &live);
     Status {
@@ -48,6 +49,7 @@ pub(super) async fn status(agent: &Agent) -> Status {
         disk: measure::disk(),
         memory,
         slots: slots.unwrap_or_else(no_slots),
+        update,
         host_keys: host_key_fingerprints(),
     }
 }

@@ -146,6 +146,14 @@ impl TransientUnit {
         self.with("SetCredential", credentials)
     }
 
+    /// Files or devices that systemd opens and hands over: path, name for `LISTEN_FDNAMES`, and whether only to
+    /// be read.
+    pub fn open_files(self, files: Vec<(String, String, bool)>) -> TransientUnit {
+        let files: Vec<(String, String, u64)> =
+            files.into_iter().map(|(path, name, read_only)| (path, name, u64::from(read_only))).collect();
+        self.with("OpenFile", files)
+    }
+
     fn with(mut self, name: &'static str, value: impl Into<Variant<'static>>) -> TransientUnit {
         self.properties.push((name, value.into()));
         self
@@ -170,7 +178,8 @@ mod tests {
             .stream(Stream::StandardInputFileDescriptor, null.into())
             .success(vec![143], vec![])
             .journal_fields(["HOLDFAST_INSTANCE=a"])
-            .credentials(vec![("c".into(), b"1".to_vec())]);
+            .credentials(vec![("c".into(), b"1".to_vec())])
+            .open_files(vec![("/dev/vda1".into(), "a".into(), true)]);
         let types: Vec<String> =
             unit.properties.iter().map(|(n, v)| format!("{n} {}", v.value_signature())).collect();
         assert_eq!(
@@ -188,6 +197,7 @@ mod tests {
                 "SuccessExitStatus (aiai)",
                 "LogExtraFields aay",
                 "SetCredential a(say)",
+                "OpenFile a(sst)",
             ]
         );
         assert_eq!(unit.properties[5].1, Variant::U64(2_000_000));

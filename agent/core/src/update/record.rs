@@ -1,0 +1,211 @@
+//! `update.json`: what is remembered of updates from boot to boot.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use image_layout::release::Part;
+use image_layout::{Slot, Version};
+use serde::{Deserialize, Serialize};
+
+use crate::state::Format;
+
+/// All of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UpdateRecord {
+    /// When the last window opened in which all was done that was due, seconds since 1970.
+    pub window: u64,
+    /// The last look at the channel that was answered.
+    pub checked: Option<Checked>,
+    /// Why the last attempt at anything came to nothing; none when it did come to something.
+    pub problem: Option<Problem>,
+    /// What lies whole in the slot that does not run.
+    pub staged: Option<StagedRelease>,
+    /// The version that has to prove itself.
+    pub trial: Option<Trial>,
+    /// How the last trial ended.
+    pub last: Option<LastUpdate>,
+    /// Versions that did not prove themselves.
+    pub failed: BTreeMap<Version, FailedVersion>,
+    /// What the other slot holds and has proved itself there.
+    pub previous: Option<Previous>,
+}
+
+impl Format for UpdateRecord {
+    const FORMAT: u32 = 1;
+    const SUBJECT: &'static str = "record of updates";
+}
+
+/// A look at the channel.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// The version that the channel has.
+    pub version: Version,
+    /// When, seconds since 1970.
+    pub at: u64,
+    /// When the first of the repository's metadata expires, seconds since 1970.
+    pub expires: i64,
+}
+
+/// Why something came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// When, seconds since 1970.
+    pub at: u64,
+    /// For people.
+    pub reason: String,
+}
+
+/// A release in the slot that does not run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedRelease {
+    /// Its version.
+    pub version: Version,
+    /// Where it is.
+    pub slot: Slot,
+    /// What its partitions hold.
+    pub parts: Vec<StagedPart>,
+    /// When, seconds since 1970.
+    pub at: u64,
+    /// Bytes that neither slot had.
+    pub needed: u64,
+    /// Bytes that were fetched.
+    pub fetched: u64,
+}
+
+/// What a partition holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedPart {
+    /// Which partition of the slot.
+    pub part: Part,
+    /// Bytes from its start.
+    pub size: u64,
+    /// SHA-256 of these, hex.
+    pub sha256: String,
+}
+
+/// A version that has to prove itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trial {
+    /// The version.
+    pub version: Version,
+    /// The version that it takes the place of.
+    pub from: Version,
+    /// Its slot.
+    pub slot: Slot,
+    /// When it was switched to, seconds since 1970.
+    pub at: u64,
+    /// The random text of the slot state at that moment.
+    pub boot: String,
+    /// When the window began that it belongs to, seconds since 1970; 0 when it was asked for by hand.
+    pub window: u64,
+    /// What it has to reach again.
+    pub baseline: Baseline,
+    /// How far it came.
+    #[serde(default)]
+    pub progress: TrialProgress,
+}
+
+/// What worked before.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Baseline {
+    /// Instances that were healthy, each with the seconds within which it must be again.
+    pub instances: BTreeMap<String, u64>,
+    /// Gateways that answered, as text.
+    pub gateways: BTreeSet<String>,
+    /// `HOST:PORT` of the update source and of registries that took a connection.
+    pub endpoints: BTreeSet<String>,
+}
+
+/// How far a version on trial came, as it wrote itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TrialProgress {
+    /// How often its agent was started.
+    pub starts: u32,
+    /// What it lacked when it was last looked at.
+    pub lacking: Vec<String>,
+    /// Why it gave up.
+    pub reason: Option<String>,
+}
+
+/// How a trial ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Ending {
+    /// It proved itself.
+    Good,
+    /// The box went back by itself.
+    WentBack,
+}
+
+/// A trial that ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastUpdate {
+    /// The version that was on trial.
+    pub version: Version,
+    /// The version before it.
+    pub from: Version,
+    /// How it ended.
+    pub ending: Ending,
+    /// Why the box went back.
+    pub reason: Option<String>,
+    /// When, seconds since 1970.
+    pub at: u64,
+}
+
+/// A version that did not prove itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FailedVersion {
+    /// How often.
+    pub attempts: u32,
+    /// Why, the last time.
+    pub reason: String,
+    /// The window of the last attempt, as in [`Trial::window`].
+    pub window: u64,
+    /// An admin went back from it: it is not tried again by itself.
+    #[serde(default)]
+    pub held: bool,
+}
+
+/// What the other slot holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Previous {
+    /// Its version.
+    pub version: Version,
+    /// The slot.
+    pub slot: Slot,
+}
+
+impl UpdateRecord {
+    /// The trial ended well.
+    pub fn proved(&mut self, now: u64) {
+        let Some(trial) = self.trial.take() else { return };
+        self.failed.retain(|version, _| *version > trial.version);
+        self.previous = Some(Previous { version: trial.from.clone(), slot: trial.slot.other() });
+        self.staged = None;
+        self.problem = None;
+        self.last = Some(LastUpdate {
+            version: trial.version,
+            from: trial.from,
+            ending: Ending::Good,
+            reason: None,
+            at: now,
+        });
+    }
+
+    /// The box went back from the version on trial. What lies in its slot stays staged.
+    pub fn went_back(&mut self, reason: &str, now: u64) {
+        let Some(trial) = self.trial.take() else { return };
+        let attempts = self.failed.get(&trial.version).map_or(0, |failed| failed.attempts);
+        let failed =
+            FailedVersion { attempts: attempts + 1, reason: reason.to_owned(), window: trial.window, held: false };
+        self.failed.insert(trial.version.clone(), failed);
+        self.last = Some(LastUpdate {
+            version: trial.version,
+            from: trial.from,
+            ending: Ending::WentBack,
+            reason: Some(reason.to_owned()),
+            at: now,
+        });
+    }
+}

@@ -1,0 +1,116 @@
+//! Updates: looked for, staged, switched to, and kept or gone back from.
+//!
+//! The record is written before anything it speaks of is done. What is done unattended and what an admin asks
+//! for go the same way, one at a time. Deliberately absent: what is decided, which is
+//! [`agent_core::update`], and everything foreign, which is `holdfast-update`'s.
+
+mod image;
+mod reach;
+mod status;
+mod switch;
+mod trial;
+mod unattended;
+mod work;
+
+use std::sync::{Mutex, MutexGuard};
+
+use agent_core::healing::Millis;
+use agent_core::update::{Problem, UpdateRecord};
+use anyhow::Context;
+use tokio::sync::Notify;
+
+pub(crate) use image::Image;
+pub(crate) use status::status;
+pub(crate) use switch::{apply, rollback};
+pub(crate) use trial::{begin, note_answer};
+pub(crate) use unattended::run;
+pub(crate) use work::{check, stage};
+
+use crate::agent::Agent;
+use crate::clock;
+use crate::records::Records;
+
+/// What the agent knows of updates.
+#[derive(Debug)]
+pub(crate) struct Updates {
+    /// The image that runs.
+    pub(crate) image: Image,
+    /// One piece of work at a time.
+    work: tokio::sync::Mutex<()>,
+    /// Settings or the record changed.
+    pub(crate) wake: Notify,
+    live: Mutex<Live>,
+}
+
+/// What changes.
+#[derive(Debug, Default)]
+struct Live {
+    record: UpdateRecord,
+    /// What is being done, in a word.
+    doing: Option<&'static str>,
+    /// When the last unattended attempt came to nothing, seconds since 1970.
+    tried: Option<u64>,
+    /// On trial; since when nothing has been lacking.
+    trial: Option<Option<Millis>>,
+}
+
+impl Updates {
+    /// Reads the record; what is wrong with one that cannot be read.
+    pub(crate) fn open(records: &Records) -> (Updates, Option<String>) {
+        let (record, complaint) = match records.updates() {
+            Ok(record) => (record.unwrap_or_default(), None),
+            Err(error) => (UpdateRecord::default(), Some(format!("{error}; it is begun anew"))),
+        };
+        let live = Mutex::new(Live { record, ..Live::default() });
+        let work = tokio::sync::Mutex::default();
+        (Updates { image: Image::read(), work, wake: Notify::new(), live }, complaint)
+    }
+
+    fn live(&self) -> MutexGuard<'_, Live> {
+        self.live.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+    }
+
+    /// The record as it is.
+    pub(crate) fn record(&self) -> UpdateRecord {
+        self.live().record.clone()
+    }
+
+    /// Whether the version that runs has to prove itself.
+    pub(crate) fn on_trial(&self) -> bool {
+        self.live().trial.is_some()
+    }
+}
+
+/// Changes the record; durable when this returns.
+fn change(agent: &Agent, change: impl FnOnce(&mut UpdateRecord)) -> anyhow::Result<()> {
+    let mut record = agent.updates.record();
+    change(&mut record);
+    if record != agent.updates.record() {
+        agent.records.put_updates(&record).context("failed to keep the record of updates")?;
+        agent.updates.live().record = record;
+    }
+    Ok(())
+}
+
+/// What may help, for an admin who asked for something.
+pub(crate) fn hint(reason: &str) -> Option<&'static str> {
+    let hints = [
+        ("no update source is set", "give `url` in [box.update] of user-data, and `holdfast apply` it"),
+        ("follows no publisher", "build the image with `holdfast-image build --update-root root.json`"),
+        ("no time server", "`ntp` in [box] of user-data names one that the box can reach"),
+        ("has expired", "the publisher runs `holdfast-image release refresh` and publishes again"),
+    ];
+    hints.into_iter().find(|(words, _)| reason.contains(words)).map(|(_, hint)| hint)
+}
+
+/// Notes why something came to nothing.
+pub(crate) fn note_problem(agent: &Agent, reason: &str) {
+    let known = agent.updates.record().problem.is_some_and(|problem| problem.reason == reason);
+    if !known {
+        agent.events.add("update-problem", None, reason.to_owned());
+    }
+    let problem = Problem { at: clock::epoch(), reason: reason.to_owned() };
+    if let Err(error) = change(agent, |record| record.problem = Some(problem)) {
+        tracing::error!("{error:#}");
+    }
+}

@@ -11,8 +11,8 @@ hostname = "hub_1"
 admins = ["ssh-ed25519 AAAA"]
 provider_keys = "no"
 ssh_keys = []
-[box.update]
-url = "x"
+[box.trust]
+keys = []
 "#;
     assert_snapshot!(of_user_data(text), @r#"
     x.toml:2:12: `hostname` is not a host name
@@ -35,9 +35,9 @@ url = "x"
         | ^^^^^^^^
       hint: it is called `admins`
 
-    x.toml:6:6: `update` needs Holdfast 0.2
-      6 | [box.update]
-        |      ^^^^^^
+    x.toml:6:6: `trust` needs Holdfast 0.4
+      6 | [box.trust]
+        |      ^^^^^
       hint: remove it: this is Holdfast 0.1.0, which does not know it yet
     "#);
 

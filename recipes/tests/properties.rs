@@ -59,6 +59,7 @@ const LINES: &[&str] = &[
     "window = \"03:00-03:01\"",
     "jitter = \"1h\"",
     "ignore = [\"a\", \"b\", \"c\"]",
+    "health_timeout = \"1m\"",
 ];
 
 fn document() -> impl Strategy<Value = String> {

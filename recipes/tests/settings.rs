@@ -1,9 +1,10 @@
-//! What user-data says about updates, the time zone, and events, as values.
+//! What user-data says about updates, the time zone, events and health, as values.
 
 use std::time::Duration;
 
-use recipes::model::{Update, UpdatePolicy, UserData};
-use recipes::{Secret, user_data};
+use recipes::model::{DEFAULT_HEALTH_TIMEOUT, Update, UpdatePolicy, UserData};
+use recipes::resolve::ResolvedInstance;
+use recipes::{Diagnostics, Secret, recipe, user_data};
 
 fn parse(text: &str) -> UserData {
     user_data::parse("x.toml", text).unwrap_or_else(|errors| panic!("{errors}"))
@@ -90,4 +91,19 @@ fn settings_are_written_and_read_again() {
         serde_json::from_str::<recipes::model::BoxSettings>(&wrong).expect_err("no such zone").to_string();
     assert!(error.contains("not a known time zone"), "{error}");
     assert_eq!(again.notify.map(|notify| notify.url), Some(Secret::new("https://hooks.example.org/x")));
+}
+
+fn resolve(text: &str) -> Result<Vec<ResolvedInstance>, Diagnostics> {
+    parse(text).resolve(|_| recipe::parse("hello.toml", "[recipe]\nname = \"hello\"\n"))
+}
+
+#[test]
+fn the_health_timeout_is_the_instances_own() {
+    let text = "[[recipe]]\nuse = \"hello\"\nhealth_timeout = \"10s\"\n\
+                [[recipe]]\nname = \"site\"\nhealth_timeout = \"1h\"\n[[recipe]]\nname = \"other\"\n";
+    let declared: Vec<_> = parse(text).instances.iter().map(|instance| instance.health_timeout).collect();
+    assert_eq!(declared, [Duration::from_secs(10), 60 * MINUTE, DEFAULT_HEALTH_TIMEOUT]);
+    let resolved = resolve(text).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(resolved.iter().map(|instance| instance.health_timeout).collect::<Vec<_>>(), declared);
+    assert_eq!(DEFAULT_HEALTH_TIMEOUT, 10 * MINUTE);
 }

@@ -1,14 +1,15 @@
 //! User-data as a whole, and `[[recipe]]`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::DeTable;
 
-use super::{body, empty, format, settings};
+use super::{body, container, empty, format, settings};
 use crate::diagnostic::Kind;
 use crate::document::{Node, Source, Table};
-use crate::model::{BoxSettings, Given, InstanceDecl, InstanceSource, UserData};
+use crate::model::{BoxSettings, DEFAULT_HEALTH_TIMEOUT, Given, InstanceDecl, InstanceSource, UserData};
 use crate::resolve::{params, together};
 use crate::shape::{self, ShapeError};
 use crate::spec;
@@ -73,7 +74,7 @@ fn used(table: &Table<'_>) -> Option<InstanceDecl> {
         (None, _) => None,
     };
     let at = table.source.anchor(table.key_span("use"));
-    Some(InstanceDecl { name, source, params, at })
+    Some(InstanceDecl { name, source, params, health_timeout: health_timeout(table), at })
 }
 
 fn recipe_source(text: &str) -> Result<InstanceSource, ShapeError> {
@@ -100,8 +101,14 @@ fn in_place(table: &Table<'_>, settings: &BoxSettings) -> Option<InstanceDecl> {
         name: Some(recipe.name.clone()),
         source: InstanceSource::Inline(Box::new(recipe)),
         params: BTreeMap::new(),
+        health_timeout: health_timeout(table),
         at: table.source.anchor(table.key_span("name")),
     })
+}
+
+fn health_timeout(table: &Table<'_>) -> Duration {
+    let (least, most) = (Duration::from_secs(10), Duration::from_secs(3600));
+    container::duration(table, "health_timeout", least, most).unwrap_or(DEFAULT_HEALTH_TIMEOUT)
 }
 
 /// The names of the instances as they are written, whatever else is wrong with them. One whose recipe is in a file

@@ -171,9 +171,16 @@ pub(crate) static NOTIFY: Spec = Spec {
     reserved: &[],
 };
 
+/// What an instance has whatever its recipe is.
+const HEALTH_TIMEOUT: Key = Key::new(
+    "health_timeout",
+    Shape::Form(&DURATION),
+    "`10m`",
+    "How long it may take to become healthy after an update of the box; 10 s to 1 h.",
+);
+
 /// What later releases bring to an instance.
-const LATER: &[(&str, &str)] =
-    &[("health_timeout", "0.2"), ("routes", "0.3"), ("backup", "0.3"), ("needs", "0.4"), ("provides", "0.4")];
+const LATER: &[(&str, &str)] = &[("routes", "0.3"), ("backup", "0.3"), ("needs", "0.4"), ("provides", "0.4")];
 
 /// `[[recipe]]` with `use`
 pub(crate) static USE: Spec = Spec {
@@ -183,6 +190,7 @@ pub(crate) static USE: Spec = Spec {
         Key::required("use", Shape::Form(&SOURCE), "A name of the library, or an absolute path on the box."),
         Key::new("name", Shape::Form(&NAME), "the recipe's", "The instance's name."),
         Key::new("params", Shape::Map(&IDENTIFIER, &VALUE), "none", "Values for the recipe's parameters."),
+        HEALTH_TIMEOUT,
     ],
     reserved: LATER,
 };
@@ -200,6 +208,7 @@ pub(crate) static INLINE: Spec = Spec {
         Key::new("volumes", VOLUMES, "none", "As in a recipe."),
         Key::new("containers", CONTAINERS, "none", "As in a recipe."),
         Key::new("steps", STEPS, "none", "As in a recipe."),
+        HEALTH_TIMEOUT,
     ],
     reserved: LATER,
 };

@@ -105,7 +105,8 @@ use = "hello"
 [[recipe]]
 name = "hello"
 format = 1
-health_timeout = "1m"
+health_timeout = "2h"
+backup = true
 "#;
     assert_snapshot!(of_user_data(text), @r#"
     x.toml:4:1: there is an instance `hello` on line 2 already
@@ -118,9 +119,14 @@ health_timeout = "1m"
         | ^^^^^^
       hint: it stands once, at the top of the document
 
-    x.toml:6:1: `health_timeout` needs Holdfast 0.2
-      6 | health_timeout = "1m"
-        | ^^^^^^^^^^^^^^
+    x.toml:6:18: `health_timeout` is not from 10s to 1h
+      6 | health_timeout = "2h"
+        |                  ^^^^
+      hint: write a time span such as "1h"
+
+    x.toml:7:1: `backup` needs Holdfast 0.3
+      7 | backup = true
+        | ^^^^^^
       hint: remove it: this is Holdfast 0.1.0, which does not know it yet
     "#);
 

@@ -1,7 +1,7 @@
 //! What is wrong with a document, and where: file, line, column, the line itself, a caret and a hint.
 //!
 //! Invariant: a line shown here holds no secret and no control character, and is short enough to print; both
-//! are seen to where a line is taken from its document, in [`crate::source`].
+//! are seen to where a line is taken from its document.
 
 use std::fmt;
 use std::sync::Arc;

@@ -43,7 +43,9 @@ pub(crate) fn unknown(key: &str, spec: &Spec) -> (String, Option<String>) {
         .map(|name| format!("did you mean `{name}`?"))
         .or_else(|| foreign(&lower, spec))
         .or_else(|| nearest(&lower, names()).map(|name| format!("did you mean `{name}`?")))
-        .unwrap_or_else(|| format!("there are {}", listed(names())));
+        .unwrap_or_else(|| {
+            format!("there {} {}", if spec.keys.len() == 1 { "is" } else { "are" }, listed(names()))
+        });
     (message, Some(hint))
 }
 

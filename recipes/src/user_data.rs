@@ -49,7 +49,11 @@ pub fn settings_only(text: &str) -> Option<BoxSettings> {
     if above.into_iter().any(newer) {
         return None;
     }
-    let ends = |line: &str| line.starts_with('[') && !line.starts_with("[[box.");
+    let ends = |line: &str| {
+        let header: String = line.split_whitespace().collect();
+        let below = ["[[box.", "[box.update]", "[box.notify]"].iter().any(|below| header.starts_with(below));
+        line.starts_with('[') && !below
+    };
     table_only(text, ends, |text, root| {
         let source = Source::new("", text);
         let settings = parse::settings_of(&source, root)?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 use recipes::model::BoxSettings;
 use recipes::resolve::{RenderContext, Text};
-use recipes::shape::{self, Template};
+use recipes::shape::{self, Template, Window};
 use recipes::{Anchor, recipe};
 
 /// Lines that documents are made of, right and wrong ones.
@@ -50,6 +50,16 @@ const LINES: &[&str] = &[
     "}",
     "params = { x = 1, y = true }",
     "format = 2",
+    "timezone = \"Europe/Berlin\"",
+    "[box.update]",
+    "[box.notify]",
+    "url = \"https://u:s3cret@a.example.org/x?y#z\"",
+    "url = \"https://a.example.org/\"",
+    "window = \"23:00-00:30\"",
+    "window = \"03:00-03:01\"",
+    "jitter = \"1h\"",
+    "ignore = [\"a\", \"b\", \"c\"]",
+    "health_timeout = \"1m\"",
 ];
 
 fn document() -> impl Strategy<Value = String> {
@@ -85,6 +95,32 @@ proptest! {
     }
 
     #[test]
+    fn windows_come_back_and_are_open_for_their_length(start in 0..1440u16, length in 1..1440u16, dash in "[-–]") {
+        let clock = |minutes: u16| format!("{:02}:{:02}", minutes / 60 % 24, minutes % 60);
+        let end = (start + length) % 1440;
+        let Ok(window) = Window::parse(&format!("{}{dash}{}", clock(start), clock(end))) else {
+            prop_assert!(length < 10);
+            return Ok(());
+        };
+        prop_assert!(length >= 10);
+        prop_assert_eq!(window.to_string(), format!("{}-{}", clock(start), clock(end)));
+        prop_assert_eq!(Window::parse(&window.to_string()), Ok(window));
+        prop_assert_eq!(window.length(), Duration::from_secs(60 * u64::from(length)));
+        let times = (0..1440).map(|minutes| jiff::civil::time((minutes / 60) as i8, (minutes % 60) as i8, 0, 0));
+        prop_assert_eq!(times.filter(|time| window.contains(*time)).count(), usize::from(length));
+        prop_assert!(window.contains(window.start()) && !window.contains(window.end()));
+    }
+
+    #[test]
+    fn urls_are_read_or_refused(text in "(https?://)?([a-z0-9.:@/?#\\[\\]%]|\\PC){0,20}") {
+        let _ = shape::hook_url(&text);
+        if let Ok(url) = shape::BaseUrl::parse(&text) {
+            prop_assert_eq!(shape::BaseUrl::parse(url.as_str()), Ok(url.clone()));
+            prop_assert!(text.starts_with(url.as_str()) && !url.as_str().ends_with('/'));
+        }
+    }
+
+    #[test]
     fn templates_come_back(text in "([a-z{} ]|\\{\\{ params\\.[a-z]{1,4} \\}\\}){0,12}") {
         if let Ok(template) = Template::parse(&text) {
             let written = template.to_string();
@@ -109,7 +145,7 @@ proptest! {
     }
 
     #[test]
-    fn a_given_text_is_never_shown_by_an_error(secret in "[a-zA-Z0-9]{12,20}", n in 0usize..5) {
+    fn a_given_text_is_never_shown_by_an_error(secret in "[a-zA-Z0-9]{12,20}", n in 0usize..13) {
         let key = format!("params = {{ key = \"{secret}\"");
         let documents = [
             format!("[[recipe]]\nuse = \"a\"\n{key}, bad = 1.5 }}\n"),
@@ -117,6 +153,14 @@ proptest! {
             format!("[[box.registry]]\nhost = \"a\"\npassword = \"{secret}\"\nusername = 1\n"),
             format!("[[box.registry]]\npassword = \"{secret}\n"),
             format!("[[recipe]]\nname = \"a\"\n[recipe.params.key]\ntype = \"secret\"\ndefault = \"{secret}\" x\n"),
+            format!("[box.notify]\nurl = \"https://a.example.org/{secret}\" x\n"),
+            format!("[box.notify] # hook\nurl = \"https://a.example.org/{secret}\nx"),
+            format!("[box.notify]\nurl = \"https://{secret}@a.example.org/#{secret}\"\nx = \"{secret}\"\n"),
+            format!("[box.notify]\nurl = [\"{secret}\"]\n"),
+            format!("[box]\nnotify = \"https://a.example.org/{secret}\"\n"),
+            format!("[[box.notify]]\nurl = \"https://a.example.org/{secret}\"\n"),
+            format!("notify = {{ url = \"https://a.example.org/{secret}\" }}\n"),
+            format!("[box.update]\nurl = \"https://{secret}@a.example.org\"\n"),
         ];
         let errors = recipes::user_data::parse("x", &documents[n]).expect_err("refused");
         let all = format!("{errors}\n{errors:?}\n{}", serde_json::to_string(&errors).expect("JSON"));

@@ -25,6 +25,10 @@ fn admins_are_saved_when_the_rest_is_wrong() {
     check("[box]\nadmins = [\"KEY\"]\nbogus = 1\n", false);
     check("[box]\nadmins = [\"KEY\"]\n[[box.interface]]\nmatch = 1\n", false);
     check("[box]\nadmins = [\"KEY\"]\n[[box.interface]]\nmatch = \"cut\n", false);
+    check("[box]\nadmins = [\"KEY\"]\n[box.update]\nurl = \"x\"\n", false);
+    check("[box]\nadmins = [\"KEY\"]\n[box.notify]\nurl = \"cut\n", false);
+    check("[box]\nadmins = [\"KEY\"]\ntimezone = \"Mars\"\n", false);
+    check("[box]\nadmins = [\"KEY\"]\n[box.update]\nurl = \"https://a\"\nignore = [\"x\"]\n", true);
     check("a = 1 2\n[box]\nhostname = \"hub1\"\nadmins = [\"KEY\"]\n[box.trust]\nx = ]\n", true);
 }
 
@@ -32,6 +36,14 @@ fn admins_are_saved_when_the_rest_is_wrong() {
 fn a_newer_document_gives_its_admins_and_no_settings() {
     check("format = 9\n[box]\nadmins = [\"KEY\"]\n[new]\nthing = 1\n", false);
     check("format = 9\n[box]\nadmins = [\"KEY\"]\n[new syntax\n", false);
+}
+
+#[test]
+fn what_is_saved_has_the_tables_under_it() {
+    let text = "[[recipe]\n[box]\ntimezone = \"Asia/Tokyo\"\n[ box.update ] # ours\nurl = \"https://a\"\n[box.notify]\nurl = \"https://b\"\n[cut";
+    let settings = settings_only(text).expect("settings");
+    assert_eq!(settings.timezone.name(), "Asia/Tokyo");
+    assert!(settings.update.is_some() && settings.notify.is_some(), "{settings:?}");
 }
 
 #[test]

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use recipes::model::Owner;
-use recipes::shape::{self, AdminKey, Cidr, Cpus, ImageRef, Mac, Port, ShapeError, Template, User};
+use recipes::shape::{
+    self, AdminKey, BaseUrl, Cidr, Cpus, ImageRef, Mac, Port, ShapeError, Template, TimeZone, User, Window,
+};
 
 /// Each good text gives its value, and each bad one an error with a hint.
 fn check<T: PartialEq + std::fmt::Debug>(
@@ -296,5 +298,171 @@ fn templates() {
             Template::parse(later).is_err_and(|error| error.message.contains("needs Holdfast 0.4")),
             "{later}"
         );
+    }
+}
+
+#[test]
+fn base_urls() {
+    let good = [
+        ("https://a", "https://a"),
+        ("https://a/", "https://a"),
+        ("http://a.example.org:8080/x/y/", "http://a.example.org:8080/x/y"),
+        ("https://a/x//", "https://a/x"),
+        ("https://[2001:db8::1]:1/x@y", "https://[2001:db8::1]:1/x@y"),
+        ("https://10.0.0.1/%20", "https://10.0.0.1/%20"),
+    ];
+    let parse = |text: &str| BaseUrl::parse(text).map(|url| url.to_string());
+    check_text(parse, &good.map(|(_, url)| url), &[]);
+    check(parse, &good.map(|(text, url)| (text, url.to_owned())), &[]);
+    let long = format!("https://a/{}", "x".repeat(2048));
+    let bad = [
+        "",
+        "a",
+        "//a",
+        "ftp://a",
+        "HTTPS://a",
+        "https:a",
+        "https://",
+        "https:///x",
+        "https://:80",
+        "https://@a",
+        "https://u@a",
+        "https://u:p@a/x",
+        "https://a?",
+        "https://a?x",
+        "https://a#",
+        "https://a/#x",
+        "https://a:0",
+        "https://a:65536",
+        "https://a:",
+        "https://a_b",
+        "https://-a",
+        "https://[::1",
+        "https://[1.2.3.4]",
+        "https://ä",
+        "https://a/ä",
+        "https://a/ x",
+        " https://a",
+        "https://a\n",
+        "https://a\\b",
+        "https://a/\"",
+        &long,
+    ];
+    check(parse, &[], &bad);
+}
+
+#[test]
+fn hook_urls() {
+    let good = [
+        "https://a",
+        "https://a/",
+        "http://10.0.0.1:8080/x?y=z/?@",
+        "https://user:pass@[::1]:443/x",
+        "https://a?x",
+        "https://a@b@c/",
+    ];
+    let long = format!("https://a/{}", "x".repeat(2048));
+    let bad = [
+        "",
+        "a",
+        "mailto:a@b",
+        "https://",
+        "https://u@",
+        "https://?x",
+        "https://a#",
+        "https://a/?x#y",
+        "https://a/ä",
+    ];
+    check_text(shape::hook_url, &good, &bad);
+    check_text(shape::hook_url, &[], &[&long]);
+}
+
+#[test]
+fn windows() {
+    let minutes = |minutes: u64| Duration::from_secs(60 * minutes);
+    let good = [
+        ("03:00-05:00", minutes(120)),
+        ("03:00–05:00", minutes(120)),
+        ("00:00-00:10", minutes(10)),
+        ("23:50-00:00", minutes(10)),
+        ("23:55-00:05", minutes(10)),
+        ("22:00-06:00", minutes(480)),
+        ("00:01-00:00", minutes(1439)),
+        ("00:00-23:59", minutes(1439)),
+    ];
+    let bad = [
+        "",
+        "-",
+        "03:00",
+        "03:00-",
+        "-05:00",
+        "3:00-5:00",
+        "03:00-5:00",
+        "03:00 - 05:00",
+        "03:00—05:00",
+        "03:00--05:00",
+        "03:00-05:00-06:00",
+        "03.00-05.00",
+        "0300-0500",
+        "22:00-24:00",
+        "24:00-02:00",
+        "03:60-05:00",
+        "+3:00-05:00",
+        "03:00:00-05:00:00",
+        "03:00-03:00",
+        "03:00-03:09",
+        "23:55-00:04",
+        "３:00-05:00",
+    ];
+    check(|text| Window::parse(text).map(|window| window.length()), &good, &bad);
+}
+
+#[test]
+fn time_zones() {
+    let names = [
+        "UTC",
+        "Etc/UTC",
+        "Europe/Berlin",
+        "America/Argentina/Buenos_Aires",
+        "Asia/Kolkata",
+        "Etc/GMT+1",
+        "CET",
+    ];
+    let bad = [
+        "",
+        " ",
+        "utc",
+        "europe/berlin",
+        "Berlin",
+        "Europe",
+        "Etc/Unknown",
+        "localtime",
+        "../etc/passwd",
+        "UTC ",
+        "Ü",
+    ];
+    check_text(|text| TimeZone::parse(text).map(|zone| zone.name().to_owned()), &names, &bad);
+    assert_eq!(TimeZone::parse("UTC"), Ok(TimeZone::default()));
+    let near = [
+        ("europe/berlin", "Europe/Berlin"),
+        ("utc", "UTC"),
+        ("berlin", "Europe/Berlin"),
+        ("Los Angeles", "America/Los_Angeles"),
+        ("Europe/Pariss", "Europe/Paris"),
+    ];
+    for (text, meant) in near {
+        let hint = TimeZone::parse(text).err().and_then(|error| error.hint);
+        assert_eq!(hint, Some(format!("did you mean \"{meant}\"?")), "{text}");
+    }
+}
+
+#[test]
+fn every_known_time_zone_is_accepted_by_its_name() {
+    let database = jiff::tz::TimeZoneDatabase::bundled();
+    let names: Vec<String> = database.available().map(|name| name.to_string()).collect();
+    assert!(names.len() > 400, "{}", names.len());
+    for name in names {
+        let zone = TimeZone::parse(&name).unwrap_or_else(|error| panic!("{name}: {error}"));
+        assert_eq!((zone.name(), zone.zone().iana_name()), (name.as_str(), Some(name.as_str())));
     }
 }

@@ -81,15 +81,13 @@ fn acting(doc: &mut Doc) {
     let changed = doc.one::<Changed>();
     let format = Some(Body { content_type: JSON, schema: doc.one::<DataFormat>() });
     doc.add(routes::DATA_FORMAT, post.clone(), "Make data anew", format, vec![], JSON, changed.clone());
-    for (route, summary) in
-        [
-            (routes::RESTART, "Restart"),
-            (routes::REBOOT, "Reboot"),
-            (routes::POWEROFF, "Power off"),
-            (routes::UPDATE_APPLY, "Restart into the newer release"),
-            (routes::UPDATE_ROLLBACK, "Restart into the version before"),
-        ]
-    {
+    for (route, summary) in [
+        (routes::RESTART, "Restart"),
+        (routes::REBOOT, "Reboot"),
+        (routes::POWEROFF, "Power off"),
+        (routes::UPDATE_APPLY, "Restart into the newer release"),
+        (routes::UPDATE_ROLLBACK, "Restart into the version before"),
+    ] {
         doc.add(route, post.clone(), summary, None, vec![], JSON, changed.clone());
     }
     let delete = HttpMethod::Delete;

@@ -23,8 +23,8 @@ use crate::boot::Boot;
 use crate::console::Console;
 use crate::document::Library;
 use crate::records::{Events, Records};
-use crate::{announce, host_keys, power_button, reconcile, server, slots, update, user_data};
 use crate::update::Updates;
+use crate::{announce, host_keys, power_button, reconcile, server, slots, update, user_data};
 
 /// Runs until asked to stop; an error means that the agent must be started anew.
 pub(crate) async fn run() -> anyhow::Result<()> {

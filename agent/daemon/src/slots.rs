@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use agent_api::types::Slots;
+use agent_core::update::BootTrace;
 use agent_system::slots::{self, SlotStore};
 use anyhow::Context;
-use agent_core::update::BootTrace;
 use image_layout::slots::{TRIES_GOOD, TRIES_NEW};
 use image_layout::{Slot, SlotState, kernel};
 

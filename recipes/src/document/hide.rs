@@ -9,11 +9,39 @@ use toml::de::{DeTable, DeValue};
 use super::Source;
 
 /// Ranges of the values that may be secrets: `password` anywhere, values given under `params`, and the `default`
-/// of a parameter that is not plainly of another type; and a private key wherever one was put by mistake.
+/// of a parameter that is not plainly of another type; all of `[box.notify]`, and the URL of `[box.update]` when it
+/// has more than a host and a path; and a private key wherever one was put by mistake.
 pub(super) fn secrets(root: &Spanned<DeTable<'_>>) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     table(root.get_ref(), false, &mut found);
+    let settings = root.get_ref().get("box").and_then(|settings| settings.get_ref().as_table());
+    for (key, value) in [Some(root.get_ref()), settings].into_iter().flatten().flatten() {
+        match key.get_ref().as_ref() {
+            "notify" | "webhook" => values(value, &|_| true, &mut found),
+            "update" => values(value, &|value| value.as_str().is_some_and(is_laden), &mut found),
+            _ => {}
+        }
+    }
     found
+}
+
+/// Whether a URL may have a user or a query in it.
+fn is_laden(url: &str) -> bool {
+    url.contains(['@', '?'])
+}
+
+/// Those values in this one, and in the tables and lists in it, that are to be `hidden`.
+fn values(
+    value: &Spanned<DeValue<'_>>,
+    hidden: &impl Fn(&DeValue<'_>) -> bool,
+    found: &mut Vec<Range<usize>>,
+) {
+    match value.get_ref() {
+        DeValue::Table(inner) => inner.iter().for_each(|(_, value)| values(value, hidden, found)),
+        DeValue::Array(list) => list.iter().for_each(|value| values(value, hidden, found)),
+        plain if hidden(plain) => found.push(value.span()),
+        _ => {}
+    }
 }
 
 fn table(table_: &DeTable<'_>, params: bool, found: &mut Vec<Range<usize>>) {
@@ -68,7 +96,9 @@ pub(super) fn broken_line(source: &Source<'_>, offset: usize) -> Option<Range<us
         if key.is_none() && is_key {
             key = Some(trimmed);
         }
-        if trimmed.starts_with('[') && trimmed.trim_end().ends_with(']') {
+        let uncommented = trimmed.split('#').next().unwrap_or_default();
+        let ends = [trimmed, uncommented].iter().any(|text| text.trim_end().ends_with(']'));
+        if trimmed.starts_with('[') && ends {
             header = trimmed;
             break;
         }
@@ -76,7 +106,9 @@ pub(super) fn broken_line(source: &Source<'_>, offset: usize) -> Option<Range<us
     let key = key.unwrap_or("");
     let word = |text: &str| {
         let text = text.to_ascii_lowercase();
-        ["pass", "secret", "params", "token", "default"].iter().any(|word| text.contains(word))
+        ["pass", "secret", "params", "token", "default", "notify", "webhook"]
+            .iter()
+            .any(|word| text.contains(word))
     };
     if !word(header) && !word(key) {
         return None;

@@ -15,6 +15,15 @@ pub(super) const FOREIGN: &[(&str, &[(&str, &str)])] = &[
     ("[volumes.NAME]", VOLUME),
     ("[box]", BOX),
     ("[[box.interface]]", INTERFACE),
+    ("[box.update]", UPDATE),
+    (
+        "[box.notify]",
+        &[
+            ("webhook", "it is called `url`"),
+            ("endpoint", "it is called `url`"),
+            ("to", "it is called `url`"),
+        ],
+    ),
     (
         "[params.NAME]",
         &[
@@ -215,6 +224,27 @@ const BOX: &[(&str, &str)] = &[
     ("network", "write a table `[[box.interface]]` for each interface"),
     ("interfaces", "write a table `[[box.interface]]` for each interface"),
     ("registries", "write a table `[[box.registry]]` for each registry"),
+    ("tz", "it is called `timezone`"),
+    ("time_zone", "it is called `timezone`"),
+    ("updates", "write a table `[box.update]` with `url`"),
+    ("auto_update", "write a table `[box.update]` with `url`"),
+    ("webhook", "write a table `[box.notify]` with `url`"),
+    ("notifications", "write a table `[box.notify]` with `url`"),
+];
+
+const UPDATE: &[(&str, &str)] = &[
+    ("source", "it is called `url`"),
+    ("server", "it is called `url`"),
+    ("mode", "it is called `policy`: auto, stage or manual"),
+    ("strategy", "it is called `policy`: auto, stage or manual"),
+    ("auto", "write `policy = \"auto\"`"),
+    ("schedule", "it is called `window`: `window = \"03:00-05:00\"`"),
+    ("time", "it is called `window`: `window = \"03:00-05:00\"`"),
+    ("oncalendar", "it is called `window`: `window = \"03:00-05:00\"`"),
+    ("randomizeddelaysec", "it is called `jitter`"),
+    ("stream", "it is called `channel`"),
+    ("timezone", "it stands in `[box]`"),
+    ("exclude", "it is called `ignore`"),
 ];
 
 const INTERFACE: &[(&str, &str)] = &[

@@ -2,9 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::time::Duration;
 
 use super::{BoxSettings, Recipe};
 use crate::diagnostic::Anchor;
+
+/// How long an instance may take to become healthy when it does not say.
+pub const DEFAULT_HEALTH_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// A whole user-data document.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +30,8 @@ pub struct InstanceDecl {
     pub source: InstanceSource,
     /// Values for the recipe's parameters; empty for an inline recipe, whose defaults are the values.
     pub params: BTreeMap<String, Given>,
+    /// How long it may take to become healthy after an update of the box: 10 s to 1 h.
+    pub health_timeout: Duration,
     /// Where it is written.
     pub at: Anchor,
 }

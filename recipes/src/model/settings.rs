@@ -4,8 +4,9 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Update;
 use crate::Secret;
-use crate::shape::{AdminKey, Cidr, Mac};
+use crate::shape::{AdminKey, Cidr, Mac, TimeZone};
 
 /// `[box]`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,12 @@ pub struct BoxSettings {
     pub interfaces: Vec<Interface>,
     /// Registries that need more than their name.
     pub registries: Vec<Registry>,
+    /// The zone of its local times; UTC when not said.
+    pub timezone: TimeZone,
+    /// Where its updates come from; without it there are none.
+    pub update: Option<Update>,
+    /// Who is told of its events.
+    pub notify: Option<Notify>,
 }
 
 impl Default for BoxSettings {
@@ -39,6 +46,9 @@ impl Default for BoxSettings {
             allow_privileged: false,
             interfaces: Vec::new(),
             registries: Vec::new(),
+            timezone: TimeZone::default(),
+            update: None,
+            notify: None,
         }
     }
 }
@@ -105,4 +115,12 @@ pub struct Registry {
     pub password: Option<Secret>,
     /// Speak HTTP without TLS.
     pub plain_http: bool,
+}
+
+/// `[box.notify]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Notify {
+    /// Where events are sent: an `http://` or `https://` URL with a host, without a fragment. Its user, path or query
+    /// may be all that lets someone send there, so it is never shown.
+    pub url: Secret,
 }

@@ -1,14 +1,15 @@
 //! User-data as a whole, and `[[recipe]]`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use toml::Spanned;
 use toml::de::DeTable;
 
-use super::{body, empty, format, settings};
+use super::{body, container, empty, format, settings};
 use crate::diagnostic::Kind;
 use crate::document::{Node, Source, Table};
-use crate::model::{BoxSettings, Given, InstanceDecl, InstanceSource, UserData};
+use crate::model::{BoxSettings, DEFAULT_HEALTH_TIMEOUT, Given, InstanceDecl, InstanceSource, UserData};
 use crate::resolve::{params, together};
 use crate::shape::{self, ShapeError};
 use crate::spec;
@@ -24,7 +25,9 @@ pub(crate) fn user_data(source: &Source<'_>, root: &Spanned<DeTable<'_>>) -> Opt
     let document = Table::new(source, root.get_ref(), 0..0, &spec::user_data::DOCUMENT);
     let format = format(&document);
     let settings = document.get("box").and_then(|node| node.table(&spec::user_data::BOX));
-    let settings = settings.map(|table| settings::settings(&table)).unwrap_or_default();
+    let settings = settings
+        .map(|table| settings::settings(&table, Some(&written_names(root.get_ref()))))
+        .unwrap_or_default();
     let mut instances = match document.get("recipe") {
         Some(node) if node.as_table().is_some() => {
             let hint = "user-data lists instances with double brackets, `[[recipe]]`; a recipe's own file is named by `use`";
@@ -71,7 +74,7 @@ fn used(table: &Table<'_>) -> Option<InstanceDecl> {
         (None, _) => None,
     };
     let at = table.source.anchor(table.key_span("use"));
-    Some(InstanceDecl { name, source, params, at })
+    Some(InstanceDecl { name, source, params, health_timeout: health_timeout(table), at })
 }
 
 fn recipe_source(text: &str) -> Result<InstanceSource, ShapeError> {
@@ -94,8 +97,27 @@ fn in_place(table: &Table<'_>, settings: &BoxSettings) -> Option<InstanceDecl> {
     let recipe = body::body(table.source, table, Some(table), true)?;
     let errors = params::try_out(&recipe, settings, table.source.error_count() > before);
     errors.into_iter().for_each(|error| table.source.push(error));
-    let (name, at) = (Some(recipe.name.clone()), table.source.anchor(table.key_span("name")));
-    Some(InstanceDecl { name, source: InstanceSource::Inline(Box::new(recipe)), params: BTreeMap::new(), at })
+    Some(InstanceDecl {
+        name: Some(recipe.name.clone()),
+        source: InstanceSource::Inline(Box::new(recipe)),
+        params: BTreeMap::new(),
+        health_timeout: health_timeout(table),
+        at: table.source.anchor(table.key_span("name")),
+    })
+}
+
+fn health_timeout(table: &Table<'_>) -> Duration {
+    let (least, most) = (Duration::from_secs(10), Duration::from_secs(3600));
+    container::duration(table, "health_timeout", least, most).unwrap_or(DEFAULT_HEALTH_TIMEOUT)
+}
+
+/// The names of the instances as they are written, whatever else is wrong with them. One whose recipe is in a file
+/// and that is given no name has none here.
+fn written_names<'a>(root: &'a DeTable<'_>) -> BTreeSet<&'a str> {
+    let list = root.get("recipe").and_then(|list| list.get_ref().as_array());
+    let tables = list.into_iter().flat_map(|list| list.iter()).filter_map(|entry| entry.get_ref().as_table());
+    let names = tables.filter_map(|table| table.get("name").or_else(|| table.get("use"))?.get_ref().as_str());
+    names.filter(|name| shape::name(name).is_ok()).collect()
 }
 
 /// Notes instances of the same name.
@@ -117,7 +139,7 @@ fn ports(source: &Source<'_>, instances: &[InstanceDecl], settings: &BoxSettings
         _ => None,
     });
     let mut in_place: Vec<_> = in_place.collect();
-    let mut names = std::collections::BTreeSet::new();
+    let mut names = BTreeSet::new();
     in_place.retain(|(instance, _)| names.insert(instance.name.clone()));
     together::conflicts(&in_place).into_iter().for_each(|error| source.push(error));
 }

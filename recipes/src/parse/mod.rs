@@ -11,6 +11,7 @@ mod param;
 mod paths;
 mod settings;
 mod step;
+mod update;
 
 use toml::Spanned;
 use toml::de::DeTable;

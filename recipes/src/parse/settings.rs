@@ -6,17 +6,18 @@ use std::net::IpAddr;
 use base64::Engine;
 use toml::de::DeTable;
 
+use super::update;
 use crate::Secret;
 use crate::document::{Node, Source, Table};
-use crate::model::{BoxSettings, Interface, InterfaceMatch, Registry, Route};
-use crate::shape::{self, AdminKey, Cidr, Mac, ShapeError};
+use crate::model::{BoxSettings, Interface, InterfaceMatch, Notify, Registry, Route};
+use crate::shape::{self, AdminKey, Cidr, Mac, ShapeError, TimeZone};
 use crate::spec;
 
 /// Keys, servers, interfaces or registries that a box can have.
 const MAX_ENTRIES: usize = 256;
 
-/// Reads `[box]`.
-pub(crate) fn settings(table: &Table<'_>) -> BoxSettings {
+/// Reads `[box]`; `instances` are those of the document, where it is read with them.
+pub(crate) fn settings(table: &Table<'_>, instances: Option<&BTreeSet<&str>>) -> BoxSettings {
     let interfaces = tables(table, "interface", &spec::user_data::NIC);
     let registries = tables(table, "registry", &spec::user_data::REGISTRY_TABLE);
     let settings = BoxSettings {
@@ -28,6 +29,9 @@ pub(crate) fn settings(table: &Table<'_>) -> BoxSettings {
         allow_privileged: table.boolean("allow_privileged").unwrap_or(false),
         interfaces: interfaces.iter().filter_map(interface).collect(),
         registries: registries.iter().filter_map(registry).collect(),
+        timezone: table.parse("timezone", TimeZone::parse).unwrap_or_default(),
+        update: inner(table, "update", &spec::user_data::UPDATE).and_then(|t| update::update(&t, instances)),
+        notify: inner(table, "notify", &spec::user_data::NOTIFY).and_then(|t| notify(&t)),
     };
     twice(&interfaces, |table| {
         let matched = table.get("match")?;
@@ -47,7 +51,11 @@ pub(crate) fn admins(root: &DeTable<'_>) -> Vec<AdminKey> {
     keys.filter_map(|key| AdminKey::parse(key).ok()).take(MAX_ENTRIES).collect()
 }
 
-fn few<'a, T>(table: &Table<'a>, key: &'static str, read: impl FnMut(Node<'a>) -> Option<T>) -> Vec<T> {
+pub(super) fn few<'a, T>(
+    table: &Table<'a>,
+    key: &'static str,
+    read: impl FnMut(Node<'a>) -> Option<T>,
+) -> Vec<T> {
     let mut list = table.list(key, read).unwrap_or_default();
     if list.len() > MAX_ENTRIES {
         table.source.error(table.key_span(key), format!("`{key}` has more than {MAX_ENTRIES} entries"), None);
@@ -63,6 +71,10 @@ fn tables<'a>(table: &Table<'a>, key: &'static str, spec: &'static spec::Spec) -
         tables.truncate(MAX_ENTRIES);
     }
     tables
+}
+
+fn inner<'a>(table: &Table<'a>, key: &'static str, spec: &'static spec::Spec) -> Option<Table<'a>> {
+    table.get(key)?.table(spec)
 }
 
 /// Notes entries that are for the same thing.
@@ -224,6 +236,11 @@ fn registry(table: &Table<'_>) -> Option<Registry> {
     Some(Registry { host: host?, ca, username, password, plain_http })
 }
 
+fn notify(table: &Table<'_>) -> Option<Notify> {
+    let url = table.need("url")?.parse(shape::hook_url)?;
+    Some(Notify { url: Secret::new(url) })
+}
+
 /// One or more certificates in PEM (RFC 7468).
 fn certificates(text: &str) -> Result<String, ShapeError> {
     const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
@@ -256,5 +273,5 @@ fn certificates(text: &str) -> Result<String, ShapeError> {
 pub(crate) fn settings_of(source: &Source<'_>, root: &DeTable<'_>) -> Option<BoxSettings> {
     let value = root.get("box")?;
     let table = value.get_ref().as_table()?;
-    Some(settings(&Table::new(source, table, value.span(), &spec::user_data::BOX)))
+    Some(settings(&Table::new(source, table, value.span(), &spec::user_data::BOX), None))
 }

@@ -12,6 +12,7 @@ mod rendered;
 pub(crate) mod together;
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 pub use render::RenderError;
 pub use rendered::{
@@ -37,6 +38,8 @@ pub struct ResolvedInstance {
     pub generate: BTreeMap<String, Generator>,
     /// Volumes and their quotas in bytes.
     pub volumes: BTreeMap<String, Option<u64>>,
+    /// How long it may take to become healthy after an update of the box: 10 s to 1 h.
+    pub health_timeout: Duration,
 }
 
 /// What templates are filled in with, beside the parameters.
@@ -53,7 +56,8 @@ pub struct RenderContext {
 impl InstanceDecl {
     /// Resolves the instance; `recipe` is its inline recipe or the one loaded from where it says.
     pub fn resolve(&self, recipe: &Recipe, settings: &BoxSettings) -> Result<ResolvedInstance, Diagnostics> {
-        recipe.resolve(self.name_for(recipe), &self.params, settings, &self.at)
+        let resolved = recipe.resolve(self.name_for(recipe), &self.params, settings, &self.at)?;
+        Ok(ResolvedInstance { health_timeout: self.health_timeout, ..resolved })
     }
 }
 

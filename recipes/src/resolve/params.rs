@@ -6,7 +6,7 @@ use super::render::Renderer;
 use super::together::MAX_PORTS;
 use super::{RenderContext, RenderError, ResolvedInstance, fit};
 use crate::diagnostic::{Anchor, Diagnostics};
-use crate::model::{BoxSettings, Generator, Given, ParamKind, ParamValue, Recipe};
+use crate::model::{BoxSettings, DEFAULT_HEALTH_TIMEOUT, Generator, Given, ParamKind, ParamValue, Recipe};
 use crate::shape::{self, TemplatePath, Templated};
 use crate::{Secret, keys};
 
@@ -27,13 +27,7 @@ pub(super) fn resolve(
     unknown(recipe, given, &mut errors);
     let (params, generate) = values(recipe, given, at, &mut errors);
     privileged(recipe, settings, at, &mut errors);
-    let mut instance = ResolvedInstance {
-        name: instance.to_owned(),
-        recipe: recipe.clone(),
-        params,
-        generate,
-        volumes: BTreeMap::new(),
-    };
+    let mut instance = instance_of(recipe, instance, (params, generate));
     if errors.is_empty() {
         instance.volumes = volumes_of(&instance, at, &mut errors);
         ports(&instance, at, &mut errors);
@@ -50,8 +44,7 @@ pub(crate) fn try_out(recipe: &Recipe, settings: &BoxSettings, in_doubt: bool) -
     privileged(recipe, settings, at, &mut errors);
     let (params, generate) = values(recipe, &BTreeMap::new(), at, &mut missing);
     if missing.is_empty() {
-        let (name, volumes) = (recipe.name.clone(), BTreeMap::new());
-        let instance = ResolvedInstance { name, recipe: recipe.clone(), params, generate, volumes };
+        let instance = instance_of(recipe, &recipe.name, (params, generate));
         ports(&instance, at, &mut errors);
         if !in_doubt {
             volumes_of(&instance, at, &mut errors);
@@ -59,6 +52,18 @@ pub(crate) fn try_out(recipe: &Recipe, settings: &BoxSettings, in_doubt: bool) -
         }
     }
     errors
+}
+
+/// The instance before its volumes are known, with what holds where its declaration says nothing.
+fn instance_of(recipe: &Recipe, name: &str, (params, generate): Values) -> ResolvedInstance {
+    ResolvedInstance {
+        name: name.to_owned(),
+        recipe: recipe.clone(),
+        params,
+        generate,
+        volumes: BTreeMap::new(),
+        health_timeout: DEFAULT_HEALTH_TIMEOUT,
+    }
 }
 
 type Values = (BTreeMap<String, ParamValue>, BTreeMap<String, Generator>);

@@ -1,4 +1,5 @@
-//! The small forms of the language: names, sizes, time spans, image references, ports, templates, addresses.
+//! The small forms of the language: names, sizes, time spans, image references, ports, templates, addresses,
+//! URLs, time zones and windows.
 //!
 //! Each is parsed from a `&str` by one function, which either gives a value that needs no more checks or a
 //! [`ShapeError`] that says what would be right. Numbers that TOML has itself (`256` for a size) are the
@@ -11,6 +12,8 @@ mod path;
 mod port;
 mod quantity;
 mod template;
+mod time;
+mod url;
 mod user;
 
 use std::ops::Range;
@@ -22,6 +25,8 @@ pub use path::{absolute_path, file_path};
 pub use port::{Port, Protocol, http_probe, tcp_probe};
 pub use quantity::{Cpus, duration, duration_text, file_mode, size, size_text};
 pub use template::{Segment, Template, TemplatePath, Templated};
+pub use time::{TimeZone, Window};
+pub use url::{BaseUrl, hook_url};
 pub use user::{CAPABILITIES, User, capability, owner, stop_signal};
 
 /// A text that does not have the form it should.

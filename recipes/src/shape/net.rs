@@ -119,6 +119,14 @@ impl From<Mac> for String {
 /// `HOST[:PORT]` of a registry, an IPv6 address in brackets.
 pub fn registry_host(text: &str) -> Result<String, ShapeError> {
     let hint = "write `HOST` or `HOST:PORT`, such as \"registry.example.org:5000\", without `https://`";
+    match is_host_and_port(text) {
+        true => Ok(text.to_owned()),
+        false => Err(ShapeError::new("not the host of a registry", hint)),
+    }
+}
+
+/// Whether a text is `HOST` or `HOST:PORT`, an IPv6 address in brackets.
+pub(super) fn is_host_and_port(text: &str) -> bool {
     let (host, port) = match text.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => (host, Some(port)),
         _ => (text, None),
@@ -131,11 +139,7 @@ pub fn registry_host(text: &str) -> Result<String, ShapeError> {
     let good_port = port.is_none_or(|p| {
         p.len() <= 5 && p.bytes().all(|b| b.is_ascii_digit()) && p.parse::<u16>().is_ok_and(|n| n > 0)
     });
-    if good_host && good_port {
-        Ok(text.to_owned())
-    } else {
-        Err(ShapeError::new("not the host of a registry", hint))
-    }
+    good_host && good_port
 }
 
 /// An OpenSSH public key as `authorized_keys` has it: type, base64, comment; no options.

@@ -35,6 +35,10 @@ forms! {
     MAC: "MAC address", "^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$", "52:54:00:12:34:56";
     INTERFACE: "interface name", "^[^/ ]{1,15}$", "ens3";
     REGISTRY: "registry host", "^[^/]+$", "registry.example.org:5000";
+    HTTP_BASE: "http or https URL", "^https?://[^/?#@]+(/[^?#]*)?$", "https://updates.example.org/holdfast";
+    HOOK: "http or https URL", "^https?://[^/?#]+[^#]*$", "https://hooks.example.org/hub1";
+    WINDOW: "times of day", "^[0-2][0-9]:[0-5][0-9][-–][0-2][0-9]:[0-5][0-9]$", "03:00-05:00";
+    TIME_ZONE: "time zone", "^[A-Za-z0-9/_+-]+$", "Europe/Berlin";
     PEM: "PEM certificates", "-----BEGIN CERTIFICATE-----", "-----BEGIN CERTIFICATE-----…";
 }
 

@@ -50,8 +50,11 @@ pub(crate) static BOX: Spec = Spec {
             "none",
             "Registries that need more than their name.",
         ),
+        Key::new("timezone", Shape::Form(&TIME_ZONE), "`UTC`", "Zone of local times, by its IANA name."),
+        Key::new("update", Shape::Table(&UPDATE), "no updates", "Where updates come from."),
+        Key::new("notify", Shape::Table(&NOTIFY), "nobody", "Who is told of events."),
     ],
-    reserved: &[("update", "0.2"), ("notify", "0.2"), ("timezone", "0.2"), ("trust", "0.4")],
+    reserved: &[("trust", "0.4")],
 };
 
 /// `[[box.interface]]`
@@ -117,9 +120,67 @@ pub(crate) static REGISTRY_TABLE: Spec = Spec {
     reserved: &[],
 };
 
+/// `[box.update]`
+pub(crate) static UPDATE: Spec = Spec {
+    title: "[box.update]",
+    about: "Where updates of the box come from, and when it takes them.",
+    keys: &[
+        Key::required(
+            "url",
+            Shape::Form(&HTTP_BASE),
+            "Where releases are published; no user, query or fragment.",
+        ),
+        Key::new(
+            "policy",
+            Shape::OneOf(&["auto", "stage", "manual"]),
+            "`auto`",
+            "Fetch a release and restart into it within the window; only fetch it; or do nothing unasked.",
+        ),
+        Key::new(
+            "window",
+            Shape::Form(&WINDOW),
+            "`03:00-05:00`",
+            "When it may restart, in its time zone; at least 10 minutes, across midnight if need be.",
+        ),
+        Key::new(
+            "jitter",
+            Shape::Form(&DURATION),
+            "`30m`, or half of a shorter window",
+            "The most that it waits, a random time, after the window opens; shorter than the window.",
+        ),
+        Key::new("channel", Shape::Form(&NAME), "`stable`", "Channel of releases that it follows."),
+        Key::new(
+            "ignore",
+            Shape::List(&Shape::Form(&NAME)),
+            "none",
+            "Instances whose health does not count when a release is judged.",
+        ),
+    ],
+    reserved: &[],
+};
+
+/// `[box.notify]`
+pub(crate) static NOTIFY: Spec = Spec {
+    title: "[box.notify]",
+    about: "Who is told of the box's events.",
+    keys: &[Key::required(
+        "url",
+        Shape::Form(&HOOK),
+        "Where events are sent, with its user, path and query; no fragment; never shown.",
+    )],
+    reserved: &[],
+};
+
+/// What an instance has whatever its recipe is.
+const HEALTH_TIMEOUT: Key = Key::new(
+    "health_timeout",
+    Shape::Form(&DURATION),
+    "`10m`",
+    "How long it may take to become healthy after an update of the box; 10 s to 1 h.",
+);
+
 /// What later releases bring to an instance.
-const LATER: &[(&str, &str)] =
-    &[("health_timeout", "0.2"), ("routes", "0.3"), ("backup", "0.3"), ("needs", "0.4"), ("provides", "0.4")];
+const LATER: &[(&str, &str)] = &[("routes", "0.3"), ("backup", "0.3"), ("needs", "0.4"), ("provides", "0.4")];
 
 /// `[[recipe]]` with `use`
 pub(crate) static USE: Spec = Spec {
@@ -129,6 +190,7 @@ pub(crate) static USE: Spec = Spec {
         Key::required("use", Shape::Form(&SOURCE), "A name of the library, or an absolute path on the box."),
         Key::new("name", Shape::Form(&NAME), "the recipe's", "The instance's name."),
         Key::new("params", Shape::Map(&IDENTIFIER, &VALUE), "none", "Values for the recipe's parameters."),
+        HEALTH_TIMEOUT,
     ],
     reserved: LATER,
 };
@@ -146,6 +208,7 @@ pub(crate) static INLINE: Spec = Spec {
         Key::new("volumes", VOLUMES, "none", "As in a recipe."),
         Key::new("containers", CONTAINERS, "none", "As in a recipe."),
         Key::new("steps", STEPS, "none", "As in a recipe."),
+        HEALTH_TIMEOUT,
     ],
     reserved: LATER,
 };

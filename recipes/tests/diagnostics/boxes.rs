@@ -11,8 +11,8 @@ hostname = "hub_1"
 admins = ["ssh-ed25519 AAAA"]
 provider_keys = "no"
 ssh_keys = []
-[box.update]
-url = "x"
+[box.trust]
+keys = []
 "#;
     assert_snapshot!(of_user_data(text), @r#"
     x.toml:2:12: `hostname` is not a host name
@@ -35,9 +35,9 @@ url = "x"
         | ^^^^^^^^
       hint: it is called `admins`
 
-    x.toml:6:6: `update` needs Holdfast 0.2
-      6 | [box.update]
-        |      ^^^^^^
+    x.toml:6:6: `trust` needs Holdfast 0.4
+      6 | [box.trust]
+        |      ^^^^^
       hint: remove it: this is Holdfast 0.1.0, which does not know it yet
     "#);
 
@@ -105,7 +105,8 @@ use = "hello"
 [[recipe]]
 name = "hello"
 format = 1
-health_timeout = "1m"
+health_timeout = "2h"
+backup = true
 "#;
     assert_snapshot!(of_user_data(text), @r#"
     x.toml:4:1: there is an instance `hello` on line 2 already
@@ -118,9 +119,14 @@ health_timeout = "1m"
         | ^^^^^^
       hint: it stands once, at the top of the document
 
-    x.toml:6:1: `health_timeout` needs Holdfast 0.2
-      6 | health_timeout = "1m"
-        | ^^^^^^^^^^^^^^
+    x.toml:6:18: `health_timeout` is not from 10s to 1h
+      6 | health_timeout = "2h"
+        |                  ^^^^
+      hint: write a time span such as "1h"
+
+    x.toml:7:1: `backup` needs Holdfast 0.3
+      7 | backup = true
+        | ^^^^^^
       hint: remove it: this is Holdfast 0.1.0, which does not know it yet
     "#);
 

@@ -7,6 +7,7 @@ mod keys;
 mod secrets;
 mod shapes;
 mod together;
+mod updates;
 
 fn of_recipe(text: &str) -> String {
     recipe::parse("x.toml", text).map_or_else(|errors| errors.to_string(), |_| "accepted".to_owned())

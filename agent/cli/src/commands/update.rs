@@ -82,7 +82,9 @@ pub(super) fn line(status: &UpdateStatus) -> String {
             format!("{staged} is staged: `holdfast update apply` restarts into it")
         }
         UpdateState::OnTrial => format!("{} has to prove itself", status.running),
-        UpdateState::Blocked => format!("blocked: {}", text::plain(status.problem.as_deref().unwrap_or_default())),
+        UpdateState::Blocked => {
+            format!("blocked: {}", text::plain(status.problem.as_deref().unwrap_or_default()))
+        }
     }
 }
 
@@ -106,11 +108,16 @@ fn page(status: &UpdateStatus) -> String {
     }
     if let Some(staged) = &status.staged {
         let (fetched, needed) = (text::size(staged.fetched), text::size(staged.needed));
-        lines.push(format!("staged     {} at {}; fetched {fetched} of {needed} needed", staged.version, staged.at));
+        lines.push(format!(
+            "staged     {} at {}; fetched {fetched} of {needed} needed",
+            staged.version, staged.at
+        ));
     }
     lines.extend(status.last.iter().map(last));
     lines.extend(status.failed.iter().map(failed));
-    lines.extend(status.previous.iter().map(|previous| format!("previous   {previous}: `holdfast update rollback`")));
+    lines.extend(
+        status.previous.iter().map(|previous| format!("previous   {previous}: `holdfast update rollback`")),
+    );
     lines.into_iter().map(|line| line + "\n").collect()
 }
 

@@ -107,6 +107,7 @@ fn instance(resolved: &ResolvedInstance, hostname: &str, facts: &Facts) -> Insta
         containers,
         steps,
         params: params(resolved, &context),
+        health_timeout: resolved.health_timeout,
     }
 }
 

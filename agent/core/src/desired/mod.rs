@@ -55,6 +55,8 @@ pub struct InstanceDesired {
     pub steps: BTreeMap<String, StepDesired>,
     /// Fingerprint of the parameters' values.
     pub params: String,
+    /// After an update of the box it has to be healthy again within this time.
+    pub health_timeout: Duration,
 }
 
 impl InstanceDesired {

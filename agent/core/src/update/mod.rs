@@ -10,8 +10,8 @@ mod start;
 mod trial;
 
 pub use record::{
-    Baseline, Checked, Ending, FailedVersion, LastUpdate, Previous, Problem, StagedPart, StagedRelease, Trial,
-    TrialProgress, UpdateRecord,
+    Baseline, Checked, Ending, FailedVersion, LastUpdate, Previous, Problem, StagedPart, StagedRelease,
+    Trial, TrialProgress, UpdateRecord,
 };
 pub use schedule::{Clock, Due, MOST_ATTEMPTS, Opening, due, jitter, may_try, next_window};
 pub use start::{BootTrace, Running, Started, start};

@@ -197,8 +197,12 @@ impl UpdateRecord {
     pub fn went_back(&mut self, reason: &str, now: u64) {
         let Some(trial) = self.trial.take() else { return };
         let attempts = self.failed.get(&trial.version).map_or(0, |failed| failed.attempts);
-        let failed =
-            FailedVersion { attempts: attempts + 1, reason: reason.to_owned(), window: trial.window, held: false };
+        let failed = FailedVersion {
+            attempts: attempts + 1,
+            reason: reason.to_owned(),
+            window: trial.window,
+            held: false,
+        };
         self.failed.insert(trial.version.clone(), failed);
         self.last = Some(LastUpdate {
             version: trial.version,

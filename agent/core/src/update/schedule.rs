@@ -96,7 +96,10 @@ pub fn may_try(record: &UpdateRecord, version: &Version, window: u64) -> Result<
         return Err(format!("{version} is left until told: {reason}"));
     }
     if failed.attempts >= MOST_ATTEMPTS {
-        return Err(format!("{version} was tried {} times and is left until told: {reason}", failed.attempts));
+        return Err(format!(
+            "{version} was tried {} times and is left until told: {reason}",
+            failed.attempts
+        ));
     }
     if failed.window >= window {
         return Err(format!("{version} is tried again in the next window: {reason}"));
@@ -149,16 +152,38 @@ mod tests {
         let check = |window: &str, place: &str, now: &str, opens: &str, closes: &str| {
             let window = Window::parse(window).unwrap();
             let found = next_window(&window, &zone(place), at(now)).unwrap();
-            assert_eq!(found, Opening { opens: at(opens), closes: at(closes) }, "{window} in {place} at {now}");
+            assert_eq!(
+                found,
+                Opening { opens: at(opens), closes: at(closes) },
+                "{window} in {place} at {now}"
+            );
         };
         check("03:00-05:00", "UTC", "2026-11-28T02:00:00Z", "2026-11-28T03:00:00Z", "2026-11-28T05:00:00Z");
         check("03:00-05:00", "UTC", "2026-11-28T04:59:59Z", "2026-11-28T03:00:00Z", "2026-11-28T05:00:00Z");
         check("03:00-05:00", "UTC", "2026-11-28T05:00:00Z", "2026-11-29T03:00:00Z", "2026-11-29T05:00:00Z");
         check("23:30-01:30", "UTC", "2026-11-28T01:00:00Z", "2026-11-27T23:30:00Z", "2026-11-28T01:30:00Z");
-        check("03:00-05:00", "Europe/Berlin", "2026-07-01T12:00:00Z", "2026-07-02T01:00:00Z", "2026-07-02T03:00:00Z");
-        check("02:00-04:00", "Europe/Berlin", "2026-10-24T12:00:00Z", "2026-10-25T00:00:00Z", "2026-10-25T03:00:00Z");
+        check(
+            "03:00-05:00",
+            "Europe/Berlin",
+            "2026-07-01T12:00:00Z",
+            "2026-07-02T01:00:00Z",
+            "2026-07-02T03:00:00Z",
+        );
+        check(
+            "02:00-04:00",
+            "Europe/Berlin",
+            "2026-10-24T12:00:00Z",
+            "2026-10-25T00:00:00Z",
+            "2026-10-25T03:00:00Z",
+        );
         // From two to three there is nothing in that night.
-        check("02:10-02:50", "Europe/Berlin", "2026-03-28T12:00:00Z", "2026-03-29T01:10:00Z", "2026-03-29T01:50:00Z");
+        check(
+            "02:10-02:50",
+            "Europe/Berlin",
+            "2026-03-28T12:00:00Z",
+            "2026-03-29T01:10:00Z",
+            "2026-03-29T01:50:00Z",
+        );
     }
 
     fn update(policy: UpdatePolicy) -> Update {
@@ -182,7 +207,11 @@ mod tests {
             assert_eq!(told, expect, "{now} {window} {tried:?}");
         };
         let opens = at("2026-11-28T03:00:00Z");
-        let later = |opens: u64| Timestamp::from_second((opens + jitter("box", opens, Duration::from_secs(600))) as i64).unwrap().to_string();
+        let later = |opens: u64| {
+            Timestamp::from_second((opens + jitter("box", opens, Duration::from_secs(600))) as i64)
+                .unwrap()
+                .to_string()
+        };
         let (today, tomorrow) = (later(opens), later(opens + 86_400));
         check("2026-11-28T01:00:00Z", 0, None, &today);
         check("2026-11-28T03:10:00Z", 0, None, "now true true");
@@ -211,7 +240,8 @@ mod tests {
         let version: Version = "2".parse().unwrap();
         let check = |attempts, window, held, now, expect: Result<(), &str>| {
             let failed = FailedVersion { attempts, reason: "no network".into(), window, held };
-            let record = UpdateRecord { failed: [(version.clone(), failed)].into(), ..UpdateRecord::default() };
+            let record =
+                UpdateRecord { failed: [(version.clone(), failed)].into(), ..UpdateRecord::default() };
             assert_eq!(may_try(&record, &version, now), expect.map_err(str::to_owned));
         };
         check(1, 100, false, 100, Err("2 is tried again in the next window: no network"));

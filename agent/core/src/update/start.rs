@@ -50,7 +50,10 @@ pub fn start(record: &UpdateRecord, running: &Running, trace: &BootTrace) -> Sta
     if running.slot == trial.slot {
         return Started::WentBack(format!("slot {} holds {} in place of it", trial.slot, running.version));
     }
-    if trace.first.is_some_and(|first| first != trial.slot) && trial.progress.starts == 0 && trace.passed_over.is_empty() {
+    if trace.first.is_some_and(|first| first != trial.slot)
+        && trial.progress.starts == 0
+        && trace.passed_over.is_empty()
+    {
         return Started::NeverSwitched;
     }
     Started::WentBack(reason(trial, trace))
@@ -113,7 +116,11 @@ mod tests {
     #[test]
     fn each_slot_knows_what_came_of_a_trial() {
         let none = TrialProgress::default;
-        let usual = start(&UpdateRecord::default(), &Running { version: version("1"), slot: Slot::A }, &trace(Slot::A, Slot::A, ""));
+        let usual = start(
+            &UpdateRecord::default(),
+            &Running { version: version("1"), slot: Slot::A },
+            &trace(Slot::A, Slot::A, ""),
+        );
         assert_eq!(usual, Started::Usual);
         check(none(), ("2", Slot::B), &trace(Slot::B, Slot::A, "y"), Started::OnTrial);
         check(none(), ("2", Slot::B), &trace(Slot::B, Slot::B, "y"), Started::Proved);
@@ -121,8 +128,18 @@ mod tests {
         check(none(), ("2", Slot::B), &stateless, Started::OnTrial);
         check(none(), ("1", Slot::A), &trace(Slot::A, Slot::A, "x"), Started::NeverSwitched);
         let back = |reason: &str| Started::WentBack(reason.to_owned());
-        check(none(), ("1", Slot::A), &trace(Slot::B, Slot::A, "x"), back("2 did not get as far as its initrd"));
-        check(none(), ("1", Slot::A), &trace(Slot::B, Slot::A, "y"), back("the agent of 2 was never up: its initrd ran"));
+        check(
+            none(),
+            ("1", Slot::A),
+            &trace(Slot::B, Slot::A, "x"),
+            back("2 did not get as far as its initrd"),
+        );
+        check(
+            none(),
+            ("1", Slot::A),
+            &trace(Slot::B, Slot::A, "y"),
+            back("the agent of 2 was never up: its initrd ran"),
+        );
         let passed = BootTrace { passed_over: vec![Slot::B], ..trace(Slot::B, Slot::A, "x") };
         check(none(), ("1", Slot::A), &passed, back("the boot loader found the files of 2 damaged"));
         let started = |reason: Option<&str>, lacking: &[&str]| TrialProgress {
@@ -130,7 +147,12 @@ mod tests {
             reason: reason.map(str::to_owned),
             lacking: lacking.iter().map(|l| (*l).to_owned()).collect(),
         };
-        check(started(Some("no network"), &[]), ("1", Slot::A), &trace(Slot::B, Slot::A, "y"), back("no network"));
+        check(
+            started(Some("no network"), &[]),
+            ("1", Slot::A),
+            &trace(Slot::B, Slot::A, "y"),
+            back("no network"),
+        );
         check(
             started(None, &["a is settling"]),
             ("1", Slot::A),

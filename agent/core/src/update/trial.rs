@@ -48,13 +48,18 @@ pub fn judge(trial: &Trial, facts: &Facts) -> Verdict {
         return Verdict::Bad(format!("its agent had to be started {} times", trial.progress.starts));
     }
     let lacking = lacking(&trial.baseline, facts);
-    let late: Vec<String> =
-        lacking.iter().filter(|(_, limit)| facts.since_answer >= *limit).map(|(what, _)| what.clone()).collect();
+    let late: Vec<String> = lacking
+        .iter()
+        .filter(|(_, limit)| facts.since_answer >= *limit)
+        .map(|(what, _)| what.clone())
+        .collect();
     if !late.is_empty() {
         return Verdict::Bad(late.join("; "));
     }
     match facts.steady_since {
-        Some(since) if lacking.is_empty() && facts.since_answer.saturating_sub(since) >= STEADY => Verdict::Good,
+        Some(since) if lacking.is_empty() && facts.since_answer.saturating_sub(since) >= STEADY => {
+            Verdict::Good
+        }
         _ => Verdict::Wait(lacking.into_iter().map(|(what, _)| what).collect()),
     }
 }
@@ -129,23 +134,23 @@ mod tests {
     #[test]
     fn each_thing_lacking_has_its_time_and_its_words() {
         let check = |change: &dyn Fn(&mut Facts), limit: Millis, words: &str| {
-            for (at, expect) in [
-                (limit - 1, Verdict::Wait(vec![words.to_owned()])),
-                (limit, Verdict::Bad(words.to_owned())),
-            ] {
+            for (at, expect) in
+                [(limit - 1, Verdict::Wait(vec![words.to_owned()])), (limit, Verdict::Bad(words.to_owned()))]
+            {
                 let mut facts = Facts { steady_since: Some(0), ..facts(at) };
                 change(&mut facts);
                 assert_eq!(judge(&trial(1), &facts), expect);
             }
         };
         check(&|f| f.gateways.clear(), NETWORK_LIMIT, "the gateway 10.0.2.2 does not answer");
+        check(&|f| f.endpoints.clear(), NETWORK_LIMIT, "r.example:443 and u.example:443 cannot be reached");
         check(
-            &|f| f.endpoints.clear(),
-            NETWORK_LIMIT,
-            "r.example:443 and u.example:443 cannot be reached",
-        );
-        check(
-            &|f| drop(f.instances.insert("site".into(), Standing::Degraded("site.web is unhealthy: 500".into()))),
+            &|f| {
+                drop(
+                    f.instances
+                        .insert("site".into(), Standing::Degraded("site.web is unhealthy: 500".into())),
+                )
+            },
             600_000,
             "site was healthy and is not: site.web is unhealthy: 500",
         );

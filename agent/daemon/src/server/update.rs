@@ -39,7 +39,9 @@ pub(super) async fn apply(State(agent): State<Arc<Agent>>) -> Answer<Json<Change
         let version = noted(&agent, update::apply(&agent, 0).await)?;
         Ok(Json(match version {
             Some(version) => Changed { changed: true, message: format!("the box restarts into {version}") },
-            None => Changed { changed: false, message: "the channel has nothing newer than what runs".into() },
+            None => {
+                Changed { changed: false, message: "the channel has nothing newer than what runs".into() }
+            }
         }))
     })
     .await

@@ -13,7 +13,9 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// The gateways of default routes that answer ARP or NDP, as text.
 pub(super) async fn gateways(agent: &Agent) -> BTreeSet<String> {
     let nics = agent.live().network.nics.clone();
-    let all = nics.into_iter().flat_map(|nic| nic.gateways.into_iter().map(move |gateway| (nic.name.clone(), gateway)));
+    let all = nics
+        .into_iter()
+        .flat_map(|nic| nic.gateways.into_iter().map(move |gateway| (nic.name.clone(), gateway)));
     let asked = all.map(|(nic, gateway)| async move {
         let answers = tokio::time::timeout(LIMIT, agent_net::host::answers(&nic, gateway)).await;
         matches!(answers, Ok(Ok(_))).then(|| gateway.to_string())
@@ -28,7 +30,10 @@ pub(super) fn endpoints(agent: &Agent) -> BTreeSet<String> {
     let plain = |host: &str| live.document.settings.registries.iter().any(|r| r.host == host && r.plain_http);
     let registries = live.desired.instances.values().flat_map(|wanted| {
         let hosts = wanted.references().into_iter().filter_map(|r| r.split('/').next().map(str::to_owned));
-        hosts.filter(|host| host != "localhost").map(|host| with_port(&host, plain(&host))).collect::<Vec<_>>()
+        hosts
+            .filter(|host| host != "localhost")
+            .map(|host| with_port(&host, plain(&host)))
+            .collect::<Vec<_>>()
     });
     source.chain(registries).collect()
 }

@@ -16,12 +16,17 @@ pub(crate) fn status(agent: &Agent) -> UpdateStatus {
         (live.doing, live.trial.is_some())
     };
     let running = agent.updates.image.version.clone();
-    let newer = record.checked.as_ref().filter(|checked| running.as_ref().is_some_and(|r| checked.version > *r));
-    let older = record.checked.as_ref().filter(|checked| running.as_ref().is_some_and(|r| checked.version < *r));
+    let newer =
+        record.checked.as_ref().filter(|checked| running.as_ref().is_some_and(|r| checked.version > *r));
+    let older =
+        record.checked.as_ref().filter(|checked| running.as_ref().is_some_and(|r| checked.version < *r));
     let staged = record.staged.as_ref().filter(|_| record.trial.is_none() || !on_trial);
     let problem = record.problem.as_ref().map(|problem| problem.reason.clone()).or_else(|| {
         let older = older?;
-        Some(format!("the channel has {}, which is older than what runs: a box goes back only when told", older.version))
+        Some(format!(
+            "the channel has {}, which is older than what runs: a box goes back only when told",
+            older.version
+        ))
     });
     let state = match doing {
         _ if on_trial => UpdateState::OnTrial,
@@ -50,7 +55,12 @@ pub(crate) fn status(agent: &Agent) -> UpdateStatus {
         checked: record.checked.as_ref().map(|checked| clock::rfc3339(checked.at)),
         expires: record.checked.as_ref().map(|checked| clock::rfc3339(checked.expires.max(0) as u64)),
         problem,
-        lacking: record.trial.as_ref().filter(|_| on_trial).map(|t| t.progress.lacking.clone()).unwrap_or_default(),
+        lacking: record
+            .trial
+            .as_ref()
+            .filter(|_| on_trial)
+            .map(|t| t.progress.lacking.clone())
+            .unwrap_or_default(),
         staged: staged.map(|staged| StagedUpdate {
             version: staged.version.to_string(),
             at: clock::rfc3339(staged.at),

@@ -37,9 +37,9 @@ pub(crate) async fn apply(agent: &Arc<Agent>, window: u64) -> anyhow::Result<Opt
 /// Whether what is staged may be switched to without a word of its publisher: its metadata has not expired.
 fn valid(agent: &Agent) -> bool {
     let record = agent.updates.record();
-    let of_staged = record.checked.filter(|checked| {
-        record.staged.as_ref().is_some_and(|staged| staged.version == checked.version)
-    });
+    let of_staged = record
+        .checked
+        .filter(|checked| record.staged.as_ref().is_some_and(|staged| staged.version == checked.version));
     of_staged.is_some_and(|checked| checked.expires > clock::epoch() as i64) && work::synchronized()
 }
 
@@ -90,7 +90,8 @@ async fn switch(agent: &Arc<Agent>, version: &Version, slot: Slot, window: u64) 
 async fn baseline(agent: &Agent) -> Baseline {
     let instances = {
         let live = agent.live();
-        let ignored = live.document.settings.update.as_ref().map(|update| update.ignore.clone()).unwrap_or_default();
+        let ignored =
+            live.document.settings.update.as_ref().map(|update| update.ignore.clone()).unwrap_or_default();
         let healthy = live.desired.instances.values().filter(|wanted| {
             standing::instance(wanted, &live.observed, &live.memory, &live.plan) == Standing::Healthy
         });

@@ -70,7 +70,8 @@ pub(crate) async fn stage(agent: &Arc<Agent>) -> anyhow::Result<Looked> {
     let looked = looked(agent, &staged.found)?;
     let known = agent.updates.record().staged.is_some_and(|known| known.version == version);
     if !known {
-        let message = format!("{version} is staged; {} of {} bytes were fetched", staged.fetched, staged.needed);
+        let message =
+            format!("{version} is staged; {} of {} bytes were fetched", staged.fetched, staged.needed);
         agent.events.add("update-staged", None, message);
     }
     super::change(agent, |record| {
@@ -136,7 +137,11 @@ fn looked(agent: &Agent, found: &Found) -> anyhow::Result<Looked> {
 }
 
 fn release(staged: Staged, slot: Slot) -> StagedRelease {
-    let part = |part: agent_update::WrittenPart| StagedPart { part: part.part, size: part.size, sha256: part.sha256 };
+    let part = |part: agent_update::WrittenPart| StagedPart {
+        part: part.part,
+        size: part.size,
+        sha256: part.sha256,
+    };
     StagedRelease {
         version: staged.found.version,
         slot,

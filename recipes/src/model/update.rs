@@ -47,3 +47,14 @@ pub enum UpdatePolicy {
     /// Nothing is fetched until a person says so.
     Manual,
 }
+
+impl UpdatePolicy {
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            UpdatePolicy::Auto => "auto",
+            UpdatePolicy::Stage => "stage",
+            UpdatePolicy::Manual => "manual",
+        }
+    }
+}

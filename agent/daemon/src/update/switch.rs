@@ -19,7 +19,7 @@ pub(crate) async fn apply(agent: &Arc<Agent>, window: u64) -> anyhow::Result<Opt
         Err(error) if window == 0 && work::unreachable(&error) && valid(agent) => None,
         looked => Some(looked?),
     };
-    if let Some(Looked::Current(_)) = looked {
+    if let Some(Looked::Current) = looked {
         return Ok(None);
     }
     let staged = agent.updates.record().staged.context("nothing is staged")?;

@@ -29,7 +29,7 @@ const SYNCHRONIZED: &str = "/run/systemd/timesync/synchronized";
 #[derive(Debug)]
 pub(crate) enum Looked {
     /// It has nothing newer.
-    Current(Version),
+    Current,
     /// It has this.
     Newer(Version),
 }
@@ -133,7 +133,7 @@ fn looked(agent: &Agent, found: &Found) -> anyhow::Result<Looked> {
     })?;
     let newer = agent.updates.image.version.as_ref().is_some_and(|running| found.version > *running);
     let version = found.version.clone();
-    Ok(if newer { Looked::Newer(version) } else { Looked::Current(version) })
+    Ok(if newer { Looked::Newer(version) } else { Looked::Current })
 }
 
 fn release(staged: Staged, slot: Slot) -> StagedRelease {

@@ -130,6 +130,17 @@ pub(crate) struct Config {
     /// What comes along for containers.
     #[serde(default)]
     pub embed: contents::Embed,
+    /// Whose releases the image follows.
+    #[serde(default)]
+    pub update: Update,
+}
+
+/// `[update]`: whose releases the image follows.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Update {
+    /// The publisher's TUF root metadata, relative to `image/`; none: the image follows nobody.
+    pub root: Option<PathBuf>,
 }
 
 /// Debian's archive: suites and who may sign them.

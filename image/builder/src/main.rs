@@ -17,6 +17,7 @@ mod oci;
 mod output;
 mod plan;
 mod progress;
+mod release;
 mod steps;
 mod tools;
 

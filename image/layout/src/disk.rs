@@ -138,7 +138,9 @@ pub mod boot {
     pub const ARGS: &str = "args";
     /// crc32 sums of the three, as `hashsum --check` of GRUB reads them.
     pub const SUMS: &str = "sums";
-    /// Volume serial number of slot a; slot b's is one more.
+    /// Volume label.
+    pub const LABEL: &str = "BOOT";
+    /// Volume serial number. It is the same in both slots: an update writes one image to either.
     pub const SERIAL: u32 = 0x4846_4241;
 }
 

@@ -7,16 +7,18 @@ use std::process::ExitCode;
 use anyhow::{Context as _, Result, ensure};
 use image_layout::kernel;
 use image_layout::manifest::{EmbeddedImage, Manifest, Output};
-use image_layout::slots::Slot;
+use image_layout::version::Version;
 
 use crate::commands::app;
 use crate::config::Config;
 use crate::context::{Context, Fetched};
+use crate::error::HintExt;
 use crate::fetch::digest::sha256_of;
 use crate::lock::{IMAGE, TOOLS};
 use crate::oci::image::Image;
 use crate::oci::layout;
 use crate::progress::size;
+use crate::release::root;
 use crate::steps::binaries::{self, Binaries};
 use crate::steps::disk::{self, Contents};
 use crate::steps::formats::{self, Format};
@@ -29,7 +31,11 @@ const EXAMPLES: &str = "\
 Examples:
   holdfast-image build
   holdfast-image build --format raw --output /tmp/image --verbose
-  holdfast-image build --bin-dir target/x86_64-unknown-linux-gnu/release";
+  holdfast-image build --bin-dir target/x86_64-unknown-linux-gnu/release
+  holdfast-image build --image-version 0.2.0.20261127.1 --update-root keys/root.json
+
+An image that is built with --update-root, or with `[update] root` in holdfast.toml, follows the releases that
+the owner of these keys publishes; one without follows nobody's. See `holdfast-image release --help`.";
 
 /// Arguments of `build`.
 #[derive(clap::Args)]
@@ -44,6 +50,12 @@ pub struct Args {
     /// What to write; all when it is not given.
     #[arg(long, value_enum, value_delimiter = ',')]
     format: Vec<Format>,
+    /// The image's version [default: the program's version and the day of the newest package release].
+    #[arg(long, value_name = "VERSION")]
+    image_version: Option<Version>,
+    /// TUF root metadata of the publisher whose releases the image follows [default: that of holdfast.toml].
+    #[arg(long, value_name = "FILE")]
+    update_root: Option<PathBuf>,
 }
 
 const SECCOMP: &str = "usr/share/containers/seccomp.json";
@@ -58,6 +70,7 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode> {
     let formats =
         if args.format.is_empty() { vec![Format::Raw, Format::RawGz, Format::Qcow2] } else { args.format };
     let config = context.config()?;
+    let update_root = update_root(context, &config, args.update_root)?;
     let binaries = match &args.bin_dir {
         Some(folder) => binaries::ready(folder)?,
         None => context.progress.step("compile the box's programs", || binaries::compile(&repository))?,
@@ -66,7 +79,10 @@ pub fn run(context: &Context, args: Args) -> Result<ExitCode> {
     let tools = Tools::open(&context.cache, fetched.packages(TOOLS), &context.progress)?;
 
     let published = outputs::publish(&output, |staging| {
-        Build { context, config, fetched, tools, binaries, staging, repository }.write(&formats)
+        let version = args.image_version;
+        let build =
+            Build { context, config, fetched, tools, binaries, staging, repository, version, update_root };
+        build.write(&formats)
     })?;
     for file in published {
         let bytes = fs::metadata(&file)?.len();
@@ -85,6 +101,10 @@ struct Build<'a> {
     /// Where outputs are written before they get their names, and scratch files.
     staging: &'a Path,
     repository: PathBuf,
+    /// As the user wants it.
+    version: Option<Version>,
+    /// Checked.
+    update_root: Option<Vec<u8>>,
 }
 
 impl Build<'_> {
@@ -94,7 +114,8 @@ impl Build<'_> {
         let scratch = self.staging.join("scratch");
         fs::create_dir(&scratch)?;
         let epoch = self.fetched.lockfile.epoch();
-        let version = version(epoch)?;
+        let version =
+            self.version.as_ref().map_or_else(|| version(epoch), |version| Ok(version.to_string()))?;
         let image_packages = self.fetched.packages(IMAGE);
 
         let mut tree = progress.step("read the root's packages", || {
@@ -115,6 +136,7 @@ impl Build<'_> {
             seccomp: seccomp::resolve(&profile)?,
             images: (!images.is_empty()).then_some(layout.as_path()),
             version: &version,
+            update_root: self.update_root.as_deref(),
         };
         assemble::add(&mut tree, &self.config.root, &additions)?;
         let mut manifest = Manifest {
@@ -174,7 +196,7 @@ impl Build<'_> {
             initrd: parts.initrd,
             arguments: arguments.join(" "),
         };
-        let boot = partitions::boot(Slot::A, &files)?;
+        let boot = partitions::boot(&files)?;
         let seed = seed(&[&boot, &esp]);
         let data = scratch.join("data.ext4");
         partitions::data(&self.tools, &data, table::derived_uuid(&seed, "data file system"), epoch)?;
@@ -208,6 +230,20 @@ impl Build<'_> {
         names.push(MANIFEST.to_owned());
         Ok(names)
     }
+}
+
+/// The publisher's root metadata, if the image is to follow one.
+fn update_root(context: &Context, config: &Config, given: Option<PathBuf>) -> Result<Option<Vec<u8>>> {
+    let path = match (given, &config.update.root) {
+        (Some(path), _) => path,
+        (None, Some(path)) => context.root()?.join("image").join(path),
+        (None, None) => return Ok(None),
+    };
+    let text = fs::read(&path).with_context(|| format!("failed to read `{}`", path.display()))?;
+    root::parse(&text)
+        .with_context(|| format!("`{}` cannot be followed", path.display()))
+        .hint("give the root.json that `holdfast-image release keys init` wrote")?;
+    Ok(Some(text))
 }
 
 /// `IMAGE_VERSION`: the version of Holdfast, then the day of the newest package release.

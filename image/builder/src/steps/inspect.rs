@@ -242,7 +242,7 @@ mod tests {
         let grub = Grub { boot_img, core_img: vec![1; 30_000], efi: vec![1], config: vec![1] };
         let arguments = format!("quiet {}={}", kernel::VERITY, root.verity);
         let files = BootFiles { kernel: vec![1], initrd: vec![1], arguments };
-        let (esp, boot) = (partitions::esp(&grub).unwrap(), partitions::boot(Slot::A, &files).unwrap());
+        let (esp, boot) = (partitions::esp(&grub).unwrap(), partitions::boot(&files).unwrap());
         let (data, raw) = (folder.join("data"), folder.join("disk.raw"));
         fs::write(&data, "").unwrap();
         let contents = Contents { grub: &grub, esp: &esp, boot: &boot, root: &root.bytes, data: &data };

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use image_layout::disk::BLOCK;
 use image_layout::initrd;
 
 use super::cpio::Archive;
@@ -115,27 +116,66 @@ fn index(
     Ok(())
 }
 
-/// The initrd: `/init`, `/sbin/e2fsck`, `/modules.list` with one line `PATH [PARAMETERS]` per module in the
-/// order of loading, and the modules.
+/// The initrd, which the kernel unpacks one archive after the other: first `/sbin/e2fsck` and the modules,
+/// which come from packages, then `/init` and `/modules.list` with one line `PATH [PARAMETERS]` per module in
+/// the order of loading. The second starts at a whole block, so that another `/init` leaves the blocks before
+/// it as they are.
 fn initrd(modules: &Modules, config: &Kernel, init: &[u8], e2fsck: &[u8]) -> Result<Vec<u8>> {
-    let mut archive = Archive::default();
+    let mut packaged = Archive::default();
     for folder in ["dev", "proc", "sys", "run", "sbin", "sysroot", initrd::MODULES] {
-        archive.directory(folder);
+        packaged.directory(folder);
     }
-    archive.character_device("dev/console", 0o600, 5, 1);
-    archive.character_device("dev/null", 0o666, 1, 3);
-    archive.file(initrd::INIT, 0o755, init);
-    archive.file(initrd::E2FSCK, 0o755, e2fsck);
+    packaged.character_device("dev/console", 0o600, 5, 1);
+    packaged.character_device("dev/null", 0o666, 1, 3);
+    packaged.file(initrd::E2FSCK, 0o755, e2fsck);
     let mut list = String::new();
     for name in modules.closure(config.initrd_modules.iter().map(|line| name(line)))? {
         let (path, content) = modules.file(&name)?;
         let file = format!("{}/{}", initrd::MODULES, path.rsplit('/').next().unwrap_or(path));
-        archive.file(&file, 0o644, &content);
+        packaged.file(&file, 0o644, &content);
         let line = config.initrd_modules.iter().find(|line| self::name(line).replace('-', "_") == name);
         let parameters = line.and_then(|line| line.split_once(' ')).map_or("", |(_, parameters)| parameters);
         list.push_str(format!("{file} {parameters}").trim_end());
         list.push('\n');
     }
-    archive.file(initrd::MODULES_LIST, 0o644, list.as_bytes());
-    zstd::encode_all(archive.finish().as_slice(), 19).context("failed to compress the initrd")
+    let mut own = Archive::default();
+    own.file(initrd::INIT, 0o755, init);
+    own.file(initrd::MODULES_LIST, 0o644, list.as_bytes());
+    segments([packaged, own]).context("failed to compress the initrd")
+}
+
+/// Archives, each compressed by itself. Between them are zeroes up to a whole block, which the kernel skips.
+fn segments(archives: [Archive; 2]) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    for archive in archives {
+        bytes.resize(bytes.len().next_multiple_of(BLOCK as usize), 0);
+        bytes.extend(zstd::encode_all(archive.finish().as_slice(), 19)?);
+    }
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn another_init_leaves_the_blocks_before_it() {
+        let made = |init: &[u8]| {
+            let (mut packaged, mut own) = (Archive::default(), Archive::default());
+            let noise: Vec<u8> =
+                (0..20_000u32).flat_map(|n| n.wrapping_mul(2_654_435_761).to_be_bytes()).collect();
+            packaged.file("modules/a.ko", 0o644, &noise);
+            own.file("init", 0o755, init);
+            segments([packaged, own]).unwrap()
+        };
+        let (old, new) = (made(b"old"), made(b"a new one"));
+        let same = old.iter().zip(&new).take_while(|(old, new)| old == new).count();
+        let start = same / BLOCK as usize * BLOCK as usize;
+        assert!(start > 4096);
+        for bytes in [&old, &new] {
+            assert_eq!(bytes[start - 1], 0, "zeroes fill the block before it");
+            let own = zstd::decode_all(&bytes[start..]).unwrap();
+            assert!(own.windows(4).any(|name| name == b"init"));
+        }
+    }
 }

@@ -114,6 +114,8 @@ pub struct Additions<'a> {
     pub images: Option<&'a Path>,
     /// `IMAGE_VERSION`.
     pub version: &'a str,
+    /// The TUF root metadata of the publisher whose releases the image follows.
+    pub update_root: Option<&'a [u8]>,
 }
 
 /// Adds everything that is not of a package.
@@ -134,6 +136,9 @@ pub fn add(tree: &mut Tree, root: &Root, additions: &Additions<'_>) -> Result<()
     copy_folder(tree, additions.recipes, paths::RECIPES, "recipes")?;
     if let Some(images) = additions.images {
         copy_folder(tree, images, paths::IMAGES, "images")?;
+    }
+    if let Some(root) = additions.update_root {
+        tree.file(paths::UPDATE_ROOT, 0o644, root, "holdfast");
     }
     tree.file(paths::SECCOMP, 0o644, additions.seccomp.as_str(), "golang-github-containers-common");
     tree.file("usr/lib/os-release", 0o644, os_release(additions.version), "holdfast");

@@ -1,0 +1,8 @@
+//! Release repositories: folders of plain files that any web server or S3 bucket can serve.
+//!
+//! Names and documents are those of [`image_layout::release`], the metadata is TUF's (specification 1.0.31,
+//! consistent snapshots, ed25519). Invariant: at every moment, also between two writes of a command that is
+//! cut there, a client that trusts any root the repository had finds one whole state, the old or the new.
+//! Deliberately absent: delegations, and keys that lie anywhere but in files.
+
+pub(crate) mod root;

@@ -74,6 +74,8 @@ pub struct Setup {
     pub more_nics: Vec<Nic>,
     /// Whether the test gets a root shell on a second serial port.
     pub shell: bool,
+    /// A program that is run in the box, which needs a shell, as its time server on 127.0.0.1.
+    pub time_server: Option<PathBuf>,
     /// Whether there is a hardware watchdog; without one the box has the kernel's own.
     pub watchdog: bool,
     /// Console lines that would mean trouble but are expected.
@@ -94,6 +96,7 @@ impl Default for Setup {
             more_disks: vec![],
             more_nics: vec![],
             shell: false,
+            time_server: None,
             watchdog: true,
             expected: vec![],
             arguments: vec![],
@@ -194,7 +197,8 @@ impl Machine {
         command.arg("-chardev").arg(format!("socket,id=serial,path={}", dir.join("serial").display()));
         command.args(["-serial", "chardev:serial", "-qmp"]);
         command.arg(format!("unix:{},server=on,wait=off", dir.join("qmp").display()));
-        let shell = if setup.shell { Some(shell::arguments(lab, &dir)?) } else { None };
+        let shell =
+            if setup.shell { Some(shell::arguments(lab, &dir, setup.time_server.as_deref())?) } else { None };
         if let Some((_, arguments)) = &shell {
             command.args(arguments);
         }
@@ -581,6 +585,9 @@ fn route(arguments: &[&str]) -> Option<(&'static str, String)> {
         ["restart", name] => ("POST", routes::RESTART.replace("{name}", name)),
         ["volumes"] | ["volumes", "ls"] => ("GET", routes::VOLUMES.into()),
         ["data"] => ("GET", routes::DATA.into()),
+        ["update"] | ["update", "status"] => ("GET", routes::UPDATE.into()),
+        ["update", "check"] => ("POST", routes::UPDATE_CHECK.into()),
+        ["update", "stage"] => ("POST", routes::UPDATE_STAGE.into()),
         ["data", "check"] => ("POST", routes::DATA_CHECK.into()),
         _ => return None,
     })

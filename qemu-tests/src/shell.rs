@@ -40,6 +40,15 @@ Restart=always
 WantedBy=multi-user.target
 ";
 
+const TIME: &str = "\
+[Unit]
+Requires=run-lab.mount
+After=run-lab.mount
+[Service]
+ExecStart=/run/lab/sntp
+Restart=always
+";
+
 /// Brings the shell up with the machine.
 const DROPIN: &str = "[Unit]\nWants=lab-shell.service\n";
 
@@ -51,20 +60,29 @@ pub struct Shell {
 }
 
 /// QEMU's arguments for the shell, whose port is `dir/shell`.
-pub(crate) fn arguments(lab: &Lab, dir: &Path) -> Result<(UnixListener, Vec<String>)> {
+pub(crate) fn arguments(
+    lab: &Lab,
+    dir: &Path,
+    time_server: Option<&Path>,
+) -> Result<(UnixListener, Vec<String>)> {
     let disk = dir.join("shell.disk");
-    make_disk(lab, &disk)?;
+    make_disk(lab, &disk, time_server)?;
     let listener = UnixListener::bind(dir.join("shell"))?;
     let credential = |name: &str, text: &str| {
         let encoded = BASE64_STANDARD.encode(text);
         format!("type=11,value=io.systemd.credential.binary:{name}={encoded}")
     };
     let mut arguments = vec![];
-    for (name, text) in [
+    let mut units = vec![
         ("systemd.extra-unit.run-lab.mount", MOUNT),
         ("systemd.extra-unit.lab-shell.service", SHELL),
         ("systemd.unit-dropin.multi-user.target~lab", DROPIN),
-    ] {
+    ];
+    if time_server.is_some() {
+        units.push(("systemd.extra-unit.lab-time.service", TIME));
+        units.push(("systemd.unit-dropin.multi-user.target~time", "[Unit]\nWants=lab-time.service\n"));
+    }
+    for (name, text) in units {
         arguments.extend(["-smbios".to_owned(), credential(name, text)]);
     }
     let drive = format!("if=none,id=labshell,format=raw,readonly=on,file={}", disk.display());
@@ -75,13 +93,16 @@ pub(crate) fn arguments(lab: &Lab, dir: &Path) -> Result<(UnixListener, Vec<Stri
     Ok((listener, arguments))
 }
 
-fn make_disk(lab: &Lab, path: &Path) -> Result<()> {
+fn make_disk(lab: &Lab, path: &Path, time_server: Option<&Path>) -> Result<()> {
     let busybox = std::fs::read(lab.tool_file("usr/bin/busybox")?)?;
     let file = File::options().read(true).write(true).create_new(true).open(path)?;
-    file.set_len(8 * 1024 * 1024)?;
+    file.set_len(32 * 1024 * 1024)?;
     fatfs::format_volume(&file, fatfs::FormatVolumeOptions::new().volume_label(*b"labshell   "))?;
     let volume = fatfs::FileSystem::new(&file, fatfs::FsOptions::new())?;
     volume.root_dir().create_file("busybox")?.write_all(&busybox)?;
+    if let Some(program) = time_server {
+        volume.root_dir().create_file("sntp")?.write_all(&std::fs::read(program)?)?;
+    }
     Ok(())
 }
 

@@ -1,0 +1,148 @@
+//! A publisher of releases: keys, images of several versions, a repository, and a web server in front of it.
+//!
+//! Images and keys are made once for an image under test and used by every test; the repository of a test is
+//! its own. The server is busybox's, which gives ranges.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result};
+
+use crate::command::run;
+use crate::lab::Lab;
+use crate::registry::free_port;
+
+/// The version that boxes of a [`Publisher`] are installed with.
+pub const FIRST: &str = "0.1.0.1";
+/// The version after it.
+pub const SECOND: &str = "0.1.0.2";
+
+/// A publisher.
+#[derive(Debug)]
+pub struct Publisher {
+    /// Images and keys, shared.
+    shared: PathBuf,
+    /// This one's repository.
+    repository: PathBuf,
+    builder: PathBuf,
+    root: PathBuf,
+    server: Option<Child>,
+    port: u16,
+}
+
+impl Publisher {
+    /// One that has published nothing yet; its server runs.
+    pub fn new(lab: &Lab) -> Result<Publisher> {
+        let shared = shared(lab)?;
+        let repository = lab.dir().join("releases");
+        fs::create_dir(&repository)?;
+        let mut publisher = Publisher {
+            shared,
+            repository,
+            builder: lab.builder(),
+            root: lab.root().to_owned(),
+            server: None,
+            port: free_port()?,
+        };
+        publisher.up(lab)?;
+        Ok(publisher)
+    }
+
+    /// The raw image of a version of [`FIRST`] and [`SECOND`].
+    pub fn raw(&self, version: &str) -> PathBuf {
+        self.image(version).join("holdfast.raw")
+    }
+
+    /// The folder of an image.
+    pub fn image(&self, version: &str) -> PathBuf {
+        self.shared.join(version)
+    }
+
+    /// The folder of keys, with `root.json`.
+    pub fn keys(&self) -> PathBuf {
+        self.shared.join("keys")
+    }
+
+    /// The folder that the server serves.
+    pub fn repository(&self) -> &Path {
+        &self.repository
+    }
+
+    /// How a box reaches it.
+    pub fn url(&self) -> String {
+        format!("http://10.0.2.2:{}", self.port)
+    }
+
+    /// Adds an image to the repository and points the channel at it.
+    pub fn add(&self, image: &Path) -> Result<()> {
+        self.release(&["add", "--keys"], &[&self.keys(), image])
+    }
+
+    /// Runs `holdfast-image release` with the repository, and paths behind.
+    pub fn release(&self, arguments: &[&str], paths: &[&Path]) -> Result<()> {
+        let mut command = Command::new(&self.builder);
+        command.current_dir(&self.root).arg("release").args(arguments).args(paths);
+        run(command.arg("--repository").arg(&self.repository)).map(drop)
+    }
+
+    /// Starts the server, on the same port after [`Publisher::down`].
+    pub fn up(&mut self, lab: &Lab) -> Result<()> {
+        let mut server = lab.tool("busybox");
+        server.args(["httpd", "-f", "-p", &format!("127.0.0.1:{}", self.port), "-h"]).arg(&self.repository);
+        let server = server.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        self.server = Some(server.context("cannot start the web server")?);
+        Ok(())
+    }
+
+    /// Stops the server.
+    pub fn down(&mut self) -> Result<()> {
+        if let Some(mut server) = self.server.take() {
+            server.kill()?;
+            server.wait()?;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Publisher {
+    fn drop(&mut self) {
+        if let Err(error) = self.down() {
+            eprintln!("the web server did not end: {error}");
+        }
+    }
+}
+
+/// Images and keys for the image under test: one test makes them, others wait for it.
+fn shared(lab: &Lab) -> Result<PathBuf> {
+    let folder = lab.root().join("target/releases");
+    let lock = File::create(folder.with_extension("lock"))?;
+    lock.lock().context("cannot wait for the images")?;
+    let image = lab.image();
+    let origin = format!("{image:?} {:?}", fs::metadata(&image)?.modified()?);
+    if fs::read_to_string(folder.join("origin")).is_ok_and(|text| text == origin) {
+        return Ok(folder);
+    }
+    if folder.exists() {
+        fs::remove_dir_all(&folder)?;
+    }
+    fs::create_dir(&folder)?;
+    let builder = || {
+        let mut command = Command::new(lab.builder());
+        command.current_dir(lab.root());
+        command
+    };
+    run(builder().args(["release", "keys", "init", "--keys"]).arg(folder.join("keys")))?;
+    for version in [FIRST, SECOND] {
+        build(&mut builder(), &folder, version)?;
+    }
+    fs::write(folder.join("origin"), origin)?;
+    Ok(folder)
+}
+
+/// Builds an image of a version.
+fn build(builder: &mut Command, folder: &Path, version: &str) -> Result<()> {
+    builder.args(["build", "--format", "raw", "--image-version", version, "--update-root"]);
+    builder.arg(folder.join("keys/root.json")).arg("--output").arg(folder.join(version));
+    run(builder).map(drop)
+}

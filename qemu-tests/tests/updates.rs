@@ -1,0 +1,71 @@
+//! Boxes that follow a publisher: what is staged, switched to, kept and gone back from.
+
+mod common;
+
+use std::time::Duration;
+
+use common::{BOOT, CHANGE, DISK, lab, page, started, text, wait_until};
+use image_layout::Slot;
+use qemu_tests::{Disk, FIRST, Lab, Machine, Publisher, Registry, SECOND, Setup};
+use serde_json::Value;
+
+/// A document with the page and a publisher.
+fn document(registry: &Registry, publisher: &Publisher, text: &str) -> String {
+    let update = format!("[box.update]\nurl = \"{}\"\npolicy = \"manual\"\n", publisher.url());
+    page(registry, text).replace("[box]\n", "[box]\nntp = [\"127.0.0.1\"]\n") + "\n" + &update
+}
+
+fn setup(document: &str) -> Setup {
+    Setup { shell: true, time_server: Some(env!("CARGO_BIN_EXE_sntp").into()), ..Setup::with(document) }
+}
+
+fn disk(lab: &Lab, publisher: &Publisher) -> Disk {
+    Disk::of(lab, &publisher.raw(FIRST), "disk.raw", DISK).unwrap()
+}
+
+/// Waits until the box's clock was set.
+fn clock(machine: &Machine) {
+    wait_until("a clock that was set", CHANGE, || {
+        let status = machine.json(&["status"], &[0, 3]).unwrap();
+        if status["time"]["synchronized"] == true { Ok(()) } else { Err(status["time"].to_string()) }
+    });
+}
+
+fn update(machine: &Machine) -> Value {
+    machine.json(&["update"], &[0, 3]).unwrap()
+}
+
+#[test]
+fn a_box_updates_to_the_next_release_and_back() {
+    let (lab, registry) = lab();
+    let publisher = Publisher::new(&lab).unwrap();
+    publisher.add(&publisher.image(SECOND)).unwrap();
+    let document = document(&registry, &publisher, "before and after");
+    let machine = Machine::boot(&lab, &disk(&lab, &publisher), &setup(&document)).unwrap();
+    machine.wait_served("before and after", BOOT).unwrap();
+    clock(&machine);
+    assert_eq!(update(&machine)["running"], FIRST);
+    let checked = machine.json(&["update", "check"], &[0]).unwrap();
+    assert_eq!(
+        (&checked["state"], &checked["available"]),
+        (&"available".into(), &SECOND.into()),
+        "{checked}"
+    );
+
+    let mark = machine.console.mark();
+    let said = text(&machine, &["update", "apply"]);
+    assert_eq!(said, format!("the box restarts into {SECOND}"));
+    started(&machine, Slot::B, mark);
+    machine.wait_served("before and after", BOOT).unwrap();
+    machine.wait_ssh(BOOT).unwrap();
+    let status = wait_until("a version that stays", Duration::from_secs(300), || {
+        let status = update(&machine);
+        if status["last"]["kept"] == true { Ok(status) } else { Err(status.to_string()) }
+    });
+    assert_eq!((&status["running"], &status["previous"]), (&SECOND.into(), &FIRST.into()), "{status}");
+
+    let mark = machine.console.mark();
+    assert_eq!(text(&machine, &["update", "rollback"]), format!("the box restarts into {FIRST}"));
+    started(&machine, Slot::A, mark);
+    machine.wait_served("before and after", BOOT).unwrap();
+}

@@ -3,4 +3,5 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub(crate) mod archive;
+pub(crate) mod release;
 pub(crate) mod workspace;

@@ -104,6 +104,12 @@ fn hint_of(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(error) = error.downcast_ref::<crate::release::repository::RepositoryError>() {
         return error.hint();
     }
+    if let Some(error) = error.downcast_ref::<crate::release::publish::PublishError>() {
+        return error.hint();
+    }
+    if let Some(error) = error.downcast_ref::<crate::release::publish::PlaceError>() {
+        return error.hint();
+    }
     if let Some(error) = error.downcast_ref::<crate::release::image::ImageError>() {
         return error.hint();
     }

@@ -17,8 +17,13 @@ pub(crate) mod lifetime;
 pub(crate) mod metadata;
 pub(crate) mod order;
 pub(crate) mod pem;
+pub(crate) mod prune;
+pub(crate) mod publish;
 pub(crate) mod repository;
 pub(crate) mod root;
 pub(crate) mod rotate;
 pub(crate) mod sbom;
 pub(crate) mod verify;
+
+#[cfg(test)]
+mod tests;

@@ -4,7 +4,7 @@
 //! the keys already. A change is a list of writes, in the order of [`super::order`]; carrying it out decides
 //! nothing.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs::File;
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
@@ -294,6 +294,23 @@ impl Repository {
 }
 
 impl State {
+    /// The targets' files with their sizes.
+    pub(crate) fn targets(&self) -> BTreeMap<String, u64> {
+        let file = |(name, target): (&TargetName, &Target)| {
+            (order::target(&hex(&target.hashes.sha256), name.raw()), target.length)
+        };
+        self.targets.targets.iter().map(file).collect()
+    }
+
+    /// All files that a client can be led to, but for root metadata.
+    pub(crate) fn files(&self) -> BTreeSet<String> {
+        let mut files: BTreeSet<String> = self.targets().into_keys().collect();
+        let names =
+            [self.targets.filename(true), self.snapshot.filename(true), self.timestamp.filename(true)];
+        files.extend(names.iter().map(|name| order::metadata(name)));
+        files
+    }
+
     /// Until when a client accepts all of it, and what ends first.
     pub(crate) fn until(&self, root: &Root) -> (Time, RoleType) {
         let ends = [
@@ -315,6 +332,14 @@ fn written<T: Role>(
     let entry = metadata::entry(&file, signed.signed.version());
     writes.push((order::metadata(&file.name), file.bytes));
     Ok(entry)
+}
+
+/// Locks a repository that is there.
+pub(crate) fn lock_existing(path: &Path) -> Result<File, RepositoryError> {
+    if !path.join(order::metadata(TIMESTAMP)).exists() {
+        return Err(RepositoryError::Absent(path.to_owned()));
+    }
+    lock(path)
 }
 
 fn lock(path: &Path) -> Result<File, RepositoryError> {
@@ -349,20 +374,39 @@ fn follow(folder: &Folder, keys: &mut Keys) -> Result<(), RepositoryError> {
     }
 }
 
+/// What the metadata say, which must be signed by the keys.
 fn state(folder: &Folder, keys: &Keys) -> Result<Option<State>, RepositoryError> {
     let path = order::metadata(TIMESTAMP);
     let Some(bytes) = folder.read(&path)? else { return Ok(None) };
-    let timestamp: Signed<Timestamp> = parse(&path, &bytes)?;
-    verify(&keys.root().signed, &path, &timestamp, keys)?;
+    load(folder, &path, &bytes, Some(keys)).map(Some)
+}
+
+/// What the metadata say, whoever signed them.
+pub(crate) fn unsigned(folder: &Folder) -> Result<State, RepositoryError> {
+    let path = order::metadata(TIMESTAMP);
+    let bytes = folder.read(&path)?.ok_or_else(|| RepositoryError::Missing(path.clone()))?;
+    load(folder, &path, &bytes, None)
+}
+
+/// Reads a timestamp, whoever signed it.
+pub(crate) fn timestamp(path: &str, bytes: &[u8]) -> Result<Timestamp, RepositoryError> {
+    Ok(parse::<Signed<Timestamp>>(path, bytes)?.signed)
+}
+
+fn load(folder: &Folder, path: &str, bytes: &[u8], keys: Option<&Keys>) -> Result<State, RepositoryError> {
+    let timestamp: Signed<Timestamp> = parse(path, bytes)?;
+    if let Some(keys) = keys {
+        verify(&keys.root().signed, path, &timestamp, keys)?;
+    }
     let snapshot: Signed<Snapshot> = named(folder, keys, &timestamp.signed.meta, SNAPSHOT)?;
     let targets: Signed<Targets> = named(folder, keys, &snapshot.signed.meta, TARGETS)?;
-    Ok(Some(State { targets: targets.signed, snapshot: snapshot.signed, timestamp: timestamp.signed }))
+    Ok(State { targets: targets.signed, snapshot: snapshot.signed, timestamp: timestamp.signed })
 }
 
 /// Reads metadata that other metadata name.
 fn named<T: Role + DeserializeOwned>(
     folder: &Folder,
-    keys: &Keys,
+    keys: Option<&Keys>,
     meta: &HashMap<String, Metafile>,
     name: &str,
 ) -> Result<Signed<T>, RepositoryError> {
@@ -373,7 +417,9 @@ fn named<T: Role + DeserializeOwned>(
         return Err(RepositoryError::Changed(path));
     }
     let signed: Signed<T> = parse(&path, &bytes)?;
-    verify(&keys.root().signed, &path, &signed, keys)?;
+    if let Some(keys) = keys {
+        verify(&keys.root().signed, &path, &signed, keys)?;
+    }
     Ok(signed)
 }
 

@@ -5,7 +5,7 @@
 //! and new key; the new root metadata are in the repository; then in the folder of keys; then key files get
 //! their names. A command that was cut anywhere is made good by the next one.
 
-use tough::schema::RoleType;
+use tough::schema::{RoleType, Root, Signed};
 
 use super::keys::Keys;
 use super::lifetime::Lifetime;
@@ -20,28 +20,33 @@ pub(crate) fn rotate(
     root_expires: Lifetime,
     expires: Lifetime,
 ) -> Result<(), RepositoryError> {
-    let mut root = keys.root().signed.clone();
-    root.version = metadata::next(root.version);
-    root.expires = root_expires.after(repository.now());
-    let root = keys.replace(role, root)?;
-    let mut steps = steps(keys, repository, role, expires)?;
-    steps.push(repository.root(&root)?);
+    let (root, steps) = plan(keys, repository, role, root_expires, expires)?;
     repository.apply(&steps, keys)?;
     Ok(keys.follow(root)?)
 }
 
-/// The writes before that of the new root.
-fn steps(
-    keys: &Keys,
+/// Makes the keys, and gives the new root metadata with the writes to the repository, the root's last.
+pub(crate) fn plan(
+    keys: &mut Keys,
     repository: &Repository,
     role: RoleType,
+    root_expires: Lifetime,
     expires: Lifetime,
-) -> Result<Vec<Step>, RepositoryError> {
+) -> Result<(Signed<Root>, Vec<Step>), RepositoryError> {
+    let mut root = keys.root().signed.clone();
+    root.version = metadata::next(root.version);
+    root.expires = root_expires.after(repository.now());
+    let root = keys.replace(role, root)?;
     let depth = match role {
-        RoleType::Targets => Depth::Targets,
-        RoleType::Snapshot => Depth::Snapshot,
-        RoleType::Timestamp => Depth::Timestamp,
-        _ => return Ok(Vec::new()),
+        RoleType::Targets => Some(Depth::Targets),
+        RoleType::Snapshot => Some(Depth::Snapshot),
+        RoleType::Timestamp => Some(Depth::Timestamp),
+        _ => None,
     };
-    repository.renew(keys, depth, repository.contents(), Vec::new(), expires)
+    let mut steps = match depth {
+        Some(depth) => repository.renew(keys, depth, repository.contents(), Vec::new(), expires)?,
+        None => Vec::new(),
+    };
+    steps.push(repository.root(&root)?);
+    Ok((root, steps))
 }

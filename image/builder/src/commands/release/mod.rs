@@ -3,6 +3,8 @@
 mod add;
 mod keys;
 mod point;
+mod prune;
+mod publish;
 mod refresh;
 mod signing;
 mod verify;
@@ -50,6 +52,10 @@ enum Command {
     Refresh(refresh::Args),
     /// Check a repository as a box does.
     Verify(verify::Args),
+    /// Remove old releases.
+    Prune(prune::Args),
+    /// Copy the repository to a folder or an S3 bucket.
+    Publish(publish::Args),
 }
 
 /// Runs `release`.
@@ -60,5 +66,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<ExitCode> {
         Command::Point(args) => point::run(context, args),
         Command::Refresh(args) => refresh::run(context, args),
         Command::Verify(args) => verify::run(context, args),
+        Command::Prune(args) => prune::run(context, args),
+        Command::Publish(args) => publish::run(context, args),
     }
 }

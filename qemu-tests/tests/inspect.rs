@@ -40,7 +40,7 @@ fn the_manifest_is_true_of_the_files() {
     let lab = Lab::new().unwrap();
     let manifest = manifest(&lab);
     let names: Vec<&str> = manifest.outputs.iter().map(|output| output.name.as_str()).collect();
-    assert_eq!(names, ["holdfast.raw", "holdfast.raw.gz", "holdfast.qcow2"]);
+    assert_eq!(names, ["holdfast.raw", "holdfast.raw.gz", "holdfast.qcow2", "sbom.spdx.json"]);
     for output in &manifest.outputs {
         let file = lab.image().with_file_name(&output.name);
         assert_eq!(fs::metadata(&file).unwrap().len(), output.size, "{}", output.name);

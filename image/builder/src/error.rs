@@ -98,6 +98,24 @@ fn hint_of(error: &(dyn Error + 'static)) -> Option<String> {
     if let Some(error) = error.downcast_ref::<crate::oci::OciError>() {
         return error.hint();
     }
+    if let Some(error) = error.downcast_ref::<crate::release::keys::KeysError>() {
+        return error.hint();
+    }
+    if let Some(error) = error.downcast_ref::<crate::release::repository::RepositoryError>() {
+        return error.hint();
+    }
+    if let Some(error) = error.downcast_ref::<crate::release::publish::PublishError>() {
+        return error.hint();
+    }
+    if let Some(error) = error.downcast_ref::<crate::release::publish::PlaceError>() {
+        return error.hint();
+    }
+    if let Some(error) = error.downcast_ref::<crate::release::image::ImageError>() {
+        return error.hint();
+    }
+    if let Some(error) = error.downcast_ref::<crate::release::verify::VerifyError>() {
+        return error.hint();
+    }
     None
 }
 

@@ -45,6 +45,7 @@ Examples:
   holdfast-image run target/image/holdfast.raw --user-data box.toml --forward 8080:80
   holdfast-image check box.toml
   holdfast-image app build nginx --output target/nginx
+  holdfast-image release add --repository releases --keys ~/keys target/image
 
 Exit codes: 0 done, 1 failed, 2 usage or invalid document.";
 

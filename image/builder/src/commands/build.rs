@@ -18,13 +18,14 @@ use crate::lock::{IMAGE, TOOLS};
 use crate::oci::image::Image;
 use crate::oci::layout;
 use crate::progress::size;
-use crate::release::root;
+use crate::release::{root, sbom};
 use crate::steps::binaries::{self, Binaries};
 use crate::steps::disk::{self, Contents};
 use crate::steps::formats::{self, Format};
+use crate::steps::outputs::MANIFEST;
 use crate::steps::rootfs::assemble::Additions;
 use crate::steps::rootfs::{assemble, seccomp};
-use crate::steps::{erofs, grub, kernel as kernel_step, outputs, partitions, table};
+use crate::steps::{crates, erofs, grub, kernel as kernel_step, outputs, partitions, table};
 use crate::tools::Tools;
 
 const EXAMPLES: &str = "\
@@ -59,7 +60,6 @@ pub struct Args {
 }
 
 const SECCOMP: &str = "usr/share/containers/seccomp.json";
-const MANIFEST: &str = "manifest.json";
 const MANIFEST_FORMAT: u32 = 1;
 
 /// Runs `build`.
@@ -226,6 +226,12 @@ impl Build<'_> {
             names.push(name.to_owned());
         }
         ensure!(!names.is_empty(), "nothing was asked for");
+        let crates = progress.step("list the crates", || crates::of_the_box(&self.repository))?;
+        let text = sbom::document(&manifest, &crates)?;
+        let (sha256, size) = sha256_of(text.as_bytes())?;
+        manifest.outputs.push(Output { name: sbom::FILE.to_owned(), size, sha256 });
+        fs::write(self.staging.join(sbom::FILE), text)?;
+        names.push(sbom::FILE.to_owned());
         fs::write(self.staging.join(MANIFEST), json(&manifest)?)?;
         names.push(MANIFEST.to_owned());
         Ok(names)

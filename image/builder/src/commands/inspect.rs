@@ -1,7 +1,7 @@
 //! `inspect`: what an image consists of.
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -10,9 +10,8 @@ use image_layout::manifest::Package;
 use crate::context::Context;
 use crate::output;
 use crate::progress::size;
+use crate::steps::guest;
 use crate::steps::inspect::{self, Inspection, SlotContents, State};
-use crate::steps::{self, guest};
-use crate::tools::Tools;
 
 const EXAMPLES: &str = "\
 The verity root hash is computed anew, and the files of the root are looked at: exit code 1 says that a slot's
@@ -38,23 +37,11 @@ pub(crate) struct Args {
 pub(crate) fn run(context: &Context, args: Args) -> Result<ExitCode> {
     let tools = context.tools()?;
     let scratch = tempfile::Builder::new().prefix("holdfast-inspect-").tempdir()?;
-    let raw = raw(&tools, &args.image, scratch.path())?;
+    let raw = guest::raw(context, &args.image, scratch.path())?;
     let found = inspect::disk(&raw, &tools, scratch.path())?;
     output::print(&if args.json { serde_json::to_string_pretty(&found)? + "\n" } else { page(&found)? })?;
     let sound = found.slots.iter().all(|slot| slot.verified && slot.forbidden.is_empty());
     Ok(if sound { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-fn raw(tools: &Tools, image: &Path, scratch: &Path) -> Result<PathBuf> {
-    let (readable, format) = guest::readable(image, scratch)?;
-    if format == "raw" {
-        return Ok(readable);
-    }
-    let raw = scratch.join("disk.raw");
-    let mut command = tools.command("qemu-img")?;
-    command.args(["convert", "-f", format, "-O", "raw"]).arg(&readable).arg(&raw);
-    steps::run(command, "qemu-img")?;
-    Ok(raw)
 }
 
 fn page(found: &Inspection) -> Result<String, std::fmt::Error> {

@@ -5,6 +5,7 @@ pub(crate) mod build;
 pub(crate) mod check;
 pub(crate) mod inspect;
 pub(crate) mod lock;
+pub(crate) mod release;
 pub(crate) mod run;
 pub(crate) mod shell;
 pub(crate) mod tool;
@@ -31,6 +32,8 @@ pub(crate) enum Command {
     Check(check::Args),
     /// Build OCI images of apps from Debian packages, and push them.
     App(app::Args),
+    /// Publish images as releases that boxes update themselves to.
+    Release(release::Args),
     /// Run a program of the locked tools, or say where a file of theirs is.
     Tool(tool::Args),
     /// Write completions for a shell.
@@ -48,6 +51,7 @@ pub(crate) fn run(context: &Context, command: Command) -> Result<ExitCode> {
         Command::Run(args) => run::run(context, args),
         Command::Check(args) => check::run(context, args),
         Command::App(args) => app::run(context, args),
+        Command::Release(args) => release::run(context, args),
         Command::Tool(args) => tool::run(context, args),
         Command::Completions(args) => shell::completions(&args),
         Command::Man(args) => shell::man(&args),

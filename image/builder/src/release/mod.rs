@@ -5,4 +5,25 @@
 //! cut there, a client that trusts any root the repository had finds one whole state, the old or the new.
 //! Deliberately absent: delegations, and keys that lie anywhere but in files.
 
+pub(crate) mod add;
+pub(crate) mod blocks;
+pub(crate) mod catalogue;
+pub(crate) mod files;
+pub(crate) mod folder;
+pub(crate) mod http;
+pub(crate) mod image;
+pub(crate) mod keys;
+pub(crate) mod lifetime;
+pub(crate) mod metadata;
+pub(crate) mod order;
+pub(crate) mod pem;
+pub(crate) mod prune;
+pub(crate) mod publish;
+pub(crate) mod repository;
 pub(crate) mod root;
+pub(crate) mod rotate;
+pub(crate) mod sbom;
+pub(crate) mod verify;
+
+#[cfg(test)]
+mod tests;

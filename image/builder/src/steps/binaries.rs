@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use crate::error::HintExt;
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
+pub(super) const TARGET: &str = "x86_64-unknown-linux-gnu";
 const LIBRARIES: &str = "/usr/lib/x86_64-linux-gnu";
 
 /// A program: cargo package, binary, path in the root (`None`: in the initrd only), whether it is static.
@@ -103,6 +103,18 @@ fn folder(repository: &Path, is_static: bool) -> PathBuf {
     repository.join("target/box").join(if is_static { "static" } else { "dynamic" })
 }
 
+/// The cargo packages of the programs that are compiled together.
+pub(super) fn packages(is_static: bool) -> impl Iterator<Item = &'static str> {
+    PROGRAMS.iter().filter(move |program| program.is_static == is_static).map(|program| program.package)
+}
+
+/// Cargo, in the repository.
+pub(super) fn cargo_in(repository: &Path) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(repository);
+    command
+}
+
 fn cargo(repository: &Path, is_static: bool) -> Result<()> {
     let home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = home.or_else(|| std::env::home_dir().map(|home| home.join(".cargo")));
@@ -118,9 +130,8 @@ fn cargo(repository: &Path, is_static: bool) -> Result<()> {
     if is_static {
         rust.extend(["-C".to_owned(), "target-feature=+crt-static".to_owned()]);
     }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
-    command.current_dir(repository).args(["build", "--release", "--locked", "--target", TARGET]);
+    let mut command = cargo_in(repository);
+    command.args(["build", "--release", "--locked", "--target", TARGET]);
     command.arg("--target-dir").arg(folder(repository, is_static));
     for program in PROGRAMS.iter().filter(|program| program.is_static == is_static) {
         command.args(["-p", program.package, "--bin", program.name]);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 
+use crate::context::Context;
 use crate::plan::machine::Machine;
 use crate::tools::Tools;
 
@@ -37,6 +38,19 @@ pub fn readable(image: &Path, folder: &Path) -> Result<(PathBuf, &'static str)> 
         .and_then(|length| to.set_len(length))
         .with_context(|| format!("failed to unpack `{}`", image.display()))?;
     Ok((unpacked, "raw"))
+}
+
+/// The image as a raw disk, made in `folder` where it is none.
+pub fn raw(context: &Context, image: &Path, folder: &Path) -> Result<PathBuf> {
+    let (readable, format) = readable(image, folder)?;
+    if format == "raw" {
+        return Ok(readable);
+    }
+    let raw = folder.join("disk.raw");
+    let mut command = context.tools()?.command("qemu-img")?;
+    command.args(["convert", "-f", format, "-O", "raw"]).arg(&readable).arg(&raw);
+    super::run(command, "qemu-img")?;
+    Ok(raw)
 }
 
 /// Makes an overlay over the image, at least `size` bytes large.

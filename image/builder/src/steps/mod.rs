@@ -3,6 +3,7 @@
 
 pub mod binaries;
 pub mod cpio;
+pub mod crates;
 pub mod disk;
 pub mod erofs;
 pub mod fat;

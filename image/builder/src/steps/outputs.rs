@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
+/// The manifest, which is written beside an image.
+pub(crate) const MANIFEST: &str = "manifest.json";
+
 /// Lets `write` put files into a staging folder and say their names; then renames them into `output`.
 pub(crate) fn publish(
     output: &Path,

@@ -3,4 +3,7 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub(crate) mod archive;
+pub(crate) mod files;
+pub(crate) mod release;
+pub(crate) mod s3;
 pub(crate) mod workspace;

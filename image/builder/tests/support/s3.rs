@@ -1,0 +1,105 @@
+//! A server of S3 on loopback: `s3s` with its file system behind, which checks signatures. How many writes it
+//! takes can be limited.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use hyper_util::rt::TokioIo;
+use s3s::auth::SimpleAuth;
+use s3s::dto::{
+    DeleteObjectInput, DeleteObjectOutput, GetObjectInput, GetObjectOutput, ListObjectsV2Input,
+    ListObjectsV2Output, PutObjectInput, PutObjectOutput,
+};
+use s3s::service::S3ServiceBuilder;
+use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
+use s3s_fs::FileSystem;
+
+pub(crate) const ID: &str = "publisher";
+pub(crate) const SECRET: &str = "open sesame";
+pub(crate) const BUCKET: &str = "releases";
+
+struct Limited {
+    files: FileSystem,
+    writes: Arc<AtomicUsize>,
+}
+
+impl Limited {
+    fn write(&self) -> S3Result<()> {
+        let left = self.writes.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        left.map(drop).map_err(|_| s3_error!(AccessDenied, "no more writes"))
+    }
+}
+
+#[tough::async_trait]
+impl S3 for Limited {
+    async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
+        self.write()?;
+        self.files.put_object(request).await
+    }
+
+    async fn delete_object(
+        &self,
+        request: S3Request<DeleteObjectInput>,
+    ) -> S3Result<S3Response<DeleteObjectOutput>> {
+        self.write()?;
+        self.files.delete_object(request).await
+    }
+
+    async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
+        self.files.get_object(request).await
+    }
+
+    async fn list_objects_v2(
+        &self,
+        request: S3Request<ListObjectsV2Input>,
+    ) -> S3Result<S3Response<ListObjectsV2Output>> {
+        self.files.list_objects_v2(request).await
+    }
+}
+
+/// A running server.
+pub(crate) struct Server {
+    folder: PathBuf,
+    writes: Arc<AtomicUsize>,
+    port: u16,
+}
+
+impl Server {
+    /// Starts one that keeps its buckets in `folder`, and has an empty [`BUCKET`].
+    pub(crate) fn start(folder: &Path) -> Server {
+        std::fs::create_dir_all(folder.join(BUCKET)).unwrap();
+        let writes = Arc::new(AtomicUsize::new(usize::MAX));
+        let files = FileSystem::new(folder).unwrap();
+        let mut builder = S3ServiceBuilder::new(Limited { files, writes: writes.clone() });
+        builder.set_auth(SimpleAuth::from_single(ID, SECRET));
+        let service = builder.build();
+        let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serve = async move {
+            listener.set_nonblocking(true).unwrap();
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                let http = hyper::server::conn::http1::Builder::new();
+                tokio::spawn(http.serve_connection(TokioIo::new(stream), service.clone()));
+            }
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        std::thread::spawn(move || runtime.block_on(serve));
+        Server { folder: folder.to_owned(), writes, port }
+    }
+
+    pub(crate) fn endpoint(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Lets it take only so many writes more.
+    pub(crate) fn limit(&self, writes: usize) {
+        self.writes.store(writes, Ordering::SeqCst);
+    }
+
+    /// Where it keeps the objects of a prefix.
+    pub(crate) fn objects(&self, prefix: &str) -> PathBuf {
+        self.folder.join(BUCKET).join(prefix)
+    }
+}

@@ -157,3 +157,39 @@ fn each(device: &Device, blocks: u64, mut see: impl FnMut(u64, &[u8])) {
 fn put_aside(error: &std::io::Error) -> UpdateError {
     UpdateError::local(format!("failed to put blocks aside: {}", chain(error)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use image_layout::block_map::Stored;
+    use image_layout::release::Part;
+
+    #[test]
+    fn a_block_that_has_changed_since_is_not_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let partition = |name: &str, block: u8| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, [block; BLOCK as usize]).unwrap();
+            let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+            (Part::Root, Device::new(file, name).unwrap())
+        };
+        let slots = Slots { target: vec![partition("target", 1)], running: vec![partition("running", 2)] };
+        let wanted = [1, 2, 3].map(|block| {
+            let hash = hash(&[block; BLOCK as usize]);
+            Block { hash, stored: Stored { offset: 0, length: 0 } }
+        });
+        let blocks = Blocks::find(&slots, folder.path(), wanted.iter()).unwrap();
+        let mut block = vec![0; BLOCK as usize];
+        let mut check = |expect: [bool; 3]| {
+            assert_eq!(wanted.map(|wanted| blocks.read(&wanted.hash, &mut block)), expect);
+        };
+        check([true, true, false]);
+        // What was put aside stays when its place is written over.
+        slots.target[0].1.write(0, &[9; BLOCK as usize]).unwrap();
+        check([true, true, false]);
+        slots.running[0].1.write(0, &[9; BLOCK as usize]).unwrap();
+        check([true, false, false]);
+        File::create(folder.path().join(ASIDE)).unwrap();
+        check([false; 3]);
+    }
+}

@@ -4,7 +4,7 @@
 //! server that answers a range with the whole file is understood. One whose file has another length than was
 //! signed is refused before its bytes are read.
 
-use std::io::Read;
+use std::io::{ErrorKind, Read};
 use std::time::Duration;
 
 use ureq::http::{Response, header};
@@ -180,7 +180,10 @@ pub(crate) fn too_long(url: &str, limit: u64) -> String {
 
 /// What is said of a transfer that broke off.
 pub(crate) fn cut_off(url: &str, error: &std::io::Error) -> String {
-    format!("`{url}` was cut off: {}", chain(error))
+    match error.kind() {
+        ErrorKind::UnexpectedEof => format!("`{url}` ended too early"),
+        _ => format!("`{url}` was cut off: {}", chain(error)),
+    }
 }
 
 /// The first byte and the length of the whole file, RFC 9110, section 14.4.

@@ -89,11 +89,10 @@ fn believable(now: Timestamp, built: u64) -> Result<(), UpdateError> {
 
 /// The address of a folder of the repository.
 fn address(request: &Request, folder: &str) -> Result<url::Url, UpdateError> {
-    let base = request.url.trim_end_matches('/');
-    let parsed = format!("{base}/{folder}/").parse().ok();
-    parsed
-        .filter(|url: &url::Url| matches!(url.scheme(), "http" | "https") && url.query().is_none())
-        .ok_or_else(|| UpdateError::local(format!("`{base}` is no address of a repository")))
+    let usable = |url: &url::Url| matches!(url.scheme(), "http" | "https") && url.query().is_none();
+    let base = request.url.parse().ok().filter(usable);
+    base.and_then(|base| format!("{}/{folder}/", base.as_str().trim_end_matches('/')).parse().ok())
+        .ok_or_else(|| UpdateError::local(format!("`{}` is no address of a repository", request.url)))
 }
 
 /// When the first of the metadata expires.

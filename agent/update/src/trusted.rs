@@ -58,13 +58,15 @@ impl Trusted {
     /// Keeps what has become trusted, whether or not all of it has.
     pub(crate) fn keep(&self) -> Result<(), UpdateError> {
         let Some(root) = files::read_optional(self.work.join(ROOT), LIMIT)? else { return Ok(()) };
-        files::write_if_changed(self.kept.join(ROOT), root, 0o600)?;
+        files::write_atomic(self.kept.join(ROOT), root, 0o600)?;
         for name in SEEN {
-            match files::read_optional(self.work.join(name), LIMIT)? {
-                Some(bytes) => files::write_if_changed(self.kept.join(name), bytes, 0o600)?,
+            let path = self.kept.join(name);
+            if let Some(bytes) = files::read_optional(self.work.join(name), LIMIT)? {
+                files::write_atomic(path, bytes, 0o600)?;
+            } else {
                 // A new root took back the key that it was signed with.
-                None => files::remove(self.kept.join(name))?,
-            };
+                files::remove(path)?;
+            }
         }
         Ok(())
     }

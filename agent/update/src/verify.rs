@@ -31,7 +31,7 @@ pub(crate) fn all(parts: &[WrittenPart], slots: &Slots) -> Result<(), UpdateErro
     Ok(())
 }
 
-/// Whether the first `size` bytes of a partition have this SHA-256. `first` stands for its first block.
+/// Whether the first `size` bytes of a partition, in whole blocks, have this SHA-256. `first` stands for its first block.
 pub(crate) fn matches(
     device: &Device,
     size: u64,
@@ -39,7 +39,7 @@ pub(crate) fn matches(
     first: Option<&[u8]>,
 ) -> Result<bool, UpdateError> {
     let blocks = size / BLOCK;
-    if blocks > device.blocks() {
+    if size % BLOCK != 0 || blocks > device.blocks() {
         return Ok(false);
     }
     let mut hash = Sha256::new();

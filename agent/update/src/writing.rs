@@ -141,9 +141,9 @@ impl<'a> Writing<'a> {
             .filter(|(_, block)| needed.remove(&block.hash))
             .map(|(index, block)| Wanted { block: *block, index })
             .collect();
-        match places.iter().find(|(hash, _)| needed.contains(hash)) {
+        match places.iter().filter(|(hash, _)| needed.contains(hash)).map(|(_, index)| index).min() {
             None => Ok(wanted),
-            Some((_, index)) => {
+            Some(index) => {
                 let message = format!("`{}` does not say where block {index} is stored", self.image.map);
                 Err(UpdateError::damaged(message))
             }

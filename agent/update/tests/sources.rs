@@ -2,9 +2,9 @@
 
 mod support;
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 
-use agent_update::{Outcome, Slots};
+use agent_update::{Device, Outcome, Slots, Verb};
 use support::images::{BLOCK, image, map_bytes, stored};
 use support::machine::{Machine, patience};
 use support::publisher::Publisher;
@@ -89,6 +89,32 @@ fn the_first_block_of_boot_is_put_aside() {
     assert!(server.requests("boot-0.2.0.blocks").is_empty());
 }
 
+/// The power may go while blocks are moved within the slot: those written over were put aside.
+#[test]
+fn a_move_that_was_cut_goes_on() {
+    let old: Vec<u64> = (101..141).collect();
+    let (boot, root) = (image([1, 3, 5]), image([&old[20..], &old[..20]].concat()));
+    let publisher = Publisher::of("0.2.0", &boot, &root);
+    let machine = Machine::new(&publisher);
+    machine.fill("running-boot", &boot);
+    machine.fill("target-root", &image(old));
+    // As if the power went before the first write.
+    let mut slots = machine.slots();
+    let read_only = File::open(machine.partition("target-root")).unwrap();
+    slots.target[1].1 = Device::new(read_only, "target-root").unwrap();
+    let server = Server::honest(publisher.path());
+    machine.ask(&server.url, Verb::Stage);
+    let outcome = agent_update::run(&machine.shared(), &slots, patience(), &mut |_| {}).unwrap();
+    let Outcome::Error(error) = outcome else { panic!("{outcome:?}") };
+    assert_eq!(error.message, "failed to write target-root: Bad file descriptor (os error 9)");
+    assert!(!machine.starts());
+    // And as if it went in the middle.
+    machine.fill("target-root", &root[..15 * BLOCK]);
+    machine.stage(&server.url).unwrap();
+    machine.holds_images(&boot, &root);
+    assert!(server.requests(".blocks").is_empty());
+}
+
 /// A partition that cannot be read does not keep the box from its update.
 #[test]
 fn what_cannot_be_read_is_fetched() {
@@ -100,7 +126,7 @@ fn what_cannot_be_read_is_fetched() {
     let short = OpenOptions::new().write(true).open(machine.partition("running-root")).unwrap();
     short.set_len(10 * BLOCK as u64).unwrap();
     let server = Server::honest(publisher.path());
-    machine.ask(&server.url, agent_update::Verb::Stage);
+    machine.ask(&server.url, Verb::Stage);
     let outcome =
         agent_update::run(&machine.shared(), &Slots { target, running }, patience(), &mut |_| {}).unwrap();
     let Outcome::Staged(staged) = outcome else { panic!("{outcome:?}") };

@@ -115,7 +115,7 @@ fn check(release: &Release, version: &Version) -> Result<(), UpdateError> {
     for part in Part::ALL {
         match release.image(part) {
             None => return wrong(format!("it has no {} image", part.as_str())),
-            Some(image) if image.size == 0 || image.size % BLOCK != 0 => {
+            Some(image) if image.size == 0 || !image.size.is_multiple_of(BLOCK) => {
                 return wrong(format!("its {} image has {} bytes", part.as_str(), image.size));
             }
             Some(_) => {}

@@ -39,7 +39,7 @@ pub(crate) fn matches(
     first: Option<&[u8]>,
 ) -> Result<bool, UpdateError> {
     let blocks = size / BLOCK;
-    if size % BLOCK != 0 || blocks > device.blocks() {
+    if !size.is_multiple_of(BLOCK) || blocks > device.blocks() {
         return Ok(false);
     }
     let mut hash = Sha256::new();

@@ -29,6 +29,9 @@ pub enum UpdateErrorKind {
     Local,
 }
 
+/// The most characters of a message.
+const LONGEST: usize = 1000;
+
 /// Why there is no update.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UpdateError {
@@ -39,8 +42,10 @@ pub struct UpdateError {
 }
 
 impl UpdateError {
+    /// What a server said may be part of a message: it is neither endless nor able to move a terminal.
     pub(crate) fn new(kind: UpdateErrorKind, message: impl Into<String>) -> UpdateError {
-        UpdateError { kind, message: message.into() }
+        let visible = |c: char| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c };
+        UpdateError { kind, message: message.into().chars().take(LONGEST).map(visible).collect() }
     }
 
     pub(crate) fn local(message: impl Into<String>) -> UpdateError {

@@ -1,24 +1,24 @@
 //! Stored blocks, fetched by range.
 //!
-//! Blocks that lie side by side come in one request. Where a server gives no ranges the file is read from its
-//! beginning to the last block that is needed. Every block is checked against the map before it is used.
+//! Blocks that lie side by side come in one request. Where a server gives fewer bytes than it was asked for,
+//! or the transfer breaks off, it goes on behind the last whole block; where it gives no ranges the file is
+//! read from its beginning to the last block that is needed. Every block is checked against the map before it
+//! is used.
 
 use std::io::Read;
 
 use image_layout::block_map::Block;
 use image_layout::disk::BLOCK;
-use ureq::Body;
+use zstd::bulk::Decompressor;
 
 use crate::blocks::hash;
-use crate::error::{UpdateError, chain};
-use crate::http::{Http, Ranged};
+use crate::error::{UpdateError, UpdateErrorKind};
+use crate::http::{Http, Ranged, cut_off};
 
 /// Bytes between two wanted blocks that are rather fetched than asked around.
 const GAP: u64 = 2048;
 /// The most bytes of one request.
 const LONGEST: u64 = 4 << 20;
-/// Attempts at a range whose transfer breaks off.
-const ATTEMPTS: u32 = 4;
 
 /// A block to fetch: what the map says of it, and where it belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,27 +34,32 @@ pub(crate) struct Stored<'a> {
     /// The client.
     pub(crate) http: &'a Http,
     /// Its address.
-    pub(crate) url: String,
+    pub(crate) url: &'a str,
+    /// Its bytes.
+    pub(crate) length: u64,
     /// What it is, for messages.
-    pub(crate) name: String,
+    pub(crate) name: &'a str,
 }
 
-/// Groups blocks, which are in the order of the file, into requests.
-fn requests(wanted: &[Wanted]) -> Vec<&[Wanted]> {
-    let end = |w: &Wanted| w.block.stored.offset + u64::from(w.block.stored.length);
-    let mut groups = Vec::new();
-    let mut first = 0;
-    for next in 1..=wanted.len() {
-        let apart = wanted.get(next).is_none_or(|w| {
-            let offset = w.block.stored.offset;
-            offset > end(&wanted[next - 1]) + GAP || end(w) - wanted[first].block.stored.offset > LONGEST
-        });
-        if apart && first < next {
-            groups.push(&wanted[first..next]);
-            first = next;
-        }
-    }
-    groups
+/// Where blocks go that have come and been checked: the place in the image, and the bytes.
+pub(crate) type Take<'a> = dyn FnMut(u64, &[u8]) -> Result<(), UpdateError> + 'a;
+
+/// How far a request got.
+struct Got {
+    /// Whole blocks that came.
+    blocks: usize,
+    /// Why no more came.
+    broke: Option<std::io::Error>,
+}
+
+/// How many of `wanted`, which are in the order of the file, come in one request.
+fn together(wanted: &[Wanted]) -> usize {
+    let begin = |w: &Wanted| w.block.stored.offset;
+    let end = |w: &Wanted| begin(w) + u64::from(w.block.stored.length);
+    let apart = |pair: &[Wanted]| {
+        begin(&pair[1]) > end(&pair[0]) + GAP || end(&pair[1]) - begin(&wanted[0]) > LONGEST
+    };
+    wanted.windows(2).position(apart).map_or(wanted.len(), |last| last + 1)
 }
 
 impl Stored<'_> {
@@ -63,105 +68,100 @@ impl Stored<'_> {
         &self,
         wanted: &[Wanted],
         fetched: &mut dyn FnMut(u64),
-        take: &mut dyn FnMut(u64, &[u8]) -> Result<(), UpdateError>,
+        take: &mut Take<'_>,
     ) -> Result<(), UpdateError> {
-        for group in requests(wanted) {
-            let mut left = group;
-            for attempt in 1.. {
-                let rest = &wanted[position(wanted, left)..];
-                match self.request(left, rest, fetched, take)? {
-                    Progress::Group => break,
-                    Progress::All => return Ok(()),
-                    Progress::Broke { done, cause } => {
-                        left = &left[done..];
-                        if attempt == ATTEMPTS {
-                            return Err(UpdateError::damaged(format!("`{}` was cut off: {cause}", self.url)));
-                        }
-                        std::thread::sleep(std::time::Duration::from_millis(500) * attempt);
+        let patience = self.http.patience();
+        let mut unpacker = Decompressor::new()
+            .map_err(|error| UpdateError::local(format!("blocks cannot be unpacked: {error}")))?;
+        let (mut left, mut attempt, mut wait) = (wanted, 1, patience.pause);
+        while !left.is_empty() {
+            let got = self.request(left, &mut unpacker, fetched, take)?;
+            left = &left[got.blocks..];
+            match got.broke {
+                Some(error) if got.blocks == 0 => {
+                    if attempt == patience.attempts {
+                        return Err(UpdateError::new(
+                            UpdateErrorKind::Unreachable,
+                            cut_off(self.url, &error),
+                        ));
                     }
+                    std::thread::sleep(wait);
+                    (attempt, wait) = (attempt + 1, wait * 2);
                 }
+                _ => (attempt, wait) = (1, patience.pause),
             }
         }
         Ok(())
     }
 
-    /// One request for the blocks of a group; `rest` are these and all after them.
+    /// One request for the first of `left`, and as many as come with them.
     fn request(
         &self,
-        group: &[Wanted],
-        rest: &[Wanted],
+        left: &[Wanted],
+        unpacker: &mut Decompressor<'_>,
         fetched: &mut dyn FnMut(u64),
-        take: &mut dyn FnMut(u64, &[u8]) -> Result<(), UpdateError>,
-    ) -> Result<Progress, UpdateError> {
-        let (Some(first), Some(last)) = (group.first(), group.last()) else { return Ok(Progress::Group) };
-        let from = first.block.stored.offset;
-        let to = last.block.stored.offset + u64::from(last.block.stored.length);
-        let (body, from, blocks, all) = match self.http.range(&self.url, from, to)? {
-            Ranged::Part(body) => (body, from, group, Progress::Group),
-            Ranged::Whole(body) => (body, 0, rest, Progress::All),
+        take: &mut Take<'_>,
+    ) -> Result<Got, UpdateError> {
+        let group = &left[..together(left)];
+        let (from, last) = (group[0].block.stored.offset, group[group.len() - 1].block.stored);
+        let to = last.offset + u64::from(last.length);
+        let (body, mut at, blocks) = match self.http.range(self.url, from, to, self.length)? {
+            Ranged::Part(body) => (body, from, group),
+            Ranged::Whole(body) => (body, 0, left),
         };
-        match self.read(body, from, blocks, fetched, take)? {
-            None => Ok(all),
-            Some(broke) => Ok(broke),
-        }
-    }
-
-    /// Reads blocks from a body that starts at byte `from` of the file; tells where it broke off.
-    fn read(
-        &self,
-        body: Body,
-        from: u64,
-        blocks: &[Wanted],
-        fetched: &mut dyn FnMut(u64),
-        take: &mut dyn FnMut(u64, &[u8]) -> Result<(), UpdateError>,
-    ) -> Result<Option<Progress>, UpdateError> {
-        let mut reader = body.into_reader();
-        let mut at = from;
+        let mut reader = Counting { reader: body.into_reader(), fetched };
         for (done, wanted) in blocks.iter().enumerate() {
             let stored = wanted.block.stored;
-            let gap = stored.offset - at;
-            let mut bytes = vec![0; usize::from(stored.length)];
-            let read = skip(&mut reader, gap).and_then(|()| reader.read_exact(&mut bytes));
+            let mut bytes = [0; BLOCK as usize];
+            let bytes = &mut bytes[..usize::from(stored.length)];
+            let read = skip(&mut reader, stored.offset - at).and_then(|()| reader.read_exact(bytes));
             if let Err(error) = read {
-                return Ok(Some(Progress::Broke { done, cause: chain(&error) }));
+                return Ok(Got { blocks: done, broke: Some(error) });
             }
-            fetched(gap + u64::from(stored.length));
             at = stored.offset + u64::from(stored.length);
-            take(wanted.index, &self.unpack(wanted, bytes)?)?;
+            self.unpack(wanted, bytes, unpacker, take)?;
         }
-        Ok(None)
+        Ok(Got { blocks: blocks.len(), broke: None })
     }
 
-    /// The block itself, checked.
-    fn unpack(&self, wanted: &Wanted, stored: Vec<u8>) -> Result<Vec<u8>, UpdateError> {
+    /// Hands over the block itself, checked.
+    fn unpack(
+        &self,
+        wanted: &Wanted,
+        stored: &[u8],
+        unpacker: &mut Decompressor<'_>,
+        take: &mut Take<'_>,
+    ) -> Result<(), UpdateError> {
         let wrong =
             |what: &str| UpdateError::damaged(format!("block {} of `{}` {what}", wanted.index, self.name));
+        let mut unpacked = [0; BLOCK as usize];
         let block = if stored.len() as u64 == BLOCK {
             stored
         } else {
-            zstd::bulk::decompress(&stored, BLOCK as usize).map_err(|_| wrong("cannot be unpacked"))?
+            let length = unpacker
+                .decompress_to_buffer(stored, &mut unpacked)
+                .map_err(|_| wrong("cannot be unpacked"))?;
+            &unpacked[..length]
         };
-        if block.len() as u64 != BLOCK || hash(&block) != wanted.block.hash {
+        if block.len() as u64 != BLOCK || hash(block) != wanted.block.hash {
             return Err(wrong("is not what the signed map says"));
         }
-        Ok(block)
+        take(wanted.index, block)
     }
 }
 
-/// How far a request got.
-enum Progress {
-    /// To the end of the group.
-    Group,
-    /// To the end of everything.
-    All,
-    /// So many blocks.
-    Broke { done: usize, cause: String },
+/// Counts what is read.
+struct Counting<'a, R> {
+    reader: R,
+    fetched: &'a mut dyn FnMut(u64),
 }
 
-/// Where a part of `all` that reaches to the end of its group begins.
-fn position(all: &[Wanted], part: &[Wanted]) -> usize {
-    let first = part.first().map_or(u64::MAX, |w| w.index);
-    all.partition_point(|w| w.index < first)
+impl<R: Read> Read for Counting<'_, R> {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let read = self.reader.read(bytes)?;
+        (self.fetched)(read as u64);
+        Ok(read)
+    }
 }
 
 fn skip(reader: &mut impl Read, bytes: u64) -> std::io::Result<()> {
@@ -180,15 +180,15 @@ mod tests {
             block: Block { hash: [0; 32], stored: Place { offset, length } },
             index: offset,
         };
-        let check = |places: &[(u64, u16)], expect: &[usize]| {
+        let check = |places: &[(u64, u16)], expect: usize| {
             let all: Vec<Wanted> = places.iter().map(|(o, l)| wanted(*o, *l)).collect();
-            let lengths: Vec<usize> = requests(&all).iter().map(|group| group.len()).collect();
-            assert_eq!(lengths, expect, "{places:?}");
+            assert_eq!(together(&all), expect, "{places:?}");
         };
-        check(&[], &[]);
-        check(&[(0, 10)], &[1]);
-        check(&[(0, 10), (10, 10), (2068, 1), (5000, 1)], &[3, 1]);
+        check(&[], 0);
+        check(&[(0, 10)], 1);
+        check(&[(0, 10), (10, 10), (2068, 1), (5000, 1)], 3);
+        check(&[(7, 10), (10_000, 10)], 1);
         let long: Vec<(u64, u16)> = (0..2000).map(|n| (n * 4096, 4096)).collect();
-        check(&long, &[1024, 976]);
+        check(&long, 1024);
     }
 }

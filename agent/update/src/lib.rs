@@ -19,9 +19,13 @@ mod message;
 mod repository;
 mod slot;
 mod stage;
+mod transport;
+mod trusted;
 mod verify;
+mod writing;
 
 pub use error::{UpdateError, UpdateErrorKind};
+pub use http::Patience;
 pub use message::{Found, Outcome, Progress, Request, Staged, UpdateResult, Verb, WrittenPart};
 pub use slot::{Device, Slots};
 
@@ -34,15 +38,29 @@ const REQUEST: u64 = 1 << 20;
 
 /// Does what `folder/request.json` asks for and writes `folder/result.json`. `say` is given a line for people
 /// at each step. Gives the outcome too; the error is that the result cannot be written.
-pub fn run(folder: &Path, slots: &Slots, say: &mut dyn FnMut(&str)) -> Result<Outcome, FileError> {
-    let outcome = serve(folder, slots, say).unwrap_or_else(Outcome::Error);
+pub fn run(
+    folder: &Path,
+    slots: &Slots,
+    patience: Patience,
+    say: &mut dyn FnMut(&str),
+) -> Result<Outcome, FileError> {
+    // What an earlier run left is not of this one, also when this one is killed.
+    files::sweep(folder)?;
+    files::remove(folder.join(UpdateResult::FILE))?;
+    files::remove(folder.join(Progress::FILE))?;
+    let outcome = serve(folder, slots, patience, say).unwrap_or_else(Outcome::Error);
     let result = UpdateResult { format: UpdateResult::FORMAT, outcome };
     let text = serde_json::to_vec_pretty(&result).unwrap_or_default();
     files::write_atomic(folder.join(UpdateResult::FILE), text, 0o600)?;
     Ok(result.outcome)
 }
 
-fn serve(folder: &Path, slots: &Slots, say: &mut dyn FnMut(&str)) -> Result<Outcome, UpdateError> {
+fn serve(
+    folder: &Path,
+    slots: &Slots,
+    patience: Patience,
+    say: &mut dyn FnMut(&str),
+) -> Result<Outcome, UpdateError> {
     let request = files::read_limited(folder.join(Request::FILE), REQUEST)?;
     let request: Request = serde_json::from_slice(&request)
         .map_err(|error| UpdateError::local(format!("the request cannot be read: {error}")))?;
@@ -51,11 +69,11 @@ fn serve(folder: &Path, slots: &Slots, say: &mut dyn FnMut(&str)) -> Result<Outc
     }
     match &request.verb {
         Verb::Check => {
-            let (_, found) = repository::open(folder, &request)?;
+            let (_, found) = repository::open(folder, &request, patience)?;
             Ok(Outcome::Found(found))
         }
         Verb::Stage => {
-            let (repository, found) = repository::open(folder, &request)?;
+            let (repository, found) = repository::open(folder, &request, patience)?;
             if !found.newer(&request) {
                 return Ok(Outcome::Found(found));
             }

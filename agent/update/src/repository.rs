@@ -1,88 +1,98 @@
 //! The publisher's repository as TUF lets it be seen: TUF specification 1.0.31, section 5, by `tough`.
 //!
 //! Trust starts from the root metadata of the image that runs, or from the newer one that an earlier run has
-//! accepted. What was accepted is kept in `trusted/`, so that nothing older is accepted later; it is written
-//! file by file, each whole, only after all of it has been accepted. Whether the clock may be believed is the
-//! agent's business: with a wrong one nothing is asked for.
+//! accepted ([`crate::trusted`]). Whether the clock may be believed is the agent's business, but for this: it
+//! cannot be earlier than the build of the image that runs, or expired metadata would pass for fresh.
 
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use agent_system::files::{self, Access};
 use image_layout::Version;
 use image_layout::block_map::{self, BlockMap};
+use image_layout::disk::BLOCK;
 use image_layout::release::{self, Channel, Part, Release};
+use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
-use tough::error::Error as TufError;
-use tough::schema::Signed;
-use tough::{
-    Bytes, IntoVec, Limits, RepositoryLoader, TargetName, Transport, TransportError, TransportErrorKind,
-    TransportStream, async_trait,
-};
+use tough::{IntoVec, Limits, RepositoryLoader, TargetName};
 
-use crate::error::{UpdateError, UpdateErrorKind, chain};
-use crate::http::{Failure, Http};
+use crate::error::{UpdateError, UpdateErrorKind};
+use crate::http::{Http, Patience};
 use crate::message::{Found, Request};
+use crate::transport::{Fetcher, LONGEST, explain};
+use crate::trusted::Trusted;
 
-/// The most bytes of a metadata file.
-const METADATA: u64 = 4 << 20;
-/// Metadata that is kept from run to run, in the order in which it is written.
-const KEPT: [&str; 4] = ["root.json", "targets.json", "snapshot.json", "timestamp.json"];
+/// The most bytes of the root, snapshot or timestamp metadata.
+const METADATA: u64 = 1 << 20;
+/// The most roots that are followed in one run.
+const ROOTS: u64 = 256;
 
 /// A repository that was accepted, and the release that the channel names.
 pub(crate) struct Repository {
     tuf: tough::Repository,
     runtime: Runtime,
     http: Http,
-    url: String,
+    targets: String,
     release: Release,
 }
 
 /// Loads the repository and finds the channel's release.
-pub(crate) fn open(folder: &Path, request: &Request) -> Result<(Repository, Found), UpdateError> {
+pub(crate) fn open(
+    folder: &Path,
+    request: &Request,
+    patience: Patience,
+) -> Result<(Repository, Found), UpdateError> {
+    believable(Timestamp::now(), request.epoch)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| UpdateError::local(format!("no runtime: {error}")))?;
-    let http = Http::new(request.url.starts_with("https://"));
-    let (trusted, work) = (folder.join("trusted"), folder.join("metadata"));
-    files::create_dir_all(&trusted, Access::mode(0o700))?;
-    files::remove_tree(&work)?;
-    files::create_dir(&work, Access::mode(0o700))?;
-    for name in KEPT {
-        if let Some(bytes) = files::read_optional(trusted.join(name), METADATA)? {
-            files::write_atomic(work.join(name), bytes, 0o600)?;
-        }
-    }
-    let root = newest_root(&request.root, &work.join("root.json"));
-    let address = |path: &str| {
-        let url = format!("{}/{path}/", request.url);
-        url.parse().map_err(|_| UpdateError::local(format!("`{url}` is no address")))
-    };
-    let loader = RepositoryLoader::new(&root, address(release::METADATA)?, address(release::TARGETS)?)
-        .transport(Fetcher(http.clone()))
-        .datastore(&work)
-        .limits(Limits { max_targets_size: METADATA, max_root_updates: 256, ..Limits::default() });
-    let tuf = runtime.block_on(loader.load()).map_err(|error| explain(&error))?;
-    for name in KEPT {
-        let bytes = files::read_limited(work.join(name), METADATA)?;
-        files::write_atomic(trusted.join(name), bytes, 0o600)?;
-    }
-    files::remove_tree(&work)?;
-    // Reading targets asks for a time that it wrote.
-    files::create_dir(&work, Access::mode(0o700))?;
+    let http = Http::new(request.url.starts_with("https://"), patience);
+    let trusted = Trusted::open(folder)?;
+    let root = trusted.root(&request.root);
+    let loader = RepositoryLoader::new(
+        &root,
+        address(request, release::METADATA)?,
+        address(request, release::TARGETS)?,
+    )
+    .transport(Fetcher(http.clone()))
+    .datastore(trusted.work())
+    .limits(Limits {
+        max_root_size: METADATA,
+        max_targets_size: LONGEST,
+        max_timestamp_size: METADATA,
+        max_snapshot_size: METADATA,
+        max_root_updates: ROOTS,
+    });
+    let loaded = runtime.block_on(loader.load()).map_err(|error| explain(&error));
+    let kept = trusted.keep();
+    let tuf = loaded?;
+    kept?;
 
-    let url = format!("{}/{}", request.url, release::TARGETS);
     let expires = expiry(&tuf);
     let placeholder = Release { format: 0, version: request.installed.clone(), epoch: 0, partitions: vec![] };
-    let mut repository = Repository { tuf, runtime, http, url, release: placeholder };
-    let channel: Channel =
-        repository.document(&release::channel_target(&request.channel), "channel", |c: &Channel| c.format)?;
-    repository.release =
-        repository.document(&release::release_target(&channel.version), "release", |r: &Release| r.format)?;
+    let targets = address(request, release::TARGETS)?.to_string();
+    let mut repository = Repository { tuf, runtime, http, targets, release: placeholder };
+    let channel: Channel = repository.document(&release::channel_target(&request.channel), "channel")?;
+    repository.release = repository.document(&release::release_target(&channel.version), "release")?;
     check(&repository.release, &channel.version)?;
     Ok((repository, Found { version: channel.version, expires }))
+}
+
+/// Refuses a clock that is earlier than the build of the image that runs.
+fn believable(now: Timestamp, built: u64) -> Result<(), UpdateError> {
+    if now.as_second() < i64::try_from(built).unwrap_or(i64::MAX) {
+        let message = format!("the clock says {now:.0}, which is before this image was built");
+        return Err(UpdateError::local(message));
+    }
+    Ok(())
+}
+
+/// The address of a folder of the repository.
+fn address(request: &Request, folder: &str) -> Result<url::Url, UpdateError> {
+    let usable = |url: &url::Url| matches!(url.scheme(), "http" | "https") && url.query().is_none();
+    let base = request.url.parse().ok().filter(usable);
+    base.and_then(|base| format!("{}/{folder}/", base.as_str().trim_end_matches('/')).parse().ok())
+        .ok_or_else(|| UpdateError::local(format!("`{}` is no address of a repository", request.url)))
 }
 
 /// When the first of the metadata expires.
@@ -96,19 +106,6 @@ fn expiry(tuf: &tough::Repository) -> i64 {
     all.iter().map(|expires| expires.as_second()).min().unwrap_or_default()
 }
 
-/// The root to start from: the image's, unless a newer one was accepted.
-fn newest_root(of_image: &str, accepted: &PathBuf) -> Vec<u8> {
-    let version = |bytes: &[u8]| {
-        let root = serde_json::from_slice::<Signed<tough::schema::Root>>(bytes).ok()?;
-        Some(root.signed.version.get())
-    };
-    let kept = files::read_limited(accepted, METADATA).ok();
-    match kept {
-        Some(kept) if version(&kept) > version(of_image.as_bytes()) => kept,
-        _ => of_image.as_bytes().to_owned(),
-    }
-}
-
 /// What a release must say to be of use.
 fn check(release: &Release, version: &Version) -> Result<(), UpdateError> {
     let wrong = |what: String| Err(UpdateError::damaged(format!("release {version}: {what}")));
@@ -118,7 +115,7 @@ fn check(release: &Release, version: &Version) -> Result<(), UpdateError> {
     for part in Part::ALL {
         match release.image(part) {
             None => return wrong(format!("it has no {} image", part.as_str())),
-            Some(image) if image.size == 0 || image.size % image_layout::disk::BLOCK != 0 => {
+            Some(image) if image.size == 0 || !image.size.is_multiple_of(BLOCK) => {
                 return wrong(format!("its {} image has {} bytes", part.as_str(), image.size));
             }
             Some(_) => {}
@@ -138,20 +135,27 @@ impl Repository {
         &self.http
     }
 
-    /// A block map.
-    pub(crate) fn map(&self, target: &str) -> Result<BlockMap, UpdateError> {
+    /// A block map, and its bytes as it is fetched.
+    pub(crate) fn map(&self, target: &str) -> Result<(BlockMap, u64), UpdateError> {
         let bytes = self.read(target, block_map::MAX_BYTES)?;
-        BlockMap::decode(&bytes).map_err(|error| UpdateError::damaged(format!("`{target}`: {error}")))
+        let map =
+            BlockMap::decode(&bytes).map_err(|error| UpdateError::damaged(format!("`{target}`: {error}")))?;
+        Ok((map, bytes.len() as u64))
     }
 
     /// Where a target is fetched by range, and its bytes.
     pub(crate) fn address(&self, target: &str) -> Result<(String, u64), UpdateError> {
         let (name, found) = self.target(target)?;
         let sha256 = crate::verify::hex(&found.hashes.sha256);
-        Ok((format!("{}/{sha256}.{}", self.url, name.resolved()), found.length))
+        Ok((format!("{}{sha256}.{}", self.targets, name.raw()), found.length))
     }
 
+    /// A target by its name, which is one of a file without a folder.
     fn target(&self, name: &str) -> Result<(TargetName, &tough::schema::Target), UpdateError> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.+".contains(&byte);
+        if name.starts_with('.') || !name.bytes().all(plain) {
+            return Err(UpdateError::damaged(format!("`{name}` cannot be the name of a target")));
+        }
         let target = TargetName::new(name).map_err(|error| explain(&error))?;
         let found = self.tuf.targets().signed.targets.get(&target).ok_or_else(|| missing(name))?;
         Ok((target, found))
@@ -175,29 +179,22 @@ impl Repository {
         bytes.ok_or_else(|| missing(target))
     }
 
-    fn document<T: DeserializeOwned>(
-        &self,
-        target: &str,
-        what: &str,
-        format: impl Fn(&T) -> u32,
-    ) -> Result<T, UpdateError> {
-        let bytes = self.read(target, release::MAX_DOCUMENT)?;
-        let wrong = |error: String| UpdateError::damaged(format!("`{target}` is no {what}: {error}"));
+    /// A document, read only after its format is known to be one of ours.
+    fn document<T: DeserializeOwned>(&self, target: &str, what: &str) -> Result<T, UpdateError> {
         #[derive(serde::Deserialize)]
         struct Form {
             format: u32,
         }
-        let form: Form = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
-        if form.format > release::FORMAT {
-            return Err(wrong(format!(
-                "it has format {}, and this version reads up to {}",
-                form.format,
+        let bytes = self.read(target, release::MAX_DOCUMENT)?;
+        let wrong = |error| UpdateError::damaged(format!("`{target}` is no {what}: {error}"));
+        let Form { format } = serde_json::from_slice(&bytes).map_err(wrong)?;
+        if format != release::FORMAT {
+            return Err(UpdateError::damaged(format!(
+                "`{target}` has format {format}, and this version reads format {}",
                 release::FORMAT
             )));
         }
-        let document: T = serde_json::from_slice(&bytes).map_err(|error| wrong(error.to_string()))?;
-        debug_assert_eq!(format(&document), form.format);
-        Ok(document)
+        serde_json::from_slice(&bytes).map_err(wrong)
     }
 }
 
@@ -205,93 +202,21 @@ fn missing(target: &str) -> UpdateError {
     UpdateError::new(UpdateErrorKind::Missing, format!("the repository has no `{target}`"))
 }
 
-/// Fetches metadata and small targets for TUF.
-#[derive(Clone)]
-struct Fetcher(Http);
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl fmt::Debug for Fetcher {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Fetcher")
-    }
-}
-
-#[async_trait]
-impl Transport for Fetcher {
-    async fn fetch(&self, url: url::Url) -> Result<TransportStream, TransportError> {
-        let (http, address) = (self.0.clone(), url.to_string());
-        let limit = METADATA.max(block_map::MAX_BYTES);
-        let fetched = tokio::task::spawn_blocking(move || http.get(&address, limit)).await;
-        let failed = |kind, message: String| TransportError::new_with_cause(kind, url.as_str(), message);
-        match fetched {
-            Ok(Ok(bytes)) => Ok(Box::pin(futures_util::stream::iter([Ok(Bytes::from(bytes))]))),
-            Ok(Err(Failure::NotFound(message))) => Err(failed(TransportErrorKind::FileNotFound, message)),
-            Ok(Err(failure)) => Err(failed(TransportErrorKind::Other, failure.message().to_owned())),
-            Err(error) => Err(failed(TransportErrorKind::Other, error.to_string())),
-        }
-    }
-}
-
-/// What an error of TUF means for the box's owner.
-fn explain(error: &TufError) -> UpdateError {
-    use UpdateErrorKind as Kind;
-    let say = |kind, message: String| UpdateError::new(kind, message);
-    let role_of = |role: &dyn fmt::Display| role.to_string().to_lowercase();
-    match error {
-        TufError::ExpiredMetadata { role, .. } => say(
-            Kind::Expired,
-            format!("the {} metadata has expired: the publisher has to refresh it", role_of(role)),
-        ),
-        TufError::VerifyMetadata { role, source, .. } => {
-            say(Kind::Untrusted, unsigned(&role_of(role), source))
-        }
-        TufError::VerifyTrustedMetadata { source, .. } => {
-            say(Kind::Untrusted, format!("the image's own root metadata: {}", chain(source)))
-        }
-        TufError::OlderMetadata { role, current_version, new_version, .. } => say(
-            Kind::Older,
-            format!(
-                "the {} metadata has version {new_version}, and this box has seen version {current_version}",
-                role_of(role)
-            ),
-        ),
-        TufError::OlderSnapshotInTimestamp { .. } | TufError::SnapshotRoleRollback { .. } => {
-            say(Kind::Older, chain(error))
-        }
-        TufError::VersionMismatch { role, fetched, expected, .. } => say(
-            Kind::Damaged,
-            format!("the {} metadata has version {fetched}, and {expected} belongs here", role_of(role)),
-        ),
-        TufError::Transport { url, source, .. } => transport(url.as_str(), source),
-        TufError::ParseMetadata { .. } | TufError::MissingSnapshotMeta { .. } => {
-            say(Kind::Damaged, chain(error))
-        }
-        _ => say(Kind::Damaged, chain(error)),
-    }
-}
-
-fn unsigned(role: &str, error: &tough::schema::Error) -> String {
-    match error {
-        tough::schema::Error::SignatureThreshold { threshold, valid, .. } => format!(
-            "the {role} metadata has {valid} of {threshold} signatures by keys that this box trusts for it"
-        ),
-        other => format!("the {role} metadata: {}", chain(other)),
-    }
-}
-
-fn transport(url: &str, error: &TransportError) -> UpdateError {
-    use std::error::Error;
-    match error.source().and_then(|cause| cause.downcast_ref::<TufError>()) {
-        Some(TufError::HashMismatch { .. }) => {
-            UpdateError::damaged(format!("`{url}` is not what the signed metadata says"))
-        }
-        Some(other) => UpdateError::damaged(format!("`{url}`: {}", chain(other))),
-        None => {
-            let said = error.source().map_or_else(|| error.to_string(), ToString::to_string);
-            let kind = match error.kind() {
-                TransportErrorKind::FileNotFound => UpdateErrorKind::Missing,
-                _ => UpdateErrorKind::Unreachable,
-            };
-            UpdateError::new(kind, said)
-        }
+    #[test]
+    fn a_clock_from_before_the_build_is_not_believed() {
+        let now = "2026-01-02T03:04:05.6Z".parse().unwrap();
+        let check = |built, expect: Option<&str>| {
+            let said = believable(now, built).err().map(|error| error.message);
+            assert_eq!(said.as_deref(), expect, "{built}");
+        };
+        check(0, None);
+        check(1_767_323_045, None);
+        let refused = Some("the clock says 2026-01-02T03:04:05Z, which is before this image was built");
+        check(1_767_323_046, refused);
+        check(u64::MAX, refused);
     }
 }

@@ -2,7 +2,7 @@
 //! that does, to read.
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 
 use image_layout::disk::BLOCK;
 use image_layout::release::Part;
@@ -56,6 +56,13 @@ impl Device {
         self.file.write_all_at(bytes, block * BLOCK).map_err(|error| failed("write", &self.name, &error))
     }
 
+    /// What tells it from every other: whether it is a block device, its device number, its inode.
+    fn identity(&self) -> Result<(bool, u64, u64), UpdateError> {
+        let meta = self.file.metadata().map_err(|error| failed("identify", &self.name, &error))?;
+        let block = meta.file_type().is_block_device();
+        Ok(if block { (true, meta.rdev(), 0) } else { (false, meta.dev(), meta.ino()) })
+    }
+
     /// Makes what was written durable, and forgets it: what is read next comes from the disk.
     pub(crate) fn sync(&self) -> Result<(), UpdateError> {
         self.file.sync_data().map_err(|error| failed("sync", &self.name, &error))?;
@@ -71,6 +78,21 @@ impl Slots {
         let found = self.target.iter().find(|(of, _)| *of == part);
         let missing = || UpdateError::local(format!("no {} partition was handed over", part.as_str()));
         found.map(|(_, device)| device).ok_or_else(missing)
+    }
+
+    /// Refuses to go on when what would be written is handed over twice.
+    pub(crate) fn apart(&self) -> Result<(), UpdateError> {
+        let mut seen = Vec::new();
+        for (_, device) in self.running.iter().chain(&self.target) {
+            seen.push((device.identity()?, device));
+        }
+        for (at, (identity, device)) in seen.iter().enumerate().skip(self.running.len()) {
+            if let Some((_, same)) = seen[..at].iter().find(|(other, _)| other == identity) {
+                let message = format!("{} is the same partition as {}", device.name, same.name);
+                return Err(UpdateError::local(message));
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Partitions compared as a whole with what was signed.
 
 use image_layout::disk::BLOCK;
+use image_layout::release::Part;
 use sha2::{Digest, Sha256};
 
 use crate::error::UpdateError;
@@ -10,10 +11,16 @@ use crate::slot::{Device, Slots};
 /// Blocks that are read at once.
 const AT_ONCE: u64 = 64;
 
-/// Compares all `parts` with the slot that does not run.
+/// Compares all `parts` with what the disk has in the slot that does not run.
 pub(crate) fn all(parts: &[WrittenPart], slots: &Slots) -> Result<(), UpdateError> {
+    for part in Part::ALL {
+        if !parts.iter().any(|written| written.part == part) {
+            return Err(UpdateError::local(format!("the request has no {} image", part.as_str())));
+        }
+    }
     for part in parts {
         let device = slots.target(part.part)?;
+        device.sync()?;
         if !matches(device, part.size, &part.sha256, None)? {
             return Err(UpdateError::slot(format!(
                 "{} is not what was staged: it has changed since",
@@ -24,7 +31,7 @@ pub(crate) fn all(parts: &[WrittenPart], slots: &Slots) -> Result<(), UpdateErro
     Ok(())
 }
 
-/// Whether the first `size` bytes of a partition have this SHA-256. `first` stands for its first block.
+/// Whether the first `size` bytes of a partition, in whole blocks, have this SHA-256. `first` stands for its first block.
 pub(crate) fn matches(
     device: &Device,
     size: u64,
@@ -32,7 +39,7 @@ pub(crate) fn matches(
     first: Option<&[u8]>,
 ) -> Result<bool, UpdateError> {
     let blocks = size / BLOCK;
-    if blocks > device.blocks() {
+    if !size.is_multiple_of(BLOCK) || blocks > device.blocks() {
         return Ok(false);
     }
     let mut hash = Sha256::new();

@@ -8,7 +8,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use agent_update::{Device, Outcome, Slots};
+use agent_update::{Device, Outcome, Patience, Slots};
 use anyhow::Context;
 use image_layout::release::Part;
 
@@ -25,7 +25,8 @@ fn main() -> ExitCode {
 fn update() -> anyhow::Result<ExitCode> {
     let folder = std::env::args_os().nth(1).context("usage: holdfast-update FOLDER")?;
     let slots = slots()?;
-    let outcome = agent_update::run(Path::new(&folder), &slots, &mut |line| println!("{line}"))?;
+    let outcome =
+        agent_update::run(Path::new(&folder), &slots, Patience::default(), &mut |line| println!("{line}"))?;
     Ok(match outcome {
         Outcome::Error(error) => {
             eprintln!("holdfast-update: {error}");

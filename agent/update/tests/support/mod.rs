@@ -1,0 +1,9 @@
+//! What the tests of updates share: a publisher, a server that misbehaves as told, a box.
+
+#![allow(dead_code, missing_docs)]
+
+pub mod images;
+pub mod machine;
+pub mod publisher;
+pub mod server;
+pub mod signing;

@@ -81,7 +81,8 @@ pub struct Staged {
     pub parts: Vec<WrittenPart>,
     /// Bytes that neither slot had, as they are stored, and those of the maps.
     pub needed: u64,
-    /// Bytes that were fetched in this run: more than needed where the server gives no ranges.
+    /// Bytes of maps and blocks that were fetched in this run: more than needed for small gaps between blocks,
+    /// for transfers that broke off, and where the server gives no ranges.
     pub fetched: u64,
 }
 
@@ -101,7 +102,7 @@ pub struct WrittenPart {
 pub struct Progress {
     /// Bytes to fetch in all.
     pub needed: u64,
-    /// Bytes that were fetched.
+    /// Bytes that were fetched; as [`Staged::fetched`], at last perhaps a little more than were needed.
     pub fetched: u64,
 }
 

@@ -5,7 +5,7 @@ mod support;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use support::images::{image, map_bytes};
+use support::images::{image, map_bytes, pack};
 use support::machine::Machine;
 use support::publisher::Publisher;
 use support::server::{Answer, Server};
@@ -51,7 +51,9 @@ proptest! {
         let server = Server::honest(publisher.path());
         let staged = machine.stage(&server.url).unwrap();
         prop_assert_eq!(staged.fetched, server.served());
-        prop_assert_eq!(staged.fetched, staged.needed);
+        // Gaps between blocks may come along, and no byte twice.
+        let all = maps + pack(&boot).0.stored() + pack(&root).0.stored();
+        prop_assert!(staged.needed <= staged.fetched && staged.fetched <= all);
         prop_assert!(!whole || staged.fetched == maps);
         machine.holds_images(&boot, &root);
         machine.verify(staged.parts).unwrap();

@@ -217,9 +217,12 @@ fn torn_files_do_no_harm() {
         found(&machine, &server);
     }
     // What a write left that was cut goes.
-    let beside = trusted.join(".root.json.new-1-1");
-    fs::write(&beside, "{").unwrap();
+    for folder in [&trusted, &machine.shared()] {
+        fs::write(folder.join(".root.json.hf-new-1-1"), "{").unwrap();
+    }
     found(&machine, &server);
+    assert_eq!(names(&trusted), ["root.json", "snapshot.json", "timestamp.json"]);
+    assert_eq!(names(&machine.shared()), ["metadata", "request.json", "result.json", "trusted"]);
 }
 
 /// What was accepted counts also when something else was refused.

@@ -166,7 +166,7 @@ pub fn check(case: &str, error: &UpdateError, url: &str, kind: UpdateErrorKind, 
     let mut said = String::new();
     for part in error.message.replace(url, "HOST").split_inclusive(|c: char| !c.is_ascii_hexdigit()) {
         let hash = part.len() >= 64 && part[..64].bytes().all(|byte| byte.is_ascii_hexdigit());
-        said.push_str(if hash { "HASH" } else { &part });
+        said.push_str(if hash { "HASH" } else { part });
         said.push_str(if hash { &part[64..] } else { "" });
     }
     assert_eq!((error.kind, said.as_str()), (kind, message), "{case}");

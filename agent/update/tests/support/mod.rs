@@ -5,5 +5,6 @@
 pub mod images;
 pub mod machine;
 pub mod publisher;
+pub mod refusing;
 pub mod server;
 pub mod signing;

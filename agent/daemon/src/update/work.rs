@@ -224,7 +224,13 @@ fn unit(agent: &Agent, folder: &str, network: bool) -> anyhow::Result<TransientU
         .number(Number::MemoryMax, MEMORY)
         .span(Span::RuntimeMaxUSec, TIME)
         .list(List::ReadWritePaths, [folder.to_owned()])
+        // systemd opens them in the unit's own group of devices; by name nothing there can be opened.
+        .allow_devices(devices.iter().map(allowed).collect())
         .open_files(devices))
+}
+
+fn allowed((path, _, read_only): &(String, String, bool)) -> (String, String) {
+    (path.clone(), if *read_only { "r" } else { "rw" }.to_owned())
 }
 
 /// Whether it was the way to the server that failed.

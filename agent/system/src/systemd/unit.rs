@@ -146,6 +146,11 @@ impl TransientUnit {
         self.with("SetCredential", credentials)
     }
 
+    /// Devices that may be opened, whoever owns them: path, and `r`, `w` or both.
+    pub fn allow_devices(self, devices: Vec<(String, String)>) -> TransientUnit {
+        self.with("DeviceAllow", devices)
+    }
+
     /// Files or devices that systemd opens and hands over: path, name for `LISTEN_FDNAMES`, and whether only to
     /// be read.
     pub fn open_files(self, files: Vec<(String, String, bool)>) -> TransientUnit {
@@ -179,7 +184,8 @@ mod tests {
             .success(vec![143], vec![])
             .journal_fields(["HOLDFAST_INSTANCE=a"])
             .credentials(vec![("c".into(), b"1".to_vec())])
-            .open_files(vec![("/dev/vda1".into(), "a".into(), true)]);
+            .open_files(vec![("/dev/vda1".into(), "a".into(), true)])
+            .allow_devices(vec![("/dev/vda1".into(), "r".into())]);
         let types: Vec<String> =
             unit.properties.iter().map(|(n, v)| format!("{n} {}", v.value_signature())).collect();
         assert_eq!(
@@ -198,6 +204,7 @@ mod tests {
                 "LogExtraFields aay",
                 "SetCredential a(say)",
                 "OpenFile a(sst)",
+                "DeviceAllow a(ss)",
             ]
         );
         assert_eq!(unit.properties[5].1, Variant::U64(2_000_000));

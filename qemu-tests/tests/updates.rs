@@ -69,21 +69,3 @@ fn a_box_updates_to_the_next_release_and_back() {
     started(&machine, Slot::A, mark);
     machine.wait_served("before and after", BOOT).unwrap();
 }
-
-#[test]
-fn full_debug() {
-    let (lab, registry) = lab();
-    let publisher = Publisher::new(&lab).unwrap();
-    publisher.add(&publisher.image(SECOND)).unwrap();
-    let document = document(&registry, &publisher, "before and after");
-    let mut machine = Machine::boot(&lab, &disk(&lab, &publisher), &setup(&document)).unwrap();
-    machine.wait_ssh(BOOT).unwrap();
-    clock(&machine);
-    println!("{:?}", common::out(&machine.cli(&["update", "check"]).unwrap()));
-    println!(
-        "{}",
-        machine
-            .shell("journalctl -b --no-pager -u holdfast-update.service; journalctl -b --no-pager | tail -30")
-            .unwrap()
-    );
-}

@@ -16,7 +16,9 @@ fn the_corpus_is_read_or_refused_as_its_names_say() {
         if ok || no {
             let bytes = fs::read(entry.path()).unwrap();
             assert_eq!(bodies::block_map(&bytes), ok, "{name}");
-            (0..bytes.len()).for_each(|end| drop(bodies::block_map(&bytes[..end])));
+            for end in 0..bytes.len() {
+                assert!(!bodies::block_map(&bytes[..end]), "{name}, {end} bytes of it");
+            }
             seen += 1;
         }
     }

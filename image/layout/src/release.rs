@@ -3,7 +3,8 @@
 //! A repository is a folder of files: TUF metadata (TUF specification 1.0.31, consistent snapshots) in
 //! `metadata/`, targets in `targets/` as `SHA256.NAME`. Targets are a document for each channel, which names
 //! the release that its boxes should run, and for each release its document, a block map of each partition
-//! image ([`crate::block_map`]) and the blocks, which are fetched by range.
+//! image ([`crate::block_map`]) and the blocks, which are fetched by range. A release's manifest and bill of
+//! materials are targets too, for people and scanners: no box reads them.
 
 use serde::{Deserialize, Serialize};
 

@@ -111,7 +111,13 @@ fn hash(block: &[u8]) -> Hash {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::context::{Context, GlobalOptions};
+    use crate::steps::erofs;
+    use crate::steps::rootfs::tree::Tree;
+    use crate::tools::Tools;
 
     fn image() -> Vec<u8> {
         let noise = |seed: u8| (0..SIZE / 32).flat_map(move |n| Sha256::digest([seed, n as u8]));
@@ -130,6 +136,42 @@ mod tests {
         let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         assert_eq!(one.install(|| split(&image())).unwrap().stored, stored, "the same with one thread");
         assert_eq!(split(&[]).unwrap().stored, b"");
+    }
+
+    /// Files of which one is another one with each seed, as the root with its verity tree.
+    fn root(seed: u8, tools: &Tools, folder: &Path) -> Vec<u8> {
+        let noise = |seed: u8, name: u8| {
+            let block = move |n: u32| {
+                Sha256::new().chain_update([seed, name]).chain_update(n.to_le_bytes()).finalize()
+            };
+            (0..4096).flat_map(block).collect::<Vec<u8>>()
+        };
+        let mut tree = Tree::merged();
+        for name in 0..40 {
+            tree.file(&format!("usr/lib/part-{name}"), 0o644, noise(0, name), "");
+            tree.file(&format!("usr/share/text-{name}"), 0o644, format!("text {name}\n").repeat(5000), "");
+        }
+        tree.file("usr/lib/part-20", 0o644, noise(seed, 20), "");
+        erofs::build(&tree, 1_700_000_000, tools, &folder.join("roots"), folder).unwrap().bytes
+    }
+
+    #[test]
+    fn what_has_not_changed_is_not_fetched_again() {
+        let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let relock = std::env::var_os("HOLDFAST_RELOCK").is_some();
+        let options =
+            GlobalOptions { root: Some(repository), cache: None, mirror: None, relock, verbose: false };
+        let tools = Context::open(&options).unwrap().tools().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let [old, new] = [1, 2].map(|seed| split(&root(seed, &tools, folder.path())).unwrap());
+        let known: HashSet<Hash> = old.map.blocks().iter().map(|block| block.hash).collect();
+        let all = new.map.blocks();
+        let changed = all.iter().filter(|block| !known.contains(&block.hash)).count();
+        // The file's 32 blocks, its part of the verity tree, inodes.
+        assert!((32..48).contains(&changed), "{changed} of {} blocks changed", all.len());
+        assert!(changed * 10 < all.len(), "{changed} of {} blocks changed", all.len());
+        let stay = old.map.blocks().iter().zip(all).filter(|(old, new)| old.hash == new.hash).count();
+        assert!(stay * 10 > all.len() * 9, "{stay} of {} blocks are where they were", all.len());
     }
 
     #[test]

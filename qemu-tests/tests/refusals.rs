@@ -1,0 +1,189 @@
+//! Releases that a box never switches to, one after another on one box, and last the same release unharmed.
+
+mod common;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use common::{BOOT, CHANGE, DISK, lab, out, page, started, wait_until};
+use image_layout::Slot;
+use image_layout::disk::Role;
+use qemu_tests::{Disk, FIRST, Machine, Publisher, SECOND, Setup};
+use serde_json::{Value, json};
+
+/// A repository's files as they were.
+struct Kept(PathBuf);
+
+impl Kept {
+    fn of(publisher: &Publisher, at: PathBuf) -> Kept {
+        copy(publisher.repository(), &at);
+        Kept(at)
+    }
+
+    fn put_back(&self, publisher: &Publisher) {
+        for folder in ["metadata", "targets"] {
+            fs::remove_dir_all(publisher.repository().join(folder)).unwrap();
+            copy(&self.0.join(folder), &publisher.repository().join(folder));
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    let done = Command::new("cp").arg("-r").arg(from).arg(to).status().unwrap();
+    assert!(done.success());
+}
+
+/// The only file of a folder whose name ends so.
+fn file(folder: &Path, end: &str) -> PathBuf {
+    let all = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let found: Vec<PathBuf> = all.filter(|path| path.to_str().unwrap().ends_with(end)).collect();
+    assert_eq!(found.len(), 1, "{end}: {found:?}");
+    found[0].clone()
+}
+
+/// The newest metadata of a role.
+fn newest(publisher: &Publisher, role: &str) -> PathBuf {
+    let folder = publisher.repository().join("metadata");
+    let number = |path: &PathBuf| {
+        let name = path.file_name()?.to_str()?;
+        name.strip_suffix(&format!(".{role}.json"))?.parse::<u64>().ok()
+    };
+    let all = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    all.filter(|path| number(path).is_some()).max_by_key(|path| number(path)).unwrap()
+}
+
+fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
+    let mut json: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
+    change(&mut json);
+    fs::write(path, json.to_string()).unwrap();
+}
+
+/// `update apply` that must come to nothing, for a reason with these words, which `update status` has too.
+fn refuses(machine: &Machine, words: &str) {
+    let before = machine.json(&["status"], &[0, 3]).unwrap()["slots"].clone();
+    let done: Output = machine.cli(&["update", "apply"]).unwrap();
+    assert_eq!(done.status.code(), Some(1), "{words}: {}", out(&done));
+    let status = machine.json(&["update"], &[0, 3]).unwrap();
+    let problem = status["problem"].as_str().unwrap_or_default();
+    assert!(problem.contains(words), "{words}: {status}");
+    assert!(String::from_utf8_lossy(&done.stderr).contains(problem), "{}", out(&done));
+    assert_eq!((&status["running"], &status["state"]), (&json!(FIRST), &json!("blocked")), "{status}");
+    let after = machine.json(&["status"], &[0, 3]).unwrap()["slots"].clone();
+    for key in ["running", "next", "good"] {
+        assert_eq!(after[key], before[key], "{words}");
+    }
+    assert!(machine.serves("as before"), "{words}");
+}
+
+#[test]
+fn releases_that_are_not_what_they_should_be_are_never_switched_to() {
+    let (lab, registry) = lab();
+    let mut publisher = Publisher::new(&lab).unwrap();
+    publisher.add(&publisher.image(SECOND)).unwrap();
+    let good = Kept::of(&publisher, lab.dir().join("good"));
+    let update = format!("[box.update]\nurl = \"{}\"\npolicy = \"manual\"\n", publisher.url());
+    let document =
+        page(&registry, "as before").replace("[box]\n", "[box]\nntp = [\"127.0.0.1\"]\n") + &update;
+    let time_server = Some(env!("CARGO_BIN_EXE_sntp").into());
+    let setup = Setup { shell: true, time_server, ..Setup::with(document) };
+    let disk = Disk::of(&lab, &publisher.raw(FIRST), "disk.raw", DISK).unwrap();
+    let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    machine.wait_served("as before", BOOT).unwrap();
+    wait_until("a clock that was set", CHANGE, || {
+        let status = machine.json(&["status"], &[0, 3]).unwrap();
+        if status["time"]["synchronized"] == true { Ok(()) } else { Err(status["time"].to_string()) }
+    });
+    let timestamp = publisher.repository().join("metadata/timestamp.json");
+
+    edit(&timestamp, |json| json["signatures"] = json!([]));
+    refuses(&machine, "the timestamp metadata has 0 of 1 signatures");
+    good.put_back(&publisher);
+
+    // A stranger's repository, with keys of its own, on the same address.
+    let strangers = lab.dir().join("stranger");
+    let own = lab.dir().join("stranger-releases");
+    let image = || {
+        let mut command = Command::new(lab.builder());
+        command.current_dir(lab.root()).arg("release");
+        command
+    };
+    assert!(image().args(["keys", "init", "--keys"]).arg(&strangers).status().unwrap().success());
+    let mut add = image();
+    add.args(["add", "--repository"]).arg(&own).arg("--keys").arg(&strangers);
+    assert!(add.arg(publisher.image(SECOND)).status().unwrap().success());
+    fs::copy(own.join("metadata/timestamp.json"), &timestamp).unwrap();
+    refuses(&machine, "the timestamp metadata has 0 of 1 signatures");
+    good.put_back(&publisher);
+
+    let blocks = file(&publisher.repository().join("targets"), "-root.blocks");
+    let bytes = fs::read(&blocks).unwrap();
+    fs::write(&blocks, &bytes[..bytes.len() / 2]).unwrap();
+    refuses(&machine, "root.blocks");
+    let wrong: Vec<u8> = bytes.iter().map(|byte| !byte).collect();
+    fs::write(&blocks, wrong).unwrap();
+    refuses(&machine, "root.blocks");
+    good.put_back(&publisher);
+
+    // What a staging that was given up left of the other slot cannot be started.
+    let boot = disk.partition(Role::Boot(Slot::B)).unwrap();
+    assert!(boot.read(0, 512).unwrap().iter().all(|byte| *byte == 0));
+
+    // Staged, and changed on the disk behind the box's back.
+    let staged = machine.json(&["update", "stage"], &[0]).unwrap();
+    assert_eq!(staged["staged"]["version"], SECOND, "{staged}");
+    let root = disk.partition(Role::Root(Slot::B)).unwrap();
+    root.flip(5_000_000, 1).unwrap();
+    publisher.down().unwrap();
+    refuses(&machine, "is not what was staged");
+    publisher.up(&lab).unwrap();
+
+    // Older metadata than the box has seen, and metadata of two times side by side.
+    publisher.release(&["refresh", "--keys"], &[&publisher.keys()]).unwrap();
+    machine.json(&["update", "check"], &[0]).unwrap();
+    let refreshed = Kept::of(&publisher, lab.dir().join("refreshed"));
+    good.put_back(&publisher);
+    refuses(&machine, "this box has seen version");
+    refreshed.put_back(&publisher);
+    let snapshot = newest(&publisher, "snapshot");
+    let one = file(&good.0.join("metadata"), "1.snapshot.json");
+    if snapshot != publisher.repository().join("metadata").join(one.file_name().unwrap()) {
+        fs::copy(one, snapshot).unwrap();
+    } else {
+        fs::copy(newest(&publisher, "targets"), snapshot).unwrap();
+    }
+    refuses(&machine, "snapshot");
+    refreshed.put_back(&publisher);
+
+    // A key that was taken from its role signs once more.
+    let stolen = lab.dir().join("stolen");
+    copy(&publisher.keys(), &stolen);
+    let keys = lab.dir().join("keys");
+    copy(&publisher.keys(), &keys);
+    publisher.release(&["keys", "rotate", "--role", "timestamp", "--keys"], &[&keys]).unwrap();
+    let rotated = Kept::of(&publisher, lab.dir().join("rotated"));
+    refreshed.put_back(&publisher);
+    publisher.release(&["refresh", "--keys"], &[&stolen]).unwrap();
+    publisher.release(&["refresh", "--keys"], &[&stolen]).unwrap();
+    let forged = fs::read(&timestamp).unwrap();
+    rotated.put_back(&publisher);
+    fs::write(&timestamp, forged).unwrap();
+    refuses(&machine, "the timestamp metadata has 0 of 1 signatures");
+    rotated.put_back(&publisher);
+
+    // Nobody refreshed it for a month.
+    machine.shell("date -s @$(( $(date +%s) + 2592000 ))").unwrap();
+    refuses(&machine, "the timestamp metadata has expired");
+    machine.shell("date -s @$(( $(date +%s) - 2592000 ))").unwrap();
+
+    let mark = machine.console.mark();
+    let done = machine.cli(&["update", "apply"]).unwrap();
+    assert!(done.status.success(), "{}", out(&done));
+    started(&machine, Slot::B, mark);
+    machine.wait_ssh(BOOT).unwrap();
+    wait_until("a version that stays", BOOT, || {
+        let status = machine.json(&["update"], &[0, 3]).unwrap();
+        if status["last"]["kept"] == true { Ok(()) } else { Err(status.to_string()) }
+    });
+    assert!(machine.serves("as before"));
+}

@@ -10,7 +10,9 @@ mod api;
 mod command;
 mod console;
 mod cpio;
+pub mod cuts;
 mod disk;
+pub mod documents;
 mod lab;
 mod machine;
 mod qmp;
@@ -19,6 +21,7 @@ mod saved;
 mod schema;
 mod seed;
 mod shell;
+mod sparse;
 
 pub use api::Reply;
 pub use console::{Console, TROUBLE};

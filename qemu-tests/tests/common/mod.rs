@@ -1,11 +1,12 @@
 //! What the tests share: a lab with a registry and the demo's app in it.
-#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test program uses a part of it")]
 
 use std::io::{Seek, Write};
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use image_layout::Slot;
+pub(crate) use qemu_tests::documents::{page, probe, settings, site};
 use qemu_tests::{Lab, Machine, Registry};
 
 /// How long a boot may take until its page is served: emulated processors are slow.
@@ -23,46 +24,6 @@ pub(crate) fn lab() -> (Lab, Registry) {
         registry.push(&lab, &lab.app(app), &format!("{app}:1")).unwrap();
     }
     (lab, registry)
-}
-
-/// The settings of every document: the registry over plain HTTP.
-pub(crate) fn settings(registry: &Registry) -> String {
-    format!(
-        "format = 1\n[box]\nhostname = \"box\"\n[[box.registry]]\nhost = \"{}\"\nplain_http = true\n",
-        registry.host()
-    )
-}
-
-/// An instance `site` that serves `text` on port 80.
-pub(crate) fn site(registry: &Registry, text: &str) -> String {
-    format!(
-        r#"
-[[recipe]]
-name = "site"
-[recipe.containers.web]
-image = "{}"
-ports = ["80:8080"]
-files = {{ "/usr/share/nginx/html/index.html" = {{ content = "{text}\n" }} }}
-[recipe.containers.web.health]
-http = ":8080/"
-interval = "5s"
-"#,
-        registry.reference("nginx:1")
-    )
-}
-
-/// Settings and the one site.
-pub(crate) fn page(registry: &Registry, text: &str) -> String {
-    settings(registry) + &site(registry, text)
-}
-
-/// An instance `probe` that sleeps in a container with a shell.
-pub(crate) fn probe(registry: &Registry, more: &str) -> String {
-    format!(
-        "\n[[recipe]]\nname = \"probe\"\n[recipe.containers.sh]\nimage = \"{}\"\n\
-         entrypoint = [\"/bin/sleep\", \"1000000\"]\nstop_timeout = \"1s\"\n{more}\n",
-        registry.reference("probe:1")
-    )
 }
 
 /// Applies a document by the CLI, with more arguments; what it said, and its exit code.

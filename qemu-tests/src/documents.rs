@@ -1,5 +1,11 @@
-//! User-data documents of tests, in parts that can be joined.
+//! User-data documents of tests, in parts that can be joined, and how one is applied.
 
+use std::io::{Seek, Write};
+use std::process::{Output, Stdio};
+
+use anyhow::Result;
+
+use crate::machine::Machine;
 use crate::registry::Registry;
 
 /// The settings of every document: the registry over plain HTTP.
@@ -40,4 +46,12 @@ pub fn probe(registry: &Registry, more: &str) -> String {
          entrypoint = [\"/bin/sleep\", \"1000000\"]\nstop_timeout = \"1s\"\n{more}\n",
         registry.reference("probe:1")
     )
+}
+
+/// Applies a document by the CLI, with more arguments.
+pub fn apply(machine: &Machine, document: &str, more: &[&str]) -> Result<Output> {
+    let mut file = tempfile::tempfile()?;
+    file.write_all(document.as_bytes())?;
+    file.rewind()?;
+    machine.cli_with(&[&["apply"], more, &["-"]].concat(), Stdio::from(file))
 }

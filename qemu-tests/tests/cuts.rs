@@ -9,7 +9,8 @@ use qemu_tests::cuts::{Checker, Cut, Loss, RECORDINGS};
 fn full_try() {
     let (lab, registry) = lab();
     let start = std::time::Instant::now();
-    let recording = (RECORDINGS[0].record)(&lab, &registry, RECORDINGS[0].name).unwrap();
+    let name = std::env::var("SUBJECT").unwrap();
+    let recording = RECORDINGS.iter().find(|r| r.name == name).unwrap().record(&lab, &registry).unwrap();
     println!(
         "{} entries in {:?}, {:?}",
         recording.log.entries.len(),

@@ -14,7 +14,7 @@ pub struct Acknowledged {
     pub record: Record,
 }
 
-/// What must be there. Paths are relative to the state folder.
+/// What must be there. Paths of files are relative to the state folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Record {
     /// A file that holds just this.
@@ -23,6 +23,8 @@ pub enum Record {
     Field(String, &'static str, Value),
     /// A file that holds a number, at least this one.
     AtLeast(String, u64),
+    /// A page with this text, which only a running box has.
+    Page(String),
 }
 
 impl Acknowledged {
@@ -33,17 +35,18 @@ impl Acknowledged {
 }
 
 impl Record {
-    /// The file that it is in.
-    pub fn path(&self) -> &str {
+    /// The file that it is in, if it is in one.
+    pub fn path(&self) -> Option<&str> {
         match self {
-            Record::Content(path, _) | Record::Field(path, ..) | Record::AtLeast(path, _) => path,
+            Record::Content(path, _) | Record::Field(path, ..) | Record::AtLeast(path, _) => Some(path),
+            Record::Page(_) => None,
         }
     }
 
-    /// What is wrong with it; `read` gives a file's content, `None` when there is none. The content is not
+    /// What is wrong with its file; `read` gives a file's content, `None` when there is none. The content is not
     /// told: it may be a secret.
     pub fn missing(&self, read: impl FnOnce(&str) -> Result<Option<Vec<u8>>>) -> Result<Option<String>> {
-        let path = self.path();
+        let Some(path) = self.path() else { return Ok(None) };
         let Some(found) = read(path)? else { return Ok(Some(format!("`{path}` is not there"))) };
         let wrong = match self {
             Record::Content(_, content) => (found != *content)
@@ -60,6 +63,7 @@ impl Record {
                     .is_none_or(|there| there < *number)
                     .then(|| format!("`{path}` holds {:?}, less than {number}", text.trim()))
             }
+            Record::Page(_) => None,
         };
         Ok(wrong)
     }

@@ -20,5 +20,5 @@ pub use cut::{Cut, Fate, Loss};
 pub use log::{Entry, Log, LogError};
 pub use random::Random;
 pub use recording::{Recorder, Recording};
-pub use recordings::{RECORDINGS, Subject};
+pub use recordings::{APPLY, FIRST_BOOT, IDENTITY, LARGER_DISK, PULL, RECORDINGS, SECRETS, Subject, VOLUME};
 pub use replay::Replay;

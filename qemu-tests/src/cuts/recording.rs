@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use base64::prelude::{BASE64_STANDARD, Engine};
 use image_layout::disk::{self, Role};
 use image_layout::paths;
 use serde_json::Value;
@@ -37,8 +38,6 @@ pub struct Recording {
     pub setup: Setup,
     /// The private half of its admin's key.
     pub key: PathBuf,
-    /// What its page says after any cut, if it had one before.
-    pub serves: Option<String>,
     data: PathBuf,
 }
 
@@ -85,14 +84,20 @@ impl Recorder {
 
     /// Goes on with the saved box, which has booted with no recipe.
     pub fn resume(lab: &Lab, name: &'static str) -> Result<Recorder> {
-        let saved = Saved::of(lab)?;
-        let base = saved.copy(lab, name)?;
-        let key = base.path().with_extension("key");
+        let (base, key) = saved(lab, name)?;
         Recorder::on(lab, name, base, Saved::setup(), key, |disk, _, key| Machine::go_on(lab, disk, &[], key))
     }
 
-    /// Boots on `base`, which an earlier recording left, perhaps lengthened.
-    pub(crate) fn on(
+    /// Boots the saved box anew on a disk of `size` bytes, larger than its own.
+    pub fn boot_larger(lab: &Lab, name: &'static str, size: u64) -> Result<Recorder> {
+        let (base, key) = saved(lab, name)?;
+        File::options().write(true).open(base.path())?.set_len(size)?;
+        Recorder::on(lab, name, base, Saved::setup(), key, |disk, setup, key| {
+            Machine::start(lab, disk, setup, key)
+        })
+    }
+
+    fn on(
         lab: &Lab,
         name: &'static str,
         base: Disk,
@@ -118,19 +123,34 @@ impl Recorder {
         Ok(())
     }
 
+    /// After any cut this must be so.
+    pub fn always(&mut self, record: Record) {
+        self.acknowledged.push(Acknowledged { from: 0, until: None, record });
+    }
+
     /// What was acknowledged of a file holds no more: it is about to be changed.
     pub fn withdraw(&mut self, path: &str) -> Result<()> {
+        self.end(|record| record.path() == Some(path))
+    }
+
+    /// What was acknowledged of pages holds no more.
+    pub fn withdraw_pages(&mut self) -> Result<()> {
+        self.end(|record| matches!(record, Record::Page(_)))
+    }
+
+    fn end(&mut self, which: impl Fn(&Record) -> bool) -> Result<()> {
         let now = self.now()?;
-        let held = self.acknowledged.iter_mut().filter(|a| a.until.is_none() && a.record.path() == path);
+        let held = self.acknowledged.iter_mut().filter(|a| a.until.is_none() && which(&a.record));
         held.for_each(|acknowledged| acknowledged.until = Some(now));
         Ok(())
     }
 
-    /// From now on these fields of a file of the state folder must be as they are.
+    /// From now on these fields of a file of the state folder must be as they are: the box has said so in
+    /// some way.
     pub fn acknowledge_fields(&mut self, path: &str, pointers: &[&'static str]) -> Result<()> {
         let from = self.now()?;
-        let text = self.machine.shell(&format!("cat {}/{path}", paths::STATE))?;
-        let json: Value = serde_json::from_str(&text).with_context(|| format!("`{path}` is no JSON"))?;
+        let json: Value = serde_json::from_slice(&read(&mut self.machine, path)?)
+            .with_context(|| format!("`{path}` is no JSON"))?;
         for pointer in pointers {
             let value = json.pointer(pointer).with_context(|| format!("`{path}` has no `{pointer}`"))?;
             let record = Record::Field(path.to_owned(), pointer, value.clone());
@@ -139,13 +159,40 @@ impl Recorder {
         Ok(())
     }
 
+    /// The same with all that these files hold.
+    pub fn acknowledge_files(&mut self, paths: &[&str]) -> Result<()> {
+        let from = self.now()?;
+        self.files_from(from, paths)
+    }
+
+    /// These files must be as they are after any cut.
+    pub fn always_as_now(&mut self, paths: &[&str]) -> Result<()> {
+        self.files_from(0, paths)
+    }
+
+    fn files_from(&mut self, from: usize, paths: &[&str]) -> Result<()> {
+        for path in paths {
+            let content = read(&mut self.machine, path)?;
+            let record = Record::Content((*path).to_owned(), content);
+            self.acknowledged.push(Acknowledged { from, until: None, record });
+        }
+        Ok(())
+    }
+
+    /// Lets the provider offer something else from now on, also to boxes that are booted after a cut.
+    pub fn offer(&mut self, setup: Setup) -> Result<()> {
+        self.setup = Setup { shell: true, ..setup };
+        self.machine.offer(&self.setup)?;
+        self.withdraw("provider.json")
+    }
+
     /// Waits until the box answers over ssh.
     pub fn wait_answer(&self) -> Result<()> {
         self.machine.wait_ssh(LIMIT)
     }
 
-    /// Cuts the power. `serves` is what its page says after a cut at any moment of the recording.
-    pub fn finish(self, serves: Option<&str>) -> Result<Recording> {
+    /// Cuts the power.
+    pub fn finish(self) -> Result<Recording> {
         self.machine.kill()?;
         let log = Log::read(File::open(&self.data)?)?;
         Ok(Recording {
@@ -155,8 +202,21 @@ impl Recorder {
             acknowledged: self.acknowledged,
             setup: self.setup,
             key: self.key,
-            serves: serves.map(str::to_owned),
             data: self.data,
         })
     }
+}
+
+/// A file of the state folder of a running box.
+pub(super) fn read(machine: &mut Machine, path: &str) -> Result<Vec<u8>> {
+    let text = machine.shell(&format!("base64 {}/{path}", paths::STATE))?;
+    let plain: String = text.split_whitespace().collect();
+    BASE64_STANDARD.decode(plain).with_context(|| format!("`{path}` cannot be read: {text}"))
+}
+
+/// A copy of the saved box's disk, and of its admin's key.
+fn saved(lab: &Lab, name: &str) -> Result<(Disk, PathBuf)> {
+    let base = Saved::of(lab)?.copy(lab, name)?;
+    let key = base.path().with_extension("key");
+    Ok((base, key))
 }

@@ -1,13 +1,12 @@
 //! What the tests share: a lab with a registry and the demo's app in it.
 #![allow(dead_code, unused_imports, reason = "each test program uses a part of it")]
 
-use std::io::{Seek, Write};
-use std::process::{Output, Stdio};
+use std::process::Output;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use image_layout::Slot;
 pub(crate) use qemu_tests::documents::{page, probe, settings, site};
-use qemu_tests::{Lab, Machine, Registry};
+use qemu_tests::{Lab, Machine, Registry, documents};
 
 /// How long a boot may take until its page is served: emulated processors are slow.
 pub(crate) const BOOT: Duration = Duration::from_secs(420);
@@ -28,11 +27,7 @@ pub(crate) fn lab() -> (Lab, Registry) {
 
 /// Applies a document by the CLI, with more arguments; what it said, and its exit code.
 pub(crate) fn apply(machine: &Machine, document: &str, more: &[&str]) -> Output {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(document.as_bytes()).unwrap();
-    file.rewind().unwrap();
-    let arguments = [&["apply"], more, &["-"]].concat();
-    machine.cli_with(&arguments, Stdio::from(file)).unwrap()
+    documents::apply(machine, document, more).unwrap()
 }
 
 /// A box that had booted already, with `document` accepted: for tests that are not about booting.

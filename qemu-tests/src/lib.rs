@@ -22,6 +22,7 @@ mod schema;
 mod seed;
 mod shell;
 mod sparse;
+mod stop;
 
 pub use api::Reply;
 pub use console::{Console, TROUBLE};
@@ -33,3 +34,4 @@ pub use registry::{Registry, USER};
 pub use schema::Schema;
 pub use seed::Channel;
 pub use shell::Shell;
+pub use stop::Stop;

@@ -38,6 +38,31 @@ pub struct Cut {
     pub seed: u64,
 }
 
+impl Cut {
+    /// `count` cuts of a log of so many entries, in its order: half of them anywhere, half of them where the
+    /// most must hold, right behind one of `moments`.
+    pub fn spread(entries: usize, moments: &[usize], count: usize, seed: u64) -> Vec<Cut> {
+        let mut random = Random::new(seed);
+        let mut entry = |n: usize| {
+            let moment = (!moments.is_empty() && n % 2 == 1)
+                .then(|| moments[random.below(moments.len() as u64) as usize] + random.below(4) as usize);
+            let entry = moment.unwrap_or_else(|| random.below(entries as u64 + 1) as usize);
+            (entry.min(entries), random.next())
+        };
+        // All modes come with both kinds of moments; a cut that loses nothing is the dullest.
+        let losses =
+            [Loss::All, Loss::Some, Loss::Torn, Loss::All, Loss::Some, Loss::Torn, Loss::Some, Loss::None];
+        let mut cuts: Vec<Cut> = (0..count)
+            .map(|n| {
+                let (entry, seed) = entry(n);
+                Cut { entry, loss: losses[n / 2 % losses.len()], seed }
+            })
+            .collect();
+        cuts.sort_by_key(|cut| cut.entry);
+        cuts
+    }
+}
+
 /// What becomes of a write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
@@ -86,6 +111,19 @@ mod tests {
 
     fn fates(loss: Loss, seed: u64, writes: &[Entry]) -> Vec<Fate> {
         Cut { entry: 0, loss, seed }.fates(writes)
+    }
+
+    #[test]
+    fn cuts_are_spread_over_the_log_and_over_what_must_hold() {
+        let cuts = Cut::spread(1000, &[500], 200, 1);
+        assert_eq!(cuts, Cut::spread(1000, &[500], 200, 1));
+        assert!(cuts.is_sorted_by_key(|cut| cut.entry) && cuts.iter().all(|cut| cut.entry <= 1000));
+        let near = cuts.iter().filter(|cut| (500..504).contains(&cut.entry));
+        assert!(near.clone().count() >= 100);
+        for loss in Loss::ALL {
+            assert!(near.clone().any(|cut| cut.loss == loss), "{loss:?}");
+        }
+        assert!(Cut::spread(0, &[], 9, 1).iter().all(|cut| cut.entry == 0));
     }
 
     #[test]

@@ -92,9 +92,12 @@ impl Log {
     }
 
     /// How many entries a log counts now: those of all requests that the guest has seen done, and perhaps
-    /// of some that it has not.
+    /// of some that it has not. A log that has not begun counts none.
     pub fn count(mut from: impl Read + Seek) -> Result<usize, LogError> {
-        Ok(superblock(&mut from)?.0 as usize)
+        match from.seek(SeekFrom::End(0))? {
+            0 => Ok(0),
+            _ => Ok(superblock(&mut from)?.0 as usize),
+        }
     }
 }
 
@@ -169,6 +172,7 @@ mod tests {
         assert_eq!(read(&log(1, &[(8, 2, 0), (0, 1, 0)])).unwrap().len(), 1);
         assert_eq!(read(&log(3, &[(8, 2, 0), (0, 0, 0), (0, 0, 1)])).unwrap().len(), 1);
         assert_eq!(Log::count(Cursor::new(log(9, &[]))).unwrap(), 9);
+        assert_eq!(Log::count(Cursor::new([])).unwrap(), 0);
     }
 
     #[test]

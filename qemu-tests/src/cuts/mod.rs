@@ -6,6 +6,7 @@
 //! acknowledged by then is looked for in it ([`Checker`]).
 
 mod acknowledged;
+mod boots;
 mod check;
 mod cut;
 mod log;
@@ -15,10 +16,11 @@ mod recordings;
 mod replay;
 
 pub use acknowledged::{Acknowledged, Record};
+pub use boots::{boot_problems, healthy, serves};
 pub use check::Checker;
 pub use cut::{Cut, Fate, Loss};
 pub use log::{Entry, Log, LogError};
 pub use random::Random;
-pub use recording::{Recorder, Recording};
+pub use recording::{Recorder, Recording, Stage};
 pub use recordings::{APPLY, FIRST_BOOT, IDENTITY, LARGER_DISK, PULL, RECORDINGS, SECRETS, Subject, VOLUME};
 pub use replay::Replay;

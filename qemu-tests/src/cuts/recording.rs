@@ -1,7 +1,7 @@
 //! A recording: what a box wrote while it did something, and when it acknowledged what.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -11,12 +11,16 @@ use image_layout::paths;
 use serde_json::Value;
 
 use super::acknowledged::{Acknowledged, Record};
+use super::boots::{healthy, serves};
 use super::log::Log;
 use super::replay::Replay;
 use crate::disk::Disk;
 use crate::lab::Lab;
 use crate::machine::{Machine, Setup};
+use crate::registry::Registry;
 use crate::saved::Saved;
+use crate::sparse;
+use crate::stop::Stop;
 
 /// How long a box may take until it answers: emulated processors are slow.
 const LIMIT: Duration = Duration::from_secs(420);
@@ -53,17 +57,51 @@ impl Recording {
         self.log.entries.iter().any(|e| e.length > 0 && e.offset < end && e.offset + e.length > start)
     }
 
+    /// When something was acknowledged, by entries of the log.
+    pub fn moments(&self) -> Vec<usize> {
+        self.acknowledged.iter().map(|acknowledged| acknowledged.from).filter(|from| *from > 0).collect()
+    }
+
+    /// Copies base, log, what was acknowledged, and the disk after a cut into a new folder.
+    pub fn keep(&self, folder: &Path, cut: &Disk) -> Result<()> {
+        std::fs::create_dir_all(folder)?;
+        for (from, name) in [(self.base.path(), "base.raw"), (&self.data, "log"), (cut.path(), "cut.raw")] {
+            sparse::copy_from(&mut File::open(from)?, 0, &mut File::create(folder.join(name))?)?;
+        }
+        Ok(std::fs::write(folder.join("acknowledged"), format!("{:#?}\n", self.acknowledged))?)
+    }
+
+    /// Gives up the room that its files take.
+    pub fn remove(self) -> Result<()> {
+        for path in [self.base.path(), &self.data, &self.data.with_extension("raw")] {
+            std::fs::remove_file(path)?;
+        }
+        Ok(())
+    }
+
     /// Switches a box with such a disk on.
     pub fn boot(&self, lab: &Lab, disk: &Disk) -> Result<Machine> {
         Machine::start(lab, disk, &self.setup, self.key.clone())
     }
 }
 
+/// What recordings are made with.
+#[derive(Clone, Copy, Debug)]
+pub struct Stage<'a> {
+    /// Image, tools and a place for files.
+    pub lab: &'a Lab,
+    /// Serves `nginx:1` and `probe:1`.
+    pub registry: &'a Registry,
+    /// Ends a recording before its time.
+    pub stop: &'a Stop,
+}
+
 /// A box whose disk is recorded.
 #[derive(Debug)]
-pub struct Recorder {
+pub struct Recorder<'a> {
     /// The box.
     pub machine: Machine,
+    stop: &'a Stop,
     name: &'static str,
     base: Disk,
     acknowledged: Vec<Acknowledged>,
@@ -72,43 +110,48 @@ pub struct Recorder {
     data: PathBuf,
 }
 
-impl Recorder {
+impl<'a> Recorder<'a> {
     /// Switches a box with a fresh disk on.
-    pub fn boot(lab: &Lab, name: &'static str, setup: Setup) -> Result<Recorder> {
+    pub fn boot(stage: &Stage<'a>, name: &'static str, setup: Setup) -> Result<Recorder<'a>> {
+        let lab = stage.lab;
         let base = Disk::new(lab, &format!("{name}-base.raw"), DISK)?;
         let setup = Setup { shell: true, ..setup };
-        Recorder::on(lab, name, base, setup, lab.key(), |disk, setup, key| {
+        Recorder::on(stage, name, base, setup, lab.key(), |disk, setup, key| {
             Machine::start(lab, disk, setup, key)
         })
     }
 
     /// Goes on with the saved box, which has booted with no recipe.
-    pub fn resume(lab: &Lab, name: &'static str) -> Result<Recorder> {
+    pub fn resume(stage: &Stage<'a>, name: &'static str) -> Result<Recorder<'a>> {
+        let lab = stage.lab;
         let (base, key) = saved(lab, name)?;
-        Recorder::on(lab, name, base, Saved::setup(), key, |disk, _, key| Machine::go_on(lab, disk, &[], key))
+        Recorder::on(stage, name, base, Saved::setup(), key, |disk, _, key| {
+            Machine::go_on(lab, disk, &[], key)
+        })
     }
 
     /// Boots the saved box anew on a disk of `size` bytes, larger than its own.
-    pub fn boot_larger(lab: &Lab, name: &'static str, size: u64) -> Result<Recorder> {
+    pub fn boot_larger(stage: &Stage<'a>, name: &'static str, size: u64) -> Result<Recorder<'a>> {
+        let lab = stage.lab;
         let (base, key) = saved(lab, name)?;
         File::options().write(true).open(base.path())?.set_len(size)?;
-        Recorder::on(lab, name, base, Saved::setup(), key, |disk, setup, key| {
+        Recorder::on(stage, name, base, Saved::setup(), key, |disk, setup, key| {
             Machine::start(lab, disk, setup, key)
         })
     }
 
     fn on(
-        lab: &Lab,
+        stage: &Stage<'a>,
         name: &'static str,
         base: Disk,
         setup: Setup,
         key: PathBuf,
         start: impl FnOnce(&Disk, &Setup, PathBuf) -> Result<Machine>,
-    ) -> Result<Recorder> {
-        let data = lab.dir().join(format!("{name}.log"));
+    ) -> Result<Recorder<'a>> {
+        let data = stage.lab.dir().join(format!("{name}.log"));
         let disk = base.copy(&format!("{name}.raw"))?.recorded(&data)?;
         let machine = start(&disk, &setup, key.clone())?;
-        Ok(Recorder { machine, name, base, acknowledged: vec![], setup, key, data })
+        Ok(Recorder { machine, stop: stage.stop, name, base, acknowledged: vec![], setup, key, data })
     }
 
     /// So many requests are in the log now.
@@ -186,9 +229,25 @@ impl Recorder {
         self.withdraw("provider.json")
     }
 
-    /// Waits until the box answers over ssh.
-    pub fn wait_answer(&self) -> Result<()> {
-        self.machine.wait_ssh(LIMIT)
+    /// Waits until the box answers and says that all is well.
+    pub fn wait_healthy(&self) -> Result<()> {
+        healthy(&self.machine, self.stop, LIMIT)
+    }
+
+    /// Waits until the box serves a page with `text` in it.
+    pub fn wait_served(&self, text: &str) -> Result<()> {
+        serves(&self.machine, text, self.stop, LIMIT)
+    }
+
+    /// Waits until the box says that this generation of its documents is in force.
+    pub fn wait_accepted(&self, number: u64) -> Result<()> {
+        self.stop.wait("accepted document", LIMIT, || {
+            let status = self.machine.json(&["status"], &[0, 3]).map_err(|error| format!("{error:#}"))?;
+            match status["user_data"]["generation"].as_u64() {
+                Some(found) if found == number => Ok(()),
+                _ => Err(status.to_string()),
+            }
+        })
     }
 
     /// Cuts the power.

@@ -3,29 +3,27 @@
 //! A box that is cut at any moment of a recording is booted with what its provider offers at the end of it.
 
 use std::io::{BufRead, BufReader};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
 use super::acknowledged::Record;
-use super::recording::{Recorder, Recording};
+use super::recording::{Recorder, Recording, Stage};
 use crate::documents::{apply, page, probe, settings};
-use crate::lab::Lab;
 use crate::machine::Setup;
-use crate::registry::Registry;
 
 /// Something that a box does while it is recorded.
 #[derive(Clone, Copy, Debug)]
 pub struct Subject {
     /// For messages and results.
     pub name: &'static str,
-    record: fn(&Lab, &Registry, &'static str) -> Result<Recording>,
+    record: fn(&Stage<'_>, &'static str) -> Result<Recording>,
 }
 
 impl Subject {
-    /// Makes the recording. The registry serves `nginx:1` and `probe:1`.
-    pub fn record(&self, lab: &Lab, registry: &Registry) -> Result<Recording> {
-        (self.record)(lab, registry, self.name).with_context(|| format!("cannot record {}", self.name))
+    /// Makes the recording.
+    pub fn record(&self, stage: &Stage<'_>) -> Result<Recording> {
+        (self.record)(stage, self.name).with_context(|| format!("cannot record {}", self.name))
     }
 }
 
@@ -47,8 +45,6 @@ pub const IDENTITY: Subject = Subject { name: "identity", record: identity };
 /// A box that has run is booted on a larger disk.
 pub const LARGER_DISK: Subject = Subject { name: "larger-disk", record: larger_disk };
 
-/// How long a box may take for anything: emulated processors are slow.
-const LIMIT: Duration = Duration::from_secs(420);
 /// How long a recording goes on after the last acknowledgement, so that there are cuts behind it.
 const AFTER: Duration = Duration::from_secs(6);
 /// Files of a box's own that are made once.
@@ -56,25 +52,25 @@ const OWN: [&str; 2] = ["identity/machine-id", "identity/ssh_host_ed25519_key"];
 const INSTANCE: [&str; 4] = ["/name", "/in_force", "/allocation", "/pins"];
 const GENERATION: [&str; 2] = ["/number", "/document"];
 
-fn first_boot(lab: &Lab, registry: &Registry, name: &'static str) -> Result<Recording> {
+fn first_boot(stage: &Stage<'_>, name: &'static str) -> Result<Recording> {
     let text = "the first page";
-    let mut recorder = Recorder::boot(lab, name, Setup::with(page(registry, text)))?;
+    let mut recorder = Recorder::boot(stage, name, Setup::with(page(stage.registry, text)))?;
     recorder.always(Record::Page(text.into()));
     accepted(&mut recorder, 1)?;
     recorder.acknowledge_files(&OWN)?;
-    recorder.machine.wait_served(text, LIMIT)?;
-    settled(&recorder)?;
+    recorder.wait_served(text)?;
+    recorder.wait_healthy()?;
     recorder.acknowledge_fields("instances/site.json", &INSTANCE)?;
     recorder.acknowledge_fields("images/names.json", &["/names"])?;
     finish(recorder)
 }
 
-fn applied(lab: &Lab, registry: &Registry, name: &'static str) -> Result<Recording> {
-    let mut recorder = Recorder::resume(lab, name)?;
+fn applied(stage: &Stage<'_>, name: &'static str) -> Result<Recording> {
+    let mut recorder = Recorder::resume(stage, name)?;
     for (number, text) in [(2, "one page"), (3, "another page")] {
         recorder.withdraw_pages()?;
-        apply_all(&mut recorder, &page(registry, text), number)?;
-        recorder.machine.wait_served(text, LIMIT)?;
+        apply_all(&mut recorder, &page(stage.registry, text), number)?;
+        recorder.wait_served(text)?;
         recorder.acknowledge(Record::Page(text.into()))?;
         if number == 2 {
             recorder.acknowledge_fields("instances/site.json", &["/allocation"])?;
@@ -83,19 +79,19 @@ fn applied(lab: &Lab, registry: &Registry, name: &'static str) -> Result<Recordi
     // Nothing is left of an instance without volumes and secrets.
     recorder.withdraw_pages()?;
     recorder.withdraw("instances/site.json")?;
-    apply_all(&mut recorder, &settings(registry), 4)?;
+    apply_all(&mut recorder, &settings(stage.registry), 4)?;
     finish(recorder)
 }
 
-fn pulled(lab: &Lab, registry: &Registry, name: &'static str) -> Result<Recording> {
-    let mut recorder = Recorder::resume(lab, name)?;
-    let both = page(registry, "pulled") + &probe(registry, "");
+fn pulled(stage: &Stage<'_>, name: &'static str) -> Result<Recording> {
+    let mut recorder = Recorder::resume(stage, name)?;
+    let both = page(stage.registry, "pulled") + &probe(stage.registry, "");
     apply_all(&mut recorder, &both, 2)?;
     recorder.acknowledge_fields("images/names.json", &["/names"])?;
     recorder.acknowledge_fields("instances/probe.json", &INSTANCE)?;
     recorder.withdraw("images/names.json")?;
     recorder.withdraw("instances/probe.json")?;
-    apply_all(&mut recorder, &page(registry, "pulled"), 3)?;
+    apply_all(&mut recorder, &page(stage.registry, "pulled"), 3)?;
     recorder.machine.json(&["images", "prune"], &[0])?;
     recorder.acknowledge_fields("images/names.json", &["/names"])?;
     recorder.withdraw("images/names.json")?;
@@ -105,11 +101,11 @@ fn pulled(lab: &Lab, registry: &Registry, name: &'static str) -> Result<Recordin
     finish(recorder)
 }
 
-fn volume(lab: &Lab, registry: &Registry, name: &'static str) -> Result<Recording> {
+fn volume(stage: &Stage<'_>, name: &'static str) -> Result<Recording> {
     const FILES: usize = 24;
-    let mut recorder = Recorder::resume(lab, name)?;
+    let mut recorder = Recorder::resume(stage, name)?;
     let with_volume = "volumes = { data = \"/data\" }\n[recipe.volumes.data]\nsize = \"64M\"\n";
-    apply_all(&mut recorder, &(settings(registry) + &probe(registry, with_volume)), 2)?;
+    apply_all(&mut recorder, &(settings(stage.registry) + &probe(stage.registry, with_volume)), 2)?;
     let found = recorder.machine.shell("cd /var/lib/holdfast/volumes && echo *")?;
     let folder = format!("volumes/{}", found.trim());
     recorder.acknowledge_fields(&format!("{folder}/volume.json"), &["/id", "/instance", "/name"])?;
@@ -133,80 +129,54 @@ fn volume(lab: &Lab, registry: &Registry, name: &'static str) -> Result<Recordin
     finish(recorder)
 }
 
-fn secrets(lab: &Lab, registry: &Registry, name: &'static str) -> Result<Recording> {
-    let mut recorder = Recorder::resume(lab, name)?;
+fn secrets(stage: &Stage<'_>, name: &'static str) -> Result<Recording> {
+    let mut recorder = Recorder::resume(stage, name)?;
     let made = "secrets = [\"one\", \"two\"]\n\
                 [recipe.params.one]\ntype = \"secret\"\ngenerate = \"hex:32\"\n\
                 [recipe.params.two]\ntype = \"secret\"\ngenerate = \"hex:32\"\n";
-    apply_all(&mut recorder, &(settings(registry) + &probe(registry, made)), 2)?;
+    apply_all(&mut recorder, &(settings(stage.registry) + &probe(stage.registry, made)), 2)?;
     recorder.acknowledge_fields("secrets/probe.json", &["/values/one", "/values/two"])?;
     recorder.acknowledge_fields("instances/probe.json", &["/name", "/allocation"])?;
-    apply_all(&mut recorder, &settings(registry), 3)?;
+    apply_all(&mut recorder, &settings(stage.registry), 3)?;
     finish(recorder)
 }
 
-fn identity(lab: &Lab, registry: &Registry, name: &'static str) -> Result<Recording> {
+fn identity(stage: &Stage<'_>, name: &'static str) -> Result<Recording> {
     let text = "the page of another";
-    let mut recorder = Recorder::resume(lab, name)?;
+    let mut recorder = Recorder::resume(stage, name)?;
     let instance_id = "i-2".to_owned();
-    recorder.offer(Setup { instance_id, ..Setup::with(page(registry, text)) })?;
+    recorder.offer(Setup { instance_id, ..Setup::with(page(stage.registry, text)) })?;
     recorder.always(Record::Page(text.into()));
     recorder.machine.shell("systemctl restart holdfastd")?;
-    recorder.machine.wait_served(text, LIMIT)?;
+    recorder.wait_served(text)?;
     accepted(&mut recorder, 2)?;
     recorder.acknowledge_files(&OWN)?;
     finish(recorder)
 }
 
-fn larger_disk(lab: &Lab, _: &Registry, name: &'static str) -> Result<Recording> {
-    let mut recorder = Recorder::boot_larger(lab, name, 9 << 30)?;
-    recorder.wait_answer()?;
-    settled(&recorder)?;
+fn larger_disk(stage: &Stage<'_>, name: &'static str) -> Result<Recording> {
+    let mut recorder = Recorder::boot_larger(stage, name, 9 << 30)?;
+    recorder.wait_healthy()?;
     recorder.always_as_now(&OWN)?;
     accepted(&mut recorder, 1)?;
     finish(recorder)
 }
 
 /// Applies a document and waits until all of it is done; then it is acknowledged as this generation.
-fn apply_all(recorder: &mut Recorder, document: &str, number: u64) -> Result<()> {
-    let done = apply(&recorder.machine, document, &[])?;
+fn apply_all(recorder: &mut Recorder<'_>, document: &str, number: u64) -> Result<()> {
+    let done = apply(&recorder.machine, document, &["--remove"])?;
     ensure!(done.status.success(), "apply: {}", String::from_utf8_lossy(&done.stderr));
     accepted(recorder, number)
 }
 
 /// Waits until the box says that this generation is in force.
-fn accepted(recorder: &mut Recorder, number: u64) -> Result<()> {
-    recorder.wait_answer()?;
-    wait("an accepted document", || {
-        let status = recorder.machine.json(&["status"], &[0, 3]).map_err(|e| format!("{e:#}"))?;
-        match status["user_data"]["generation"].as_u64() {
-            Some(found) if found == number => Ok(()),
-            _ => Err(status.to_string()),
-        }
-    })?;
+fn accepted(recorder: &mut Recorder<'_>, number: u64) -> Result<()> {
+    recorder.wait_accepted(number)?;
     recorder.acknowledge_fields("provider.json", &["/instance_id", "/taken"])?;
     recorder.acknowledge_fields(&format!("generations/{number}.json"), &GENERATION)
 }
 
-fn settled(recorder: &Recorder) -> Result<()> {
-    wait("a healthy box", || {
-        let status = recorder.machine.json(&["status"], &[0, 3]).map_err(|e| format!("{e:#}"))?;
-        if status["health"] == "healthy" { Ok(()) } else { Err(status.to_string()) }
-    })
-}
-
-fn wait(what: &str, holds: impl Fn() -> Result<(), String>) -> Result<()> {
-    let end = Instant::now() + LIMIT;
-    while let Err(state) = holds() {
-        if Instant::now() > end {
-            bail!("no {what}: {state}");
-        }
-        std::thread::sleep(Duration::from_millis(500));
-    }
-    Ok(())
-}
-
-fn finish(recorder: Recorder) -> Result<Recording> {
+fn finish(recorder: Recorder<'_>) -> Result<Recording> {
     std::thread::sleep(AFTER);
     recorder.finish()
 }

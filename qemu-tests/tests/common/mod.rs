@@ -18,10 +18,7 @@ pub(crate) const DISK: u64 = 4 << 30;
 /// A lab and a registry that serves `nginx:1` and `probe:1`.
 pub(crate) fn lab() -> (Lab, Registry) {
     let lab = Lab::new().unwrap();
-    let registry = Registry::start(&lab).unwrap();
-    for app in ["nginx", "probe"] {
-        registry.push(&lab, &lab.app(app), &format!("{app}:1")).unwrap();
-    }
+    let registry = Registry::with_apps(&lab, &["nginx", "probe"]).unwrap();
     (lab, registry)
 }
 
@@ -107,6 +104,11 @@ impl Random {
         let seed = given.unwrap_or_else(now);
         println!("HOLDFAST_SEED={seed}");
         Random(seed)
+    }
+
+    /// What it began with.
+    pub(crate) fn seed(&self) -> u64 {
+        self.0
     }
 
     pub(crate) fn below(&mut self, limit: u64) -> u64 {

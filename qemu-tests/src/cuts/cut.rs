@@ -47,7 +47,7 @@ impl Cut {
             let moment = (!moments.is_empty() && n % 2 == 1)
                 .then(|| moments[random.below(moments.len() as u64) as usize] + random.below(4) as usize);
             let entry = moment.unwrap_or_else(|| random.below(entries as u64 + 1) as usize);
-            (entry.min(entries), random.next())
+            (entry.min(entries), random.number())
         };
         // All modes come with both kinds of moments; a cut that loses nothing is the dullest.
         let losses =

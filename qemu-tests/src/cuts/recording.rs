@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use image_layout::disk::{self, Role};
 use image_layout::paths;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::acknowledged::{Acknowledged, Record};
 use super::boots::{healthy, serves};
@@ -34,6 +34,8 @@ pub struct Recording {
     pub name: &'static str,
     /// The disk before it.
     pub base: Disk,
+    /// The disk after it.
+    pub written: Disk,
     /// All requests to the disk.
     pub log: Log,
     /// What must be known after a cut.
@@ -73,7 +75,7 @@ impl Recording {
 
     /// Gives up the room that its files take.
     pub fn remove(self) -> Result<()> {
-        for path in [self.base.path(), &self.data, &self.data.with_extension("raw")] {
+        for path in [self.base.path(), self.written.path(), &self.data] {
             std::fs::remove_file(path)?;
         }
         Ok(())
@@ -104,6 +106,7 @@ pub struct Recorder<'a> {
     stop: &'a Stop,
     name: &'static str,
     base: Disk,
+    written: Disk,
     acknowledged: Vec<Acknowledged>,
     setup: Setup,
     key: PathBuf,
@@ -149,9 +152,10 @@ impl<'a> Recorder<'a> {
         start: impl FnOnce(&Disk, &Setup, PathBuf) -> Result<Machine>,
     ) -> Result<Recorder<'a>> {
         let data = stage.lab.dir().join(format!("{name}.log"));
-        let disk = base.copy(&format!("{name}.raw"))?.recorded(&data)?;
-        let machine = start(&disk, &setup, key.clone())?;
-        Ok(Recorder { machine, stop: stage.stop, name, base, acknowledged: vec![], setup, key, data })
+        let written = base.copy(&format!("{name}.raw"))?.recorded(&data)?;
+        let machine = start(&written, &setup, key.clone())?;
+        let (stop, acknowledged) = (stage.stop, vec![]);
+        Ok(Recorder { machine, stop, name, base, written, acknowledged, setup, key, data })
     }
 
     /// So many requests are in the log now.
@@ -250,13 +254,15 @@ impl<'a> Recorder<'a> {
         })
     }
 
-    /// Cuts the power.
-    pub fn finish(self) -> Result<Recording> {
+    /// Cuts the power once no request is in flight.
+    pub fn finish(mut self) -> Result<Recording> {
+        self.machine.qmp("stop", json!({}))?;
         self.machine.kill()?;
         let log = Log::read(File::open(&self.data)?)?;
         Ok(Recording {
             name: self.name,
             base: self.base,
+            written: self.written,
             log,
             acknowledged: self.acknowledged,
             setup: self.setup,

@@ -54,11 +54,18 @@ async fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let stop = Stop::default();
     let asked = stop.clone();
+    let interrupted = async {
+        let mut term = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        tokio::select! {
+            done = tokio::signal::ctrl_c() => done,
+            _ = term.recv() => Ok(()),
+        }
+    };
     let work = tokio::task::spawn_blocking(move || soak(&arguments, &asked));
     tokio::pin!(work);
     let result = tokio::select! {
         biased;
-        _ = tokio::signal::ctrl_c() => {
+        _ = interrupted => {
             // The work ends where it next waits, and takes its machine down. What then fails fails for that.
             stop.ask();
             work.await.map(|_| Ok(false))

@@ -71,12 +71,17 @@ fn lies(lab: &Lab, recording: &Recording) {
     assert!(caught.is_some(), "no lie was noticed: {missing} is there whatever flush is dropped");
 }
 
-/// All that was logged makes the disk that was written.
-fn complete(recording: &Recording) {
+/// All that was logged makes the disk that was written, here and where it was kept.
+fn complete(lab: &Lab, recording: &Recording) {
     let cut = Cut { entry: recording.log.entries.len(), loss: Loss::None, seed: 0 };
     let all = recording.replay("all").unwrap().cut(&cut, "all.raw").unwrap();
-    let same = Command::new("cmp").args([all.path(), recording.written.path()]).status().unwrap();
-    assert!(same.success(), "the log does not tell all that was written");
+    let kept = lab.dir().join("kept");
+    recording.keep(&kept, &all).unwrap();
+    let remade = Recording::remake(&kept, &cut).unwrap();
+    for other in [recording.written.path(), &remade] {
+        let same = Command::new("cmp").arg(all.path()).arg(other).status().unwrap();
+        assert!(same.success(), "{} is another disk than the log makes", other.display());
+    }
 }
 
 #[test]
@@ -88,7 +93,7 @@ fn a_first_boot_may_be_cut_at_any_moment() {
 fn what_an_application_has_synced_outlives_a_cut_unless_the_disk_lies() {
     let (lab, registry) = lab();
     let recording = record(&lab, &registry, &VOLUME);
-    complete(&recording);
+    complete(&lab, &recording);
     lies(&lab, &recording);
     cuts(&lab, &recording, 100, 2);
 }

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::acknowledged::{Acknowledged, Record};
 use super::boots::{healthy, serves};
+use super::cut::Cut;
 use super::log::Log;
 use super::replay::Replay;
 use crate::disk::Disk;
@@ -71,6 +72,15 @@ impl Recording {
             sparse::copy_from(&mut File::open(from)?, 0, &mut File::create(folder.join(name))?)?;
         }
         Ok(std::fs::write(folder.join("acknowledged"), format!("{:#?}\n", self.acknowledged))?)
+    }
+
+    /// Makes the disk after a cut anew from what [`Recording::keep`] left in a folder; its path.
+    pub fn remake(folder: &Path, cut: &Cut) -> Result<PathBuf> {
+        let data = File::open(folder.join("log"))?;
+        let log = Log::read(&data)?;
+        let base = Disk::at(folder.join("base.raw"));
+        let disk = Replay::new(&base, &log, data, "remade")?.cut(cut, "remade.raw")?;
+        Ok(disk.path().to_owned())
     }
 
     /// Gives up the room that its files take.

@@ -7,12 +7,14 @@ mod kills;
 mod power_cuts;
 mod reboots;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use clap::{Parser, Subcommand};
 use qemu_tests::Stop;
+use qemu_tests::cuts::{Cut, Recording};
 
 use crate::counts::Counts;
 
@@ -27,7 +29,7 @@ struct Arguments {
     seed: Option<u64>,
 }
 
-#[derive(Clone, Copy, Subcommand)]
+#[derive(Subcommand)]
 enum Task {
     /// Cut the power at the level of the disk, in recordings of all that a box does.
     PowerCuts {
@@ -46,6 +48,15 @@ enum Task {
     Kill {
         /// How many.
         count: usize,
+    },
+    /// Make the disk of a power cut that failed once more, and print its path.
+    Remake {
+        /// Where its recording was kept.
+        folder: PathBuf,
+        /// Requests done before it.
+        entry: usize,
+        /// What was lost: none, all, some, torn.
+        loss: String,
     },
 }
 
@@ -86,10 +97,16 @@ async fn main() -> ExitCode {
 fn soak(arguments: &Arguments, stop: &Stop) -> Result<bool> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs();
     let seed = arguments.seed.unwrap_or(now);
-    let (name, count) = match arguments.task {
-        Task::PowerCuts { count, .. } => ("power-cuts", count),
-        Task::Reboots { count } => ("reboots", count),
-        Task::Kill { count } => ("kill", count),
+    let (name, count) = match &arguments.task {
+        Task::PowerCuts { count, .. } => ("power-cuts", *count),
+        Task::Reboots { count } => ("reboots", *count),
+        Task::Kill { count } => ("kill", *count),
+        Task::Remake { folder, entry, loss } => {
+            let loss = serde_json::from_value(loss.as_str().into()).context("no such loss")?;
+            let disk = Recording::remake(folder, &Cut { entry: *entry, loss, seed })?;
+            println!("{}", disk.display());
+            return Ok(true);
+        }
     };
     let mut counts = Counts::open(name, count, seed, now)?;
     println!("{name} {count} --seed {seed}");
@@ -98,7 +115,7 @@ fn soak(arguments: &Arguments, stop: &Stop) -> Result<bool> {
             power_cuts::run(&mut counts, count, boots.unwrap_or(count.div_ceil(33)), seed, stop)?;
         }
         Task::Reboots { .. } => reboots::run(&mut counts, count, seed, stop)?,
-        Task::Kill { .. } => kills::run(&mut counts, count, seed, stop)?,
+        _ => kills::run(&mut counts, count, seed, stop)?,
     }
     println!("{counts}");
     Ok(counts.failed() == 0 && !stop.asked())

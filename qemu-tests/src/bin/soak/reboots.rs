@@ -76,7 +76,8 @@ fn restarted(machine: &Machine, mark: usize, n: usize, stop: &Stop) -> Result<()
     well(machine, stop)?;
     let done = machine.cli(&["exec", "probe.sh", "--", "/bin/cat", "/data/number"])?;
     let found = String::from_utf8_lossy(&done.stdout).trim().to_owned();
-    ensure!(found == n.to_string(), "the volume has `{found}` instead of `{n}`");
+    let said = String::from_utf8_lossy(&done.stderr);
+    ensure!(found == n.to_string(), "the volume has `{found}` instead of `{n}`: {said}");
     Ok(())
 }
 
@@ -89,9 +90,9 @@ fn well(machine: &Machine, stop: &Stop) -> Result<()> {
     })
 }
 
-/// Has the application write `n` and sync it.
+/// Has the application write `n` and sync it, and the folder that has the file's name.
 fn write(machine: &Machine, n: usize) -> Result<()> {
-    let line = format!("cd /data; echo {n} | dd of=new conv=fsync && mv new number && sync -d number");
+    let line = format!("cd /data; echo {n} | dd of=new conv=fsync && mv new number && sync .");
     let done = machine.cli(&["exec", "probe.sh", "--", "/bin/sh", "-c", &line])?;
     ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     Ok(())

@@ -18,6 +18,8 @@ use crate::seed::volume;
 #[derive(Clone, Debug)]
 pub struct Disk {
     path: PathBuf,
+    /// Where QEMU logs each request, if it does.
+    log: Option<PathBuf>,
 }
 
 /// A partition of a disk as a range of bytes that can be read and changed.
@@ -41,7 +43,30 @@ impl Disk {
         let file = File::options().write(true).open(&path)?;
         ensure!(file.metadata()?.len() <= size, "the image is longer than {size} bytes");
         file.set_len(size)?;
-        Ok(Disk { path })
+        Ok(Disk::at(path))
+    }
+
+    /// A file that is a disk already.
+    pub(crate) fn at(path: PathBuf) -> Disk {
+        Disk { path, log: None }
+    }
+
+    /// The same disk, whose every request a machine logs in the file `log`, made anew.
+    pub(crate) fn recorded(self, log: &Path) -> Result<Disk> {
+        File::create(log)?;
+        Ok(Disk { log: Some(log.to_owned()), ..self })
+    }
+
+    /// Where requests are logged.
+    pub(crate) fn log(&self) -> Option<&Path> {
+        self.log.as_deref()
+    }
+
+    /// Reads `length` bytes at `offset` of the whole disk.
+    pub(crate) fn read(&self, offset: u64, length: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        File::open(&self.path)?.read_exact_at(&mut bytes, offset).context("cannot read the disk")?;
+        Ok(bytes)
     }
 
     /// A small FAT volume with these files in its root, instead of the image.
@@ -49,14 +74,14 @@ impl Disk {
         let path = lab.dir().join(name);
         let files: Vec<(&str, &[u8])> = files.iter().map(|(name, content)| (*name, &content[..])).collect();
         volume(&path, *b"files      ", &files)?;
-        Ok(Disk { path })
+        Ok(Disk::at(path))
     }
 
     /// Another disk with the same bytes.
     pub fn copy(&self, name: &str) -> Result<Disk> {
         let path = self.path.with_file_name(name);
         run(Command::new("cp").arg("--sparse=always").arg(&self.path).arg(&path))?;
-        Ok(Disk { path })
+        Ok(Disk::at(path))
     }
 
     /// Where it lies.

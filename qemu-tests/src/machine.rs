@@ -147,20 +147,18 @@ impl Machine {
     /// Goes on, on a disk of its own, with a box that has booted with no recipe and was saved then. It has a
     /// shell; `expected` is as in [`Setup`].
     pub fn resume(lab: &Lab, expected: &[&'static str]) -> Result<Machine> {
-        let saved = Saved::of(lab)?;
         let dir = tempfile::Builder::new().prefix("resumed-").tempdir_in(lab.dir())?.keep();
-        let name = dir.join("disk.raw").into_os_string().into_string().expect("the lab's path is text");
-        let disk = Disk::of(lab, &saved.disk(), &name, std::fs::metadata(saved.disk())?.len())?;
-        // The saved one may be replaced while this machine runs.
-        let key = dir.join("key");
-        for (from, to) in
-            [(saved.key(), key.clone()), (saved.key().with_extension("pub"), key.with_extension("pub"))]
-        {
-            std::fs::copy(from, to)?;
-        }
+        let name = dir.join("disk").into_os_string().into_string().expect("the lab's path is text");
+        let disk = Saved::of(lab)?.copy(lab, &name)?;
+        Machine::go_on(lab, &disk, expected, disk.path().with_extension("key"))
+    }
+
+    /// The same on a disk that was copied from the saved one, with a copy of its key.
+    pub(crate) fn go_on(lab: &Lab, disk: &Disk, expected: &[&'static str], key: PathBuf) -> Result<Machine> {
+        let saved = Saved::of(lab)?;
         let mut setup = Setup { expected: expected.to_vec(), ..Saved::setup() };
         setup.arguments = vec!["-incoming".into(), format!("file:{}", saved.memory().display())];
-        let mut machine = Machine::start(lab, &disk, &setup, key)?;
+        let mut machine = Machine::start(lab, disk, &setup, key)?;
         machine.wait_state("query-status", "paused")?;
         machine.qmp.execute("cont", json!({}))?;
         Ok(machine)
@@ -186,7 +184,8 @@ impl Machine {
         }
     }
 
-    fn start(lab: &Lab, disk: &Disk, setup: &Setup, key: PathBuf) -> Result<Machine> {
+    /// Switches a machine on whose admin has this key.
+    pub(crate) fn start(lab: &Lab, disk: &Disk, setup: &Setup, key: PathBuf) -> Result<Machine> {
         let dir = tempfile::Builder::new().prefix("vm-").tempdir_in(lab.dir())?.keep();
         let (http, ssh) = (free_port()?, free_port()?);
         let serial = UnixListener::bind(dir.join("serial"))?;
@@ -558,8 +557,6 @@ fn disks(disk: &Disk, setup: &Setup) -> Vec<String> {
         Bus::VirtioBlk | Bus::Nvme | Bus::Sata => vec![],
     };
     for (n, (disk, boots)) in all.enumerate() {
-        let path = disk.path().display();
-        let drive = format!("if=none,id=disk{n},format=raw,cache=writeback,discard=unmap,file={path}");
         let device = match setup.bus {
             Bus::VirtioBlk => format!("virtio-blk-pci,drive=disk{n}"),
             Bus::VirtioScsi => format!("scsi-hd,bus=scsi.0,drive=disk{n}"),
@@ -567,9 +564,35 @@ fn disks(disk: &Disk, setup: &Setup) -> Vec<String> {
             Bus::Sata => format!("ide-hd,bus=ide.{n},drive=disk{n}"),
         };
         let device = if boots { format!("{device},bootindex=1") } else { device };
-        arguments.extend(["-drive".to_owned(), drive, "-device".to_owned(), device]);
+        arguments.extend(drive(disk, n));
+        arguments.extend(["-device".to_owned(), device]);
     }
     arguments
+}
+
+/// What is behind `disk{n}`: a raw file, or one whose every request is logged first.
+fn drive(disk: &Disk, n: usize) -> [String; 2] {
+    let path = disk.path().display();
+    let Some(log) = disk.log() else {
+        let drive = format!("if=none,id=disk{n},format=raw,cache=writeback,discard=unmap,file={path}");
+        return ["-drive".into(), drive];
+    };
+    // The files need not outlive the host, so their flushes are left out; those of the guest reach the log.
+    let lazy = json!({ "no-flush": true });
+    let node = json!({
+        "driver": "blklogwrites",
+        "node-name": format!("disk{n}"),
+        "discard": "unmap",
+        "log-super-update-interval": 1,
+        "log": { "driver": "file", "filename": log, "cache": lazy },
+        "file": {
+            "driver": "raw",
+            "discard": "unmap",
+            "cache": lazy,
+            "file": { "driver": "file", "filename": disk.path(), "discard": "unmap", "cache": lazy },
+        },
+    });
+    ["-blockdev".into(), node.to_string()]
 }
 
 /// The route whose reply a command prints as it is.

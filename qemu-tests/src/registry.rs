@@ -35,6 +35,13 @@ impl Registry {
         Ok(registry)
     }
 
+    /// Starts one that serves these apps of `target/apps`, each as `NAME:1`.
+    pub fn with_apps(lab: &Lab, apps: &[&str]) -> Result<Registry> {
+        let registry = Registry::start(lab)?;
+        apps.iter().try_for_each(|app| registry.push(lab, &lab.app(app), &format!("{app}:1")))?;
+        Ok(registry)
+    }
+
     /// Starts another one on what this one holds, over TLS with this certificate and its key (PEM), and for
     /// [`USER`] only.
     pub fn secured(&self, lab: &Lab, certificate: &str, key: &str) -> Result<Registry> {

@@ -60,6 +60,17 @@ impl Saved {
         Ok(())
     }
 
+    /// A copy of the disk, `{name}-base.raw` in the lab, with the key beside it. The saved ones may be replaced
+    /// while it is in use.
+    pub(crate) fn copy(&self, lab: &Lab, name: &str) -> Result<Disk> {
+        let size = fs::metadata(self.disk())?.len();
+        let disk = Disk::of(lab, &self.disk(), &format!("{name}-base.raw"), size)?;
+        let key = disk.path().with_extension("key");
+        fs::copy(self.key(), &key)?;
+        fs::copy(self.key().with_extension("pub"), key.with_extension("pub"))?;
+        Ok(disk)
+    }
+
     /// What the saved machine is made of, and whoever goes on with it must be.
     pub(crate) fn setup() -> Setup {
         Setup { shell: true, ..Setup::with(USER_DATA) }

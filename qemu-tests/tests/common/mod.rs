@@ -1,12 +1,12 @@
 //! What the tests share: a lab with a registry and the demo's app in it.
-#![allow(dead_code, reason = "each test program uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test program uses a part of it")]
 
-use std::io::{Seek, Write};
-use std::process::{Output, Stdio};
+use std::process::Output;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use image_layout::Slot;
-use qemu_tests::{Lab, Machine, Registry};
+pub(crate) use qemu_tests::documents::{page, probe, settings, site};
+use qemu_tests::{Lab, Machine, Registry, documents};
 
 /// How long a boot may take until its page is served: emulated processors are slow.
 pub(crate) const BOOT: Duration = Duration::from_secs(420);
@@ -18,60 +18,13 @@ pub(crate) const DISK: u64 = 4 << 30;
 /// A lab and a registry that serves `nginx:1` and `probe:1`.
 pub(crate) fn lab() -> (Lab, Registry) {
     let lab = Lab::new().unwrap();
-    let registry = Registry::start(&lab).unwrap();
-    for app in ["nginx", "probe"] {
-        registry.push(&lab, &lab.app(app), &format!("{app}:1")).unwrap();
-    }
+    let registry = Registry::with_apps(&lab, &["nginx", "probe"]).unwrap();
     (lab, registry)
-}
-
-/// The settings of every document: the registry over plain HTTP.
-pub(crate) fn settings(registry: &Registry) -> String {
-    format!(
-        "format = 1\n[box]\nhostname = \"box\"\n[[box.registry]]\nhost = \"{}\"\nplain_http = true\n",
-        registry.host()
-    )
-}
-
-/// An instance `site` that serves `text` on port 80.
-pub(crate) fn site(registry: &Registry, text: &str) -> String {
-    format!(
-        r#"
-[[recipe]]
-name = "site"
-[recipe.containers.web]
-image = "{}"
-ports = ["80:8080"]
-files = {{ "/usr/share/nginx/html/index.html" = {{ content = "{text}\n" }} }}
-[recipe.containers.web.health]
-http = ":8080/"
-interval = "5s"
-"#,
-        registry.reference("nginx:1")
-    )
-}
-
-/// Settings and the one site.
-pub(crate) fn page(registry: &Registry, text: &str) -> String {
-    settings(registry) + &site(registry, text)
-}
-
-/// An instance `probe` that sleeps in a container with a shell.
-pub(crate) fn probe(registry: &Registry, more: &str) -> String {
-    format!(
-        "\n[[recipe]]\nname = \"probe\"\n[recipe.containers.sh]\nimage = \"{}\"\n\
-         entrypoint = [\"/bin/sleep\", \"1000000\"]\nstop_timeout = \"1s\"\n{more}\n",
-        registry.reference("probe:1")
-    )
 }
 
 /// Applies a document by the CLI, with more arguments; what it said, and its exit code.
 pub(crate) fn apply(machine: &Machine, document: &str, more: &[&str]) -> Output {
-    let mut file = tempfile::tempfile().unwrap();
-    file.write_all(document.as_bytes()).unwrap();
-    file.rewind().unwrap();
-    let arguments = [&["apply"], more, &["-"]].concat();
-    machine.cli_with(&arguments, Stdio::from(file)).unwrap()
+    documents::apply(machine, document, more).unwrap()
 }
 
 /// A box that had booted already, with `document` accepted: for tests that are not about booting.
@@ -151,6 +104,11 @@ impl Random {
         let seed = given.unwrap_or_else(now);
         println!("HOLDFAST_SEED={seed}");
         Random(seed)
+    }
+
+    /// What it began with.
+    pub(crate) fn seed(&self) -> u64 {
+        self.0
     }
 
     pub(crate) fn below(&mut self, limit: u64) -> u64 {

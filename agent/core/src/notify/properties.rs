@@ -79,7 +79,7 @@ impl Bench {
             1 => Answer::Refused(text),
             _ => Answer::Failed(text),
         };
-        self.record.sending(&mut self.watch, &message.id);
+        self.watch.sending(&message.id);
         let (now, dropped) = (self.now(), self.record.dropped);
         if noted {
             self.record.answered(&mut self.watch, &message.id, dropped, &answer, now, 7);

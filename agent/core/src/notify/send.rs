@@ -49,11 +49,6 @@ impl NotifyRecord {
         }
     }
 
-    /// A message is being sent from now on.
-    pub fn sending(&self, watch: &mut Watch, id: &str) {
-        watch.sending = Some(id.to_owned());
-    }
-
     /// What came of sending the message `id`, which said that so many were `dropped`. `random` shortens the
     /// wait by up to a quarter.
     pub fn answered(
@@ -96,11 +91,28 @@ impl NotifyRecord {
 
     /// There is another address: what waits is sent there, and what the old one answered counts no more.
     pub fn redirect(&mut self, watch: &mut Watch) {
-        self.failures = 0;
         self.last = None;
+        self.retry(watch);
+    }
+
+    /// What waits is tried now.
+    pub fn retry(&mut self, watch: &mut Watch) {
+        self.failures = 0;
         self.waiting.iter_mut().for_each(|message| message.refused = false);
         watch.not_before = 0;
         watch.refused_before = 0;
+    }
+}
+
+impl Watch {
+    /// A message is being sent from now on.
+    pub fn sending(&mut self, id: &str) {
+        self.sending = Some(id.to_owned());
+    }
+
+    /// What came of it is of no interest.
+    pub fn broke_off(&mut self) {
+        self.sending = None;
     }
 }
 
@@ -140,7 +152,7 @@ mod tests {
 
     fn answer(record: &mut NotifyRecord, watch: &mut Watch, seconds: u64, answer: fn(String) -> Answer) {
         let Due::Send(message) = record.due(watch, now(seconds)) else { panic!("nothing is due") };
-        record.sending(watch, &message.id);
+        watch.sending(&message.id);
         assert_eq!(record.due(watch, now(seconds)), Due::Nothing, "one at a time");
         record.answered(watch, &message.id, record.dropped, &answer("said".into()), now(seconds), 0);
     }
@@ -220,7 +232,7 @@ mod tests {
         let mut watch = Watch::default();
         assert_eq!((record.waiting.len(), record.dropped), (100, 3));
         assert_eq!(record.waiting[0].id, "s-4");
-        record.sending(&mut watch, "s-4");
+        watch.sending("s-4");
         record.push(Topic::of(Kind::RolledBack), State::Event, "x", 0, watch.sending.as_deref());
         assert_eq!((record.waiting[0].id.as_str(), record.waiting[1].id.as_str()), ("s-4", "s-6"));
         record.answered(&mut watch, "s-4", 3, &Answer::Delivered("204".into()), now(0), 0);

@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    apply, check, completions, data, events, exec, images, logs, man, notify, plan, ps, pull, restart, status, stdio,
-    update, version, volumes,
+    apply, check, completions, data, events, exec, images, logs, man, notify, plan, ps, pull, restart,
+    status, stdio, update, version, volumes,
 };
 use crate::error;
 

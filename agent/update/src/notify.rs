@@ -169,9 +169,10 @@ fn post(url: &Url, authorization: Option<&str>, body: &str) -> Result<Answered, 
 fn judge(status: StatusCode) -> Delivery {
     match status.as_u16() {
         200..=299 => Delivery::Delivered(answers(status)),
-        301..=303 => {
-            Delivery::Refused(format!("{}, which a message does not follow: give the new `url`", answers(status)))
-        }
+        301..=303 => Delivery::Refused(format!(
+            "{}, which a message does not follow: give the new `url`",
+            answers(status)
+        )),
         408 | 429 | 500..=599 => Delivery::Failed(answers(status)),
         _ => Delivery::Refused(answers(status)),
     }

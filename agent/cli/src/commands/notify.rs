@@ -135,16 +135,15 @@ mod tests {
 
     #[test]
     fn a_box_whose_messages_are_refused() {
-        let standing = |kind: &str, subject: Option<&str>, message: &str, raised: Option<&str>| {
-            StandingCondition {
+        let standing =
+            |kind: &str, subject: Option<&str>, message: &str, raised: Option<&str>| StandingCondition {
                 kind: kind.into(),
                 subject: subject.map(str::to_owned),
                 message: message.into(),
                 raised: raised.map(str::to_owned),
-            }
-        };
-        let waiting = |number: u32, kind: &str, state: &str, subject: Option<&str>, attempts: u32| {
-            WaitingMessage {
+            };
+        let waiting =
+            |number: u32, kind: &str, state: &str, subject: Option<&str>, attempts: u32| WaitingMessage {
                 id: format!("8c1f0a6be2d3475e-{number}"),
                 kind: kind.into(),
                 state: state.into(),
@@ -153,8 +152,7 @@ mod tests {
                 time: "2026-11-28T03:12:00Z".into(),
                 attempts,
                 refused: attempts > 1,
-            }
-        };
+            };
         let status = NotifyStatus {
             enabled: true,
             standing: vec![

@@ -125,7 +125,9 @@ impl NotifyRecord {
         let lasted = since + topic.lasts();
         match self.known(topic) {
             Some(told) if told.stands => None,
-            Some(told) if flapping(told, now) > 0 => Some(lasted.max(now.uptime + flapping(told, now) * 1000)),
+            Some(told) if flapping(told, now) > 0 => {
+                Some(lasted.max(now.uptime + flapping(told, now) * 1000))
+            }
             _ => Some(lasted),
         }
     }

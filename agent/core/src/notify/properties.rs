@@ -11,6 +11,8 @@ use super::*;
 enum Step {
     /// A look at so many topics, each standing, unclear or gone.
     Look([u8; 3]),
+    /// The same, and the record cannot be written.
+    Unkept([u8; 3]),
     /// Time passes.
     Pass(u64),
     /// What is due is sent, with this answer.
@@ -26,6 +28,7 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => prop::array::uniform3(0u8..3).prop_map(Step::Look),
+        1 => prop::array::uniform3(0u8..3).prop_map(Step::Unkept),
         4 => (1u64..400).prop_map(Step::Pass),
         4 => (0u8..3).prop_map(Step::Send),
         1 => Just(Step::Cut),
@@ -103,6 +106,11 @@ proptest! {
         for step in steps {
             match step {
                 Step::Look(topics) => of.look(topics),
+                Step::Unkept(topics) => {
+                    let before = of.record.clone();
+                    of.look(topics);
+                    of.record = before;
+                }
                 Step::Pass(seconds) => of.second += seconds,
                 Step::Send(answer) => drop(of.send(answer, true)),
                 Step::Cut => {

@@ -33,9 +33,7 @@ pub(super) fn sights(agent: &Agent, live: &Live) -> Sights {
     }
     // What is being worked on has not shown yet that it works.
     for wanted in live.desired.instances.values() {
-        if let Standing::Settling(_) =
-            standing::instance(wanted, &live.observed, &live.memory, &live.plan)
-        {
+        if let Standing::Settling(_) = standing::instance(wanted, &live.observed, &live.memory, &live.plan) {
             sights.insert(Topic::about(Kind::Degraded, &wanted.name), Sight::Unclear);
         }
     }
@@ -87,7 +85,10 @@ fn filling(used: u64, available: u64) -> Option<Sight> {
         Some(Sight::Unclear)
     } else {
         let percent = used / u128::from(all);
-        Some(Sight::Stands(format!("the data file system is {percent} % full; {} MiB are left", available >> 20)))
+        Some(Sight::Stands(format!(
+            "the data file system is {percent} % full; {} MiB are left",
+            available >> 20
+        )))
     }
 }
 

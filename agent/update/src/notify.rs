@@ -5,6 +5,7 @@
 //! server either, which may repeat it. Deliberately absent: trying again, and what the message says.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
@@ -233,12 +234,19 @@ fn words(error: &ureq::Error, url: &Url) -> String {
     match error {
         ureq::Error::Timeout(what) => format!("the server does not answer in time ({what})"),
         ureq::Error::HostNotFound => "the server's name is not known".to_owned(),
+        // Trouble of a handshake comes as trouble of the stream.
+        ureq::Error::Io(error) if error.kind() == ErrorKind::InvalidData => hidden(tls(&error.to_string())),
         ureq::Error::Io(error) => hidden(format!("the server cannot be reached: {error}")),
-        ureq::Error::Rustls(error) => hidden(format!("the server is not trusted: {error}")),
+        ureq::Error::Rustls(error) => hidden(tls(&error.to_string())),
         ureq::Error::Tls(what) => format!("the server is not trusted: {what}"),
         ureq::Error::Protocol(error) => hidden(format!("the server does not speak HTTP: {error}")),
         _ => "the server cannot be asked".to_owned(),
     }
+}
+
+fn tls(error: &str) -> String {
+    let what = if error.contains("certificate") { "is not trusted" } else { "does not speak TLS" };
+    format!("the server {what}: {error}")
 }
 
 #[cfg(test)]

@@ -159,8 +159,8 @@ fn trouble_is_told_without_the_address() {
     for (url, expect) in [
         (format!("http://{closed}/{TOKEN}"), "the server cannot be reached: "),
         (format!("http://{mute}/{TOKEN}"), "the server cannot be reached: "),
-        (format!("http://{babbler}/{TOKEN}"), "the server "),
-        (format!("https://{plain}/{TOKEN}"), "the server "),
+        (format!("http://{babbler}/{TOKEN}"), "the server does not speak HTTP: "),
+        (format!("https://{plain}/{TOKEN}"), "the server does not speak TLS: "),
         (format!("http://{TOKEN}.invalid/"), "the server"),
     ] {
         let delivery = send(&url);

@@ -71,10 +71,8 @@ impl Bench {
     /// Sends what is due; says whether anything was.
     fn send(&mut self, answer: u8, noted: bool) -> bool {
         let Due::Send(message) = self.record.due(&self.watch, self.now()) else { return false };
-        if answer == 0 {
-            if self.taken.insert(message.id.clone(), message.clone()).is_none() {
-                self.order.push(message.id.clone());
-            }
+        if answer == 0 && self.taken.insert(message.id.clone(), message.clone()).is_none() {
+            self.order.push(message.id.clone());
         }
         let text = String::from("said");
         let answer = match answer {

@@ -204,6 +204,7 @@ pub(crate) fn hint(reason: &str) -> Option<&'static str> {
             "not trusted",
             "its certificate has to be for its name, and signed by an authority that the image knows",
         ),
+        ("does not speak", "see that the scheme and the port of `url` in [box.notify] are right"),
         ("redirects", "put the address that it redirects to into `url` in [box.notify]"),
         ("does not follow", "put the address that it redirects to into `url` in [box.notify]"),
         ("not followed", "put the address that it redirects to into `url` in [box.notify]"),

@@ -611,6 +611,8 @@ fn route(arguments: &[&str]) -> Option<(&'static str, String)> {
         ["update"] | ["update", "status"] => ("GET", routes::UPDATE.into()),
         ["update", "check"] => ("POST", routes::UPDATE_CHECK.into()),
         ["update", "stage"] => ("POST", routes::UPDATE_STAGE.into()),
+        ["notify"] | ["notify", "status"] => ("GET", routes::NOTIFY.into()),
+        ["notify", "test"] => ("POST", routes::NOTIFY_TEST.into()),
         ["data", "check"] => ("POST", routes::DATA_CHECK.into()),
         _ => return None,
     })

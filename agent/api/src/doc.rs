@@ -51,6 +51,8 @@ fn reading(doc: &mut Doc) {
     doc.add(routes::DATA, get.clone(), "The data partition", None, vec![], JSON, data);
     let update = doc.one::<UpdateStatus>();
     doc.add(routes::UPDATE, get.clone(), "Updates of the box", None, vec![], JSON, update);
+    let notify = doc.one::<NotifyStatus>();
+    doc.add(routes::NOTIFY, get.clone(), "Messages to the box's owner", None, vec![], JSON, notify);
     let version = doc.one::<Version>();
     doc.add(routes::VERSION, get.clone(), "Versions", None, vec![], JSON, version);
     doc.add(routes::OPENAPI, get, "This document", None, vec![], JSON, None);
@@ -76,6 +78,8 @@ fn acting(doc: &mut Doc) {
         let update = doc.one::<UpdateStatus>();
         doc.add(route, post.clone(), summary, None, vec![], JSON, update);
     }
+    let tested = doc.one::<NotifyTested>();
+    doc.add(routes::NOTIFY_TEST, post.clone(), "Send a message now", None, vec![], JSON, tested);
     let checked = doc.one::<DataChecked>();
     doc.add(routes::DATA_CHECK, post.clone(), "Check data", None, vec![], JSON, checked);
     let changed = doc.one::<Changed>();

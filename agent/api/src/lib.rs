@@ -75,6 +75,10 @@ pub mod routes {
     pub const UPDATE_APPLY: &str = "/v1/update/apply";
     /// POST → [`Changed`](super::types::Changed), when the box is about to restart.
     pub const UPDATE_ROLLBACK: &str = "/v1/update/rollback";
+    /// GET → [`NotifyStatus`](super::types::NotifyStatus).
+    pub const NOTIFY: &str = "/v1/notify";
+    /// POST → [`NotifyTested`](super::types::NotifyTested), when the server has taken a message.
+    pub const NOTIFY_TEST: &str = "/v1/notify/test";
     /// GET → [`Version`](super::types::Version).
     pub const VERSION: &str = "/v1/version";
     /// GET → the OpenAPI document.

@@ -4,6 +4,7 @@ mod actions;
 mod box_status;
 mod containers;
 mod error;
+mod notify;
 mod storage;
 mod update;
 
@@ -11,5 +12,6 @@ pub use actions::*;
 pub use box_status::*;
 pub use containers::*;
 pub use error::*;
+pub use notify::*;
 pub use storage::*;
 pub use update::*;

@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    apply, check, completions, data, events, exec, images, logs, man, plan, ps, pull, restart, status, stdio,
-    update, version, volumes,
+    apply, check, completions, data, events, exec, images, logs, man, notify, plan, ps, pull, restart,
+    status, stdio, update, version, volumes,
 };
 use crate::error;
 
@@ -71,6 +71,8 @@ pub(crate) enum Command {
     Data(data::Args),
     /// The box's own system: look for, fetch, restart into or go back from a release
     Update(update::Args),
+    /// Messages to the box's owner: what stands, what waits, send a test
+    Notify(notify::Args),
     /// Restart an instance or a container
     Restart(restart::Args),
     /// Reboot the box

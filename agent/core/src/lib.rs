@@ -13,6 +13,7 @@ pub mod healing;
 pub mod health;
 pub mod memory;
 pub mod network;
+pub mod notify;
 pub mod observed;
 pub mod plan;
 pub mod standing;

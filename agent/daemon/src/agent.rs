@@ -18,6 +18,7 @@ use tokio::sync::{Notify, watch};
 use crate::boot::Boot;
 use crate::console::Console;
 use crate::document::{Document, Library};
+use crate::notify::Notices;
 use crate::records::{Events, Records};
 use crate::update::Updates;
 
@@ -35,6 +36,8 @@ pub(crate) struct Agent {
     pub(crate) library: Library,
     /// Updates of the box.
     pub(crate) updates: Updates,
+    /// Messages to the box's owner.
+    pub(crate) notices: Notices,
     /// Images.
     pub(crate) store: Arc<Store>,
     /// systemd.
@@ -114,6 +117,7 @@ pub(crate) struct Parts {
     pub(crate) console: Arc<Console>,
     pub(crate) library: Library,
     pub(crate) updates: Updates,
+    pub(crate) notices: Notices,
     pub(crate) store: Arc<Store>,
     pub(crate) systemd: Systemd,
     pub(crate) bus: Option<zbus::Connection>,
@@ -141,6 +145,7 @@ impl Agent {
             console: parts.console,
             library: parts.library,
             updates: parts.updates,
+            notices: parts.notices,
             store: parts.store,
             systemd: parts.systemd,
             bus: parts.bus,

@@ -12,6 +12,7 @@ mod exec;
 mod execute;
 mod host_keys;
 mod images;
+mod notify;
 mod observe;
 mod power_button;
 mod probe;

@@ -22,6 +22,7 @@ use crate::agent::{Agent, Parts};
 use crate::boot::Boot;
 use crate::console::Console;
 use crate::document::Library;
+use crate::notify::Notices;
 use crate::records::{Events, Records};
 use crate::update::Updates;
 use crate::{announce, host_keys, power_button, reconcile, server, slots, update, user_data};
@@ -53,6 +54,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
 async fn work(agent: Arc<Agent>) -> anyhow::Result<()> {
     user_data::ask(&agent).await;
     tokio::spawn(update::run(agent.clone()));
+    tokio::spawn(crate::notify::run(agent.clone()));
     reconcile::run(agent).await
 }
 
@@ -68,8 +70,9 @@ async fn prepare() -> anyhow::Result<(Arc<Agent>, UnboundedReceiver<NetworkEvent
         events.add("identity", None, "made an SSH host key");
     }
     let store = Store::open(records.path("images")).context("failed to open the image store")?;
-    let (updates, complaint) = Updates::open(&records);
-    if let Some(complaint) = complaint {
+    let (updates, damaged) = Updates::open(&records);
+    let (notices, also_damaged) = Notices::open(&records);
+    for complaint in damaged.into_iter().chain(also_damaged) {
         events.add("state-damaged", None, complaint);
     }
     let systemd = Systemd::connect().await.context("failed to reach systemd")?;
@@ -84,6 +87,7 @@ async fn prepare() -> anyhow::Result<(Arc<Agent>, UnboundedReceiver<NetworkEvent
         console: Arc::new(Console::open()),
         library: Library::new(paths::RECIPES),
         updates,
+        notices,
         store: Arc::new(store),
         systemd,
         bus,

@@ -74,15 +74,8 @@ impl From<Failure> for UpdateError {
 impl Http {
     /// A client; with `tls` it never goes on without.
     pub(crate) fn new(tls: bool, patience: Patience) -> Http {
-        let system = std::fs::read(SYSTEM).unwrap_or_default();
-        let certificates: Vec<Certificate<'static>> = parse_pem(&system)
-            .filter_map(|item| match item {
-                Ok(PemItem::Certificate(certificate)) => Some(certificate),
-                _ => None,
-            })
-            .collect();
         let agent = Agent::config_builder()
-            .tls_config(TlsConfig::builder().root_certs(RootCerts::new_with_certs(&certificates)).build())
+            .tls_config(system_tls())
             .https_only(tls)
             .proxy(None)
             .http_status_as_error(false)
@@ -171,6 +164,18 @@ impl Http {
             }
         })
     }
+}
+
+/// TLS with the system's certificates.
+pub(crate) fn system_tls() -> TlsConfig {
+    let system = std::fs::read(SYSTEM).unwrap_or_default();
+    let certificates: Vec<Certificate<'static>> = parse_pem(&system)
+        .filter_map(|item| match item {
+            Ok(PemItem::Certificate(certificate)) => Some(certificate),
+            _ => None,
+        })
+        .collect();
+    TlsConfig::builder().root_certs(RootCerts::new_with_certs(&certificates)).build()
 }
 
 /// What is wrong with a file that is longer than it may be.

@@ -1,4 +1,5 @@
-//! Updates of the box: what `holdfast-update` does, one run per check, staging or verification.
+//! Updates of the box: what `holdfast-update` does, one run per check, staging or verification. Beside that, in
+//! [`notify`] and apart from all else here, one run per message to the box's owner.
 //!
 //! Everything foreign of a release is handled here, in a process that can write one folder and the slot that
 //! does not run: TUF metadata, block maps, blocks. The folder holds `request.json`; what comes out is
@@ -16,6 +17,7 @@ mod error;
 mod fetch;
 mod http;
 mod message;
+pub mod notify;
 mod repository;
 mod slot;
 mod stage;

@@ -41,6 +41,10 @@ pub(super) fn update() -> UpdateStatus {
     }
 }
 
+pub(super) fn notify() -> NotifyStatus {
+    NotifyStatus { enabled: false, standing: vec![], waiting: vec![], dropped: 0, last: None, next: None }
+}
+
 pub(super) fn status() -> Status {
     Status {
         health: Health::Healthy,

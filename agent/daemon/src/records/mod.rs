@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU32;
 
 use agent_core::allocate::{self, AllocateError, Taken};
+use agent_core::notify::NotifyRecord;
 use agent_core::state::{self, Counters, Format, FormatError, InstanceRecord, SecretsRecord};
 use agent_core::update::UpdateRecord;
 use agent_core::{Allocation, Secret};
@@ -81,6 +82,22 @@ impl Records {
     /// Keeps what is remembered of updates.
     pub(crate) fn put_updates(&self, record: &UpdateRecord) -> Result<(), RecordError> {
         write(&self.path("update.json"), record)
+    }
+
+    /// What the box's owner was told and is to be told.
+    pub(crate) fn notices(&self) -> Result<Option<NotifyRecord>, RecordError> {
+        read(&self.path("notify.json"))
+    }
+
+    /// Keeps what the box's owner was told and is to be told.
+    pub(crate) fn put_notices(&self, record: &NotifyRecord) -> Result<(), RecordError> {
+        write(&self.path("notify.json"), record)
+    }
+
+    /// Nobody is told of anything any more: nothing is kept, and no request with an address either.
+    pub(crate) fn remove_notices(&self) -> Result<(), RecordError> {
+        files::remove(self.path("notify.json"))?;
+        Ok(files::remove_tree(self.path("notify")).map(drop)?)
     }
 
     /// A path under the folder.

@@ -47,7 +47,7 @@ fn pss() -> u64 {
 }
 
 /// The data file system.
-pub(super) fn disk() -> Disk {
+pub(crate) fn disk() -> Disk {
     match rustix::fs::statvfs(paths::STATE) {
         Ok(stat) => Disk {
             size: stat.f_blocks * stat.f_frsize,

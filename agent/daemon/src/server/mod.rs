@@ -11,6 +11,7 @@ mod exec;
 mod images;
 mod logs;
 mod measure;
+mod notify;
 mod power;
 mod pull;
 mod query;
@@ -35,8 +36,9 @@ use tokio::net::UnixListener;
 
 use crate::agent::Agent;
 pub(crate) use error::Failure;
+pub(crate) use measure::disk;
 pub(crate) use power::power_button;
-pub(crate) use status::{health, host_key_fingerprints};
+pub(crate) use status::{Of, health, host_key_fingerprints, image_version, problems};
 
 /// The longest body that is read whole.
 const BODY: usize = 2 << 20;
@@ -79,6 +81,7 @@ fn router(agent: Arc<Agent>, admin: Option<u32>) -> Router {
         .route(routes::VERSION, get(query::version))
         .route(routes::OPENAPI, get(query::openapi))
         .route(routes::UPDATE, get(update::state))
+        .route(routes::NOTIFY, get(notify::state))
         .route(routes::DATA, get(data::state));
     let acting = Router::new()
         .route(routes::PLAN, get(apply::plan).post(apply::plan_document))
@@ -94,6 +97,7 @@ fn router(agent: Arc<Agent>, admin: Option<u32>) -> Router {
         .route(routes::UPDATE_STAGE, post(update::stage))
         .route(routes::UPDATE_APPLY, post(update::apply))
         .route(routes::UPDATE_ROLLBACK, post(update::rollback))
+        .route(routes::NOTIFY_TEST, post(notify::test))
         .route(routes::REBOOT, post(power::reboot))
         .route(routes::POWEROFF, post(power::poweroff));
     let volumes = Router::new()

@@ -64,7 +64,7 @@ pub(crate) fn host_key_fingerprints() -> Vec<String> {
 }
 
 /// The image's version, from `os-release`.
-pub(super) fn image_version() -> String {
+pub(crate) fn image_version() -> String {
     let text = std::fs::read_to_string("/usr/lib/os-release").unwrap_or_default();
     let value = |name: &str| {
         let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
@@ -73,38 +73,77 @@ pub(super) fn image_version() -> String {
     value("IMAGE_VERSION").or_else(|| value("VERSION_ID")).unwrap_or_default()
 }
 
+/// Something that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Problem {
+    /// What it is wrong with.
+    pub(crate) of: Of,
+    /// One sentence.
+    pub(crate) text: String,
+}
+
+/// What something is wrong with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Of {
+    /// An instance.
+    Instance(String),
+    /// A part of the box: `data`, `user-data`, `state`, a network interface, or an action by its id.
+    Part(String),
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.of {
+            Of::Instance(name) => write!(f, "{name}: {}", self.text),
+            Of::Part(_) => f.write_str(&self.text),
+        }
+    }
+}
+
 /// The worst of everything, and what is wrong.
 pub(crate) fn health(agent: &Agent, live: &Live) -> (Health, Vec<String>) {
+    let problems = problems(agent, live);
+    let settling = !live.memory.running.is_empty()
+        || !live.plan.is_empty()
+        || live.desired.instances.values().any(|wanted| {
+            let standing = standing::instance(wanted, &live.observed, &live.memory, &live.plan);
+            matches!(standing, Standing::Settling(_))
+        });
+    let health = match (problems.is_empty(), settling) {
+        (false, _) => Health::Degraded,
+        (true, true) => Health::Settling,
+        (true, false) => Health::Healthy,
+    };
+    (health, problems.iter().map(ToString::to_string).collect())
+}
+
+/// All that makes the box degraded.
+pub(crate) fn problems(agent: &Agent, live: &Live) -> Vec<Problem> {
+    let part = |part: &str, text: String| Problem { of: Of::Part(part.to_owned()), text };
     let mut problems = Vec::new();
-    if let Some(reason) = agent.boot.data_problem() {
-        problems.push(reason);
-    }
-    problems.extend(live.errors.iter().map(|error| format!("user-data is not valid: {}", place(error))));
-    problems.extend(live.unusable.iter().cloned());
-    problems.extend(live.complaints.iter().cloned());
+    problems.extend(agent.boot.data_problem().map(|reason| part("data", reason)));
+    let invalid = live.errors.iter().map(|error| format!("user-data is not valid: {}", place(error)));
+    problems.extend(invalid.chain(live.unusable.iter().cloned()).map(|text| part("user-data", text)));
+    problems.extend(live.complaints.iter().map(|text| part("state", text.clone())));
     for nic in &live.network.nics {
-        problems.extend(nic.problem.iter().map(|problem| format!("{}: {problem}", nic.name)));
+        problems.extend(nic.problem.iter().map(|text| part(&nic.name, format!("{}: {text}", nic.name))));
     }
     let of_box = live.memory.failures.values().filter(|failure| {
         let action = &failure.action;
         action.instance().is_none()
             && !matches!(action, Action::FetchImage { .. } | Action::AdoptImage { .. })
     });
-    problems.extend(of_box.map(|failure| format!("{}: {}", failure.action, failure.error)));
-    let mut settling = !live.memory.running.is_empty() || !live.plan.is_empty();
+    problems.extend(of_box.map(|failure| {
+        let action = &failure.action;
+        part(&action.subject(), format!("{action}: {}", failure.error))
+    }));
     for wanted in live.desired.instances.values() {
-        match standing::instance(wanted, &live.observed, &live.memory, &live.plan) {
-            Standing::Healthy => {}
-            Standing::Settling(_) => settling = true,
-            Standing::Degraded(reason) => problems.push(format!("{}: {reason}", wanted.name)),
+        let standing = standing::instance(wanted, &live.observed, &live.memory, &live.plan);
+        if let Standing::Degraded(text) = standing {
+            problems.push(Problem { of: Of::Instance(wanted.name.clone()), text });
         }
     }
-    let health = match (problems.is_empty(), settling) {
-        (false, _) => Health::Degraded,
-        (true, true) => Health::Settling,
-        (true, false) => Health::Healthy,
-    };
-    (health, problems)
+    problems
 }
 
 fn place(error: &agent_api::types::Diagnostic) -> String {

@@ -24,7 +24,7 @@ pub(crate) use status::status;
 pub(crate) use switch::{apply, rollback};
 pub(crate) use trial::{begin, note_answer};
 pub(crate) use unattended::run;
-pub(crate) use work::{check, stage};
+pub(crate) use work::{check, stage, synchronized};
 
 use crate::agent::Agent;
 use crate::clock;
@@ -88,6 +88,7 @@ fn change(agent: &Agent, change: impl FnOnce(&mut UpdateRecord)) -> anyhow::Resu
     if record != agent.updates.record() {
         agent.records.put_updates(&record).context("failed to keep the record of updates")?;
         agent.updates.live().record = record;
+        agent.notices.wake.notify_one();
     }
     Ok(())
 }

@@ -218,12 +218,15 @@ fn unit(agent: &Agent, folder: &str, network: bool) -> anyhow::Result<TransientU
         }
     }
     let argv = vec![format!("{}/holdfast-update", paths::LIBEXEC), folder.to_owned()];
+    // The same user's, with an address in it that is nobody's business.
+    let messages = format!("-{}", agent.records.path("notify").display());
     Ok(sandbox::unit(UNIT, argv, USER, network)
         .text(Text::Description, "Update of the box")
         .text(Text::SyslogIdentifier, "holdfast-update")
         .number(Number::MemoryMax, MEMORY)
         .span(Span::RuntimeMaxUSec, TIME)
         .list(List::ReadWritePaths, [folder.to_owned()])
+        .list(List::InaccessiblePaths, [messages])
         // systemd opens them in the unit's own group of devices; by name nothing there can be opened.
         .allow_devices(devices.iter().map(allowed).collect())
         .open_files(devices))

@@ -1,19 +1,27 @@
 //! `holdfast-update FOLDER`: looks for, stages or verifies a release, as its own user without rights.
+//! `holdfast-update notify FOLDER`: sends a message to the box's owner.
 //!
 //! The partitions are descriptors that systemd hands over by name: `target-boot`, `target-root`,
 //! `running-boot`, `running-root`. Exit code 0 when it was done, 1 when not: `FOLDER/result.json` says why.
 
 #![forbid(unsafe_code)]
 
+use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
+use agent_update::notify::{self, Delivery};
 use agent_update::{Device, Outcome, Patience, Slots};
-use anyhow::Context;
 use image_layout::release::Part;
 
 fn main() -> ExitCode {
-    match update() {
+    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
+    let ended = match words.as_slice() {
+        [verb, folder] if verb == "notify" => send(Path::new(folder)),
+        [folder] => update(Path::new(folder)),
+        _ => Err(anyhow::anyhow!("usage: holdfast-update [notify] FOLDER")),
+    };
+    match ended {
         Ok(code) => code,
         Err(error) => {
             eprintln!("holdfast-update: {error:#}");
@@ -22,11 +30,19 @@ fn main() -> ExitCode {
     }
 }
 
-fn update() -> anyhow::Result<ExitCode> {
-    let folder = std::env::args_os().nth(1).context("usage: holdfast-update FOLDER")?;
+fn send(folder: &Path) -> anyhow::Result<ExitCode> {
+    Ok(match notify::run(folder)? {
+        Delivery::Delivered(_) => ExitCode::SUCCESS,
+        Delivery::Refused(reason) | Delivery::Failed(reason) => {
+            eprintln!("holdfast-update: the message was not delivered: {reason}");
+            ExitCode::FAILURE
+        }
+    })
+}
+
+fn update(folder: &Path) -> anyhow::Result<ExitCode> {
     let slots = slots()?;
-    let outcome =
-        agent_update::run(Path::new(&folder), &slots, Patience::default(), &mut |line| println!("{line}"))?;
+    let outcome = agent_update::run(folder, &slots, Patience::default(), &mut |line| println!("{line}"))?;
     Ok(match outcome {
         Outcome::Error(error) => {
             eprintln!("holdfast-update: {error}");

@@ -160,6 +160,10 @@ fn a_bucket_is_never_half() {
     let server = Server::start(&publisher.path("s3"));
     upload(&publisher, &server, "wrong")
         .fails(1, &["failed to list `s3://releases/box/os/", "SignatureDoesNotMatch"]);
+    let mut nowhere = publisher.command(&["publish", "--repository", "REPOSITORY", "--to", "s3://x"]);
+    nowhere.env("AWS_ACCESS_KEY_ID", ID).env("AWS_SECRET_ACCESS_KEY", SECRET);
+    let run = output(nowhere.args(["--endpoint", "http://127.0.0.1:1"]));
+    run.fails(1, &["failed to list `s3://x/metadata/`: dispatch failure", "refused"]);
     let run = upload(&publisher, &server, SECRET).ok();
     assert_eq!(run.stdout, "12 files copied, 0 removed\n");
     let objects = server.objects("box/os");

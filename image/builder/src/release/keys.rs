@@ -225,10 +225,13 @@ fn name(root: &mut Root, role: RoleType, pair: &Pair) -> Result<(), KeysError> {
 
 fn sign<'a, T: Role>(role: T, pairs: impl Iterator<Item = &'a Pair>) -> Result<Signed<T>, KeysError> {
     let text = role.canonical_form().map_err(|error| KeysError::Canonical(Box::new(error)))?;
-    let mut signatures = Vec::new();
+    let mut signatures: Vec<Signature> = Vec::new();
     for pair in pairs.filter(|pair| pair.name.role() == Some(T::TYPE)) {
-        signatures
-            .push(Signature { keyid: pair.id()?, sig: pair.secret.sign(&text).as_ref().to_vec().into() });
+        let keyid = pair.id()?;
+        // Two signatures by one key make the whole invalid.
+        if signatures.iter().all(|signature| signature.keyid != keyid) {
+            signatures.push(Signature { keyid, sig: pair.secret.sign(&text).as_ref().to_vec().into() });
+        }
     }
     Ok(Signed { signed: role, signatures })
 }
@@ -310,7 +313,6 @@ impl Keys {
         }
         for old in self.pairs.iter().filter(|pair| is(pair, Standing::Current)) {
             let id = old.id()?;
-            root.keys.remove(&id);
             if let Some(keys) = root.roles.get_mut(&role) {
                 keys.keyids.retain(|key| *key != id);
             }
@@ -318,6 +320,8 @@ impl Keys {
         for new in self.pairs.iter().filter(|pair| is(pair, Standing::Next)) {
             self::name(&mut root, role, new)?;
         }
+        let roles = &root.roles;
+        root.keys.retain(|id, _| roles.values().any(|keys| keys.keyids.contains(id)));
         let signing = self.pairs.iter().filter(|pair| !matches!(pair.name.standing, Standing::Revoked(_)));
         let signed = sign(root, signing)?;
         for trusting in [&self.root.signed, &signed.signed] {

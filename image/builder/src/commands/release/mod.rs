@@ -25,7 +25,7 @@ Examples:
   holdfast-image build --update-root ~/holdfast-keys/root.json
   holdfast-image release add --repository releases --keys ~/holdfast-keys target/image
   holdfast-image release verify --repository releases --root ~/holdfast-keys/root.json
-  holdfast-image release publish --repository releases --to s3://my-bucket/holdfast --region eu-central-1
+  holdfast-image release publish --repository releases --to s3://my-bucket/holdfast
 
 Every two weeks at most, so that boxes know that nothing is kept from them:
   holdfast-image release refresh --repository releases --keys ~/holdfast-keys

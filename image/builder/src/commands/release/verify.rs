@@ -32,6 +32,7 @@ pub(crate) struct Args {
     /// Where the repository is served.
     #[arg(long, value_name = "URL", group = "place")]
     url: Option<String>,
+    // It stands in the place of the option that every command has, which means nothing here.
     /// The root.json that the boxes were built with.
     #[arg(long, value_name = "FILE")]
     root: PathBuf,

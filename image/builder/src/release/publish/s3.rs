@@ -8,7 +8,7 @@ use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{
     BehaviorVersion, Config, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
 };
-use aws_sdk_s3::error::{DisplayErrorContext, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_smithy_http_client::tls::Provider;
 use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
@@ -130,7 +130,7 @@ impl Bucket {
                 self.client.list_objects_v2().bucket(&self.bucket).prefix(&prefix).into_paginator().send();
             let pages = self.runtime.block_on(pages.collect::<Result<Vec<_>, _>>());
             for object in pages
-                .map_err(|error| self.failed("list", &prefix, &error))?
+                .map_err(|error| self.failed("list", &prefix, told(&error)))?
                 .into_iter()
                 .flat_map(|page| page.contents.unwrap_or_default())
             {
@@ -150,10 +150,10 @@ impl Bucket {
         let request = self.client.get_object().bucket(&self.bucket).key(&key).send();
         let object = match self.runtime.block_on(request) {
             Err(SdkError::ServiceError(error)) if error.err().is_no_such_key() => return Ok(None),
-            object => object.map_err(|error| self.failed("read", &key, &error))?,
+            object => object.map_err(|error| self.failed("read", &key, told(&error)))?,
         };
         let bytes = self.runtime.block_on(object.body.collect());
-        Ok(Some(bytes.map_err(|error| self.failed("read", &key, &error))?.to_vec()))
+        Ok(Some(bytes.map_err(|error| self.failed("read", &key, chain(&error)))?.to_vec()))
     }
 
     /// Writes an object.
@@ -165,7 +165,7 @@ impl Bucket {
         let cache = if is_target { "public, max-age=31536000, immutable" } else { "no-cache" };
         let request = self.client.put_object().bucket(&self.bucket).key(&key).content_type(kind);
         let request = request.cache_control(cache).body(ByteStream::from(bytes)).send();
-        self.runtime.block_on(request).map_err(|error| self.failed("write", &key, &error))?;
+        self.runtime.block_on(request).map_err(|error| self.failed("write", &key, told(&error)))?;
         Ok(())
     }
 
@@ -173,7 +173,7 @@ impl Bucket {
     pub(crate) fn remove(&self, path: &str) -> Result<(), BucketError> {
         let key = self.key(path);
         let request = self.client.delete_object().bucket(&self.bucket).key(&key).send();
-        self.runtime.block_on(request).map_err(|error| self.failed("remove", &key, &error))?;
+        self.runtime.block_on(request).map_err(|error| self.failed("remove", &key, told(&error)))?;
         Ok(())
     }
 
@@ -181,13 +181,22 @@ impl Bucket {
         format!("{}{path}", self.prefix)
     }
 
-    fn failed(
-        &self,
-        verb: &'static str,
-        key: &str,
-        error: &(impl std::error::Error + 'static),
-    ) -> BucketError {
-        let reason = DisplayErrorContext(error).to_string();
+    fn failed(&self, verb: &'static str, key: &str, reason: String) -> BucketError {
         BucketError::Request { verb, bucket: self.bucket.clone(), key: key.to_owned(), reason }
     }
+}
+
+/// What the server says, or why there was no answer.
+fn told<E: ProvideErrorMetadata + std::error::Error + 'static>(error: &SdkError<E>) -> String {
+    match (error.code(), error.message()) {
+        (Some(code), Some(message)) => format!("{code}: {message}"),
+        (Some(code), None) => code.to_owned(),
+        _ => chain(error),
+    }
+}
+
+/// An error with its causes.
+fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(Some(error), |error| error.source());
+    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -53,8 +53,9 @@ fn cuts(
         let disk = replay.cut(cut, "cut.raw")?;
         let problems = checker.problems(&disk, cut)?;
         count(counts, recording, cut, "checked", problems, &disk)?;
-        // Spread evenly over the cuts.
-        if (n + 1) * boots / cuts.len() > n * boots / cuts.len() {
+        // Spread evenly over the cuts, each in the middle of its share.
+        let before = |n: usize| (n * boots + cuts.len() / 2) / cuts.len();
+        if before(n + 1) > before(n) {
             let problems = boot_problems(stage.lab, recording, &disk, cut, stage.stop)?;
             if stage.stop.asked() {
                 return Ok(());

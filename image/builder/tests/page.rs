@@ -45,7 +45,8 @@ fn every_command_of_the_page_for_a_publisher_in_need_does_what_it_says() {
                 5 => "0.1.0.2",
                 _ => "0.1.0.3",
             };
-            assert!(run.stdout.contains(&format!("stable: {version}")), "{line}: {}", run.stdout);
+            let channel = |line: &str| line.split_whitespace().eq(["stable", version]);
+            assert!(run.stdout.lines().any(channel), "{line}: {}", run.stdout);
         }
     }
     assert_eq!(published, 9);

@@ -88,9 +88,9 @@ impl KeysError {
             {
                 Some("`holdfast-image release keys init --keys DIR` makes keys".to_owned())
             }
-            KeysError::Missing { role, .. } => {
-                Some(format!("put the key of the role, as `{role}.pem`, there"))
-            }
+            KeysError::Missing { role, .. } => Some(format!(
+                "put the key of the role, as `{role}.pem`, there; if it is lost, rotate with --lost"
+            )),
             _ => None,
         }
     }
@@ -167,6 +167,15 @@ impl Pair {
     }
 }
 
+/// What is to be thought of keys that the root metadata name and the folder does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Absent {
+    /// Somebody else has them: they stay.
+    Elsewhere,
+    /// Nobody has them any more: others take their place.
+    Lost,
+}
+
 /// The keys of a folder.
 pub(crate) struct Keys {
     folder: PathBuf,
@@ -189,7 +198,7 @@ pub(crate) fn init(folder: &Path, root_keys: u64, mut root: Root) -> Result<(), 
     let mut pairs = Vec::new();
     for role in ROLES {
         for number in 1..=if role == RoleType::Root { root_keys } else { 1 } {
-            let stem = if number == 1 { role.to_string() } else { format!("{role}-{number}") };
+            let stem = stem(role, number);
             let pair = make(staging.path(), Name::new(&stem, Standing::Current))?;
             name(&mut root, role, &pair)?;
             pairs.push(pair);
@@ -201,6 +210,11 @@ pub(crate) fn init(folder: &Path, root_keys: u64, mut root: Root) -> Result<(), 
     fs::set_permissions(staging.path(), fs::Permissions::from_mode(0o700)).map_err(write(folder))?;
     // Replaces an empty folder, too.
     files::rename(staging.path(), folder).map_err(write(folder))
+}
+
+/// Name of the key with this number of a role.
+fn stem(role: RoleType, number: u64) -> String {
+    if number == 1 { role.to_string() } else { format!("{role}-{number}") }
 }
 
 /// Makes a key and its file.
@@ -297,15 +311,30 @@ impl Keys {
 
     /// Makes new keys for those of a role that are here, unless an earlier attempt did, and the root metadata
     /// that name them instead, signed by old and new root keys. `root` has version and end of validity.
-    pub(crate) fn replace(&mut self, role: RoleType, mut root: Root) -> Result<Signed<Root>, KeysError> {
+    pub(crate) fn replace(
+        &mut self,
+        role: RoleType,
+        mut root: Root,
+        absent: Absent,
+    ) -> Result<Signed<Root>, KeysError> {
         let is = |pair: &&Pair, standing| pair.name.role() == Some(role) && pair.name.standing == standing;
-        let current: Vec<String> = self
+        let mut stems: Vec<String> = self
             .pairs
             .iter()
             .filter(|pair| is(pair, Standing::Current))
             .map(|p| p.name.stem.clone())
             .collect();
-        for stem in current {
+        if absent == Absent::Lost
+            && let Some(named) = root.roles.get_mut(&role)
+        {
+            // As many as before, under the first names that are free.
+            let wanted = named.keyids.len();
+            let free = (1..).map(|number| stem(role, number)).filter(|name| !stems.contains(name));
+            let more: Vec<String> = free.take(wanted.saturating_sub(stems.len())).collect();
+            stems.extend(more);
+            named.keyids.clear();
+        }
+        for stem in stems {
             let name = Name::new(&stem, Standing::Next);
             if !self.pairs.iter().any(|pair| pair.name == name) {
                 self.pairs.push(make(&self.folder, name)?);

@@ -164,8 +164,21 @@ impl Repository {
         Repository::create(path, keys)
     }
 
+    /// Opens a repository whose metadata may be signed by keys that are lost: what it says is taken as it is.
+    pub(crate) fn open_as_is(path: &Path, keys: &mut Keys) -> Result<Repository, RepositoryError> {
+        Repository::with(path, keys, |folder, _| unsigned(folder).map(Some))
+    }
+
     /// Opens a repository, or makes one.
     pub(crate) fn create(path: &Path, keys: &mut Keys) -> Result<Repository, RepositoryError> {
+        Repository::with(path, keys, state)
+    }
+
+    fn with(
+        path: &Path,
+        keys: &mut Keys,
+        state: impl FnOnce(&Folder, &Keys) -> Result<Option<State>, RepositoryError>,
+    ) -> Result<Repository, RepositoryError> {
         let folder = Folder::new(path);
         folder.create()?;
         if let (Ok(here), Ok(inside)) = (path.canonicalize(), keys.folder().canonicalize())
@@ -290,6 +303,15 @@ impl Repository {
         }
         self.state = state(&self.folder, keys)?;
         Ok(())
+    }
+
+    /// Writes a file whose signatures what is there need not have.
+    pub(crate) fn write(&self, step: &Step) -> Result<(), RepositoryError> {
+        match step {
+            Step::Write { path, bytes } => self.folder.write(path, bytes),
+            Step::Remove { path } => self.folder.remove(path),
+        }
+        .map_err(Into::into)
     }
 }
 

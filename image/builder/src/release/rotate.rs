@@ -7,7 +7,7 @@
 
 use tough::schema::{RoleType, Root, Signed};
 
-use super::keys::Keys;
+use super::keys::{Absent, Keys};
 use super::lifetime::Lifetime;
 use super::metadata;
 use super::repository::{Depth, Repository, RepositoryError, Step};
@@ -25,6 +25,43 @@ pub(crate) fn rotate(
     Ok(keys.follow(root)?)
 }
 
+/// Replaces the keys of a role of which some are lost, with those that are here. Where too few are left to sign
+/// for the role, the root metadata come first, and a client that looks in between looks again later.
+pub(crate) fn replace_lost(
+    keys: &mut Keys,
+    repository: &mut Repository,
+    role: RoleType,
+    root_expires: Lifetime,
+    expires: Lifetime,
+) -> Result<(), RepositoryError> {
+    let root = next_root(keys, repository, root_expires);
+    let root = keys.replace(role, root, Absent::Lost)?;
+    repository.write(&repository.root(&root)?)?;
+    keys.follow(root)?;
+    let steps = match depth(role) {
+        Some(depth) => repository.renew(keys, depth, repository.contents(), Vec::new(), expires)?,
+        None => Vec::new(),
+    };
+    repository.apply(&steps, keys)
+}
+
+fn next_root(keys: &Keys, repository: &Repository, expires: Lifetime) -> Root {
+    let mut root = keys.root().signed.clone();
+    root.version = metadata::next(root.version);
+    root.expires = expires.after(repository.now());
+    root
+}
+
+/// What has to be signed anew when a role has other keys.
+fn depth(role: RoleType) -> Option<Depth> {
+    match role {
+        RoleType::Targets => Some(Depth::Targets),
+        RoleType::Snapshot => Some(Depth::Snapshot),
+        RoleType::Timestamp => Some(Depth::Timestamp),
+        _ => None,
+    }
+}
+
 /// Makes the keys, and gives the new root metadata with the writes to the repository, the root's last.
 pub(crate) fn plan(
     keys: &mut Keys,
@@ -33,17 +70,9 @@ pub(crate) fn plan(
     root_expires: Lifetime,
     expires: Lifetime,
 ) -> Result<(Signed<Root>, Vec<Step>), RepositoryError> {
-    let mut root = keys.root().signed.clone();
-    root.version = metadata::next(root.version);
-    root.expires = root_expires.after(repository.now());
-    let root = keys.replace(role, root)?;
-    let depth = match role {
-        RoleType::Targets => Some(Depth::Targets),
-        RoleType::Snapshot => Some(Depth::Snapshot),
-        RoleType::Timestamp => Some(Depth::Timestamp),
-        _ => None,
-    };
-    let mut steps = match depth {
+    let root = next_root(keys, repository, root_expires);
+    let root = keys.replace(role, root, Absent::Elsewhere)?;
+    let mut steps = match depth(role) {
         Some(depth) => repository.renew(keys, depth, repository.contents(), Vec::new(), expires)?,
         None => Vec::new(),
     };

@@ -69,6 +69,9 @@ struct Rotate {
     /// Whose keys to replace: all of the role that are in the folder.
     #[arg(long, value_enum)]
     role: KeyRole,
+    /// Keys of the role that are not in the folder are lost: new ones take their place, too.
+    #[arg(long)]
+    lost: bool,
     /// How long root.json holds from now.
     #[arg(long, value_name = "SPAN", default_value = "365d")]
     root_expires: Lifetime,
@@ -120,8 +123,15 @@ fn rotate(context: &Context, args: &Rotate) -> Result<ExitCode> {
         KeyRole::Timestamp => RoleType::Timestamp,
     };
     let mut keys = Keys::open(&args.signing.keys)?;
-    let mut repository = Repository::open(&args.signing.repository, &mut keys)?;
-    rotate::rotate(&mut keys, &mut repository, role, args.root_expires, args.signing.expires)?;
+    let (path, expires) = (&args.signing.repository, args.signing.expires);
+    let mut repository;
+    if args.lost {
+        repository = Repository::open_as_is(path, &mut keys)?;
+        rotate::replace_lost(&mut keys, &mut repository, role, args.root_expires, expires)?;
+    } else {
+        repository = Repository::open(path, &mut keys)?;
+        rotate::rotate(&mut keys, &mut repository, role, args.root_expires, expires)?;
+    }
     let root = keys.root();
     output::print(&format!("{}: version {}\n", keys.folder().join(ROOT).display(), root.signed.version))?;
     signing::say_until(context, &keys, &repository)?;

@@ -9,7 +9,7 @@ use std::time::Instant;
 use common::{Random, lab};
 use qemu_tests::cuts::{
     APPLY, Acknowledged, Checker, Cut, FIRST_BOOT, IDENTITY, LARGER_DISK, Loss, PULL, Record, Recording,
-    SECRETS, Stage, Subject, VOLUME, boot_problems,
+    SECRETS, Stage, Subject, UPDATE, VOLUME, boot_problems,
 };
 use qemu_tests::{Lab, Registry, Stop};
 
@@ -106,4 +106,9 @@ fn full_documents_images_secrets_and_a_new_identity_outlive_a_cut() {
 #[test]
 fn full_a_larger_disk_may_be_cut_at_any_moment() {
     check(&[LARGER_DISK], 60, 2);
+}
+
+#[test]
+fn full_an_update_may_be_cut_at_any_moment() {
+    check(&[UPDATE], 60, 3);
 }

@@ -22,5 +22,7 @@ pub use cut::{Cut, Fate, Loss};
 pub use log::{Entry, Log, LogError};
 pub use random::Random;
 pub use recording::{Recorder, Recording, Stage};
-pub use recordings::{APPLY, FIRST_BOOT, IDENTITY, LARGER_DISK, PULL, RECORDINGS, SECRETS, Subject, VOLUME};
+pub use recordings::{
+    APPLY, FIRST_BOOT, IDENTITY, LARGER_DISK, PULL, RECORDINGS, SECRETS, Subject, UPDATE, VOLUME,
+};
 pub use replay::Replay;

@@ -134,6 +134,21 @@ impl<'a> Recorder<'a> {
         })
     }
 
+    /// Switches a box with this image on its disk on.
+    pub fn boot_image(
+        stage: &Stage<'a>,
+        name: &'static str,
+        image: &Path,
+        setup: Setup,
+    ) -> Result<Recorder<'a>> {
+        let lab = stage.lab;
+        let base = Disk::of(lab, image, &format!("{name}-base.raw"), DISK)?;
+        let setup = Setup { shell: true, ..setup };
+        Recorder::on(stage, name, base, setup, lab.key(), |disk, setup, key| {
+            Machine::start(lab, disk, setup, key)
+        })
+    }
+
     /// Goes on with the saved box, which has booted with no recipe.
     pub fn resume(stage: &Stage<'a>, name: &'static str) -> Result<Recorder<'a>> {
         let lab = stage.lab;
@@ -251,6 +266,22 @@ impl<'a> Recorder<'a> {
     /// Waits until the box serves a page with `text` in it.
     pub fn wait_served(&self, text: &str) -> Result<()> {
         serves(&self.machine, text, self.stop, LIMIT)
+    }
+
+    /// Waits until the box's clock was set.
+    pub fn wait_synchronized(&self) -> Result<()> {
+        self.stop.wait("clock that was set", LIMIT, || {
+            let status = self.machine.json(&["status"], &[0, 3]).map_err(|error| format!("{error:#}"))?;
+            if status["time"]["synchronized"] == true { Ok(()) } else { Err(status["time"].to_string()) }
+        })
+    }
+
+    /// Waits until what the box says of updates is so.
+    pub fn wait_update(&self, what: &'static str, so: impl Fn(&Value) -> bool) -> Result<()> {
+        self.stop.wait(what, LIMIT, || {
+            let status = self.machine.json(&["update"], &[0, 3]).map_err(|error| format!("{error:#}"))?;
+            if so(&status) { Ok(()) } else { Err(status.to_string()) }
+        })
     }
 
     /// Waits until the box says that this generation of its documents is in force.

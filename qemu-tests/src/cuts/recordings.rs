@@ -3,6 +3,7 @@
 //! A box that is cut at any moment of a recording is booted with what its provider offers at the end of it.
 
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -11,6 +12,7 @@ use super::acknowledged::Record;
 use super::recording::{Recorder, Recording, Stage};
 use crate::documents::{apply, page, probe, settings};
 use crate::machine::Setup;
+use crate::publisher::{FIRST, Publisher, SECOND};
 
 /// Something that a box does while it is recorded.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +30,8 @@ impl Subject {
 }
 
 /// All there are.
-pub const RECORDINGS: [Subject; 7] = [FIRST_BOOT, APPLY, PULL, VOLUME, SECRETS, IDENTITY, LARGER_DISK];
+pub const RECORDINGS: [Subject; 8] =
+    [FIRST_BOOT, APPLY, PULL, VOLUME, SECRETS, IDENTITY, LARGER_DISK, UPDATE];
 
 /// A fresh disk is grown, the box gets its identity, its document is accepted and its image pulled.
 pub const FIRST_BOOT: Subject = Subject { name: "first-boot", record: first_boot };
@@ -44,6 +47,8 @@ pub const SECRETS: Subject = Subject { name: "secrets", record: secrets };
 pub const IDENTITY: Subject = Subject { name: "identity", record: identity };
 /// A box that has run is booted on a larger disk.
 pub const LARGER_DISK: Subject = Subject { name: "larger-disk", record: larger_disk };
+/// A release is staged, switched to, and marked as good.
+pub const UPDATE: Subject = Subject { name: "update", record: updated };
 
 /// How long a recording goes on after the last acknowledgement, so that there are cuts behind it.
 const AFTER: Duration = Duration::from_secs(6);
@@ -160,6 +165,34 @@ fn larger_disk(stage: &Stage<'_>, name: &'static str) -> Result<Recording> {
     recorder.always_as_now(&OWN)?;
     accepted(&mut recorder, 1)?;
     finish(recorder)
+}
+
+fn updated(stage: &Stage<'_>, name: &'static str) -> Result<Recording> {
+    let text = "the page of both versions";
+    let publisher = Publisher::new(stage.lab)?;
+    publisher.add(&publisher.image(SECOND))?;
+    let document = page(stage.registry, text).replace("[box]\n", "[box]\nntp = [\"127.0.0.1\"]\n");
+    let source = format!("[box.update]\nurl = \"{}\"\npolicy = \"manual\"\n", publisher.url());
+    let setup = Setup { time_server: Some(time_server()?), ..Setup::with(document + &source) };
+    let mut recorder = Recorder::boot_image(stage, name, &publisher.raw(FIRST), setup)?;
+    recorder.always(Record::Page(text.into()));
+    recorder.wait_served(text)?;
+    accepted(&mut recorder, 1)?;
+    recorder.wait_synchronized()?;
+    recorder.machine.json(&["update", "stage"], &[0])?;
+    recorder.acknowledge_fields("update.json", &["/staged/version"])?;
+    recorder.withdraw("update.json")?;
+    recorder.machine.json(&["update", "apply"], &[0])?;
+    recorder.wait_update("version that stays", |status| status["last"]["kept"] == true)?;
+    recorder.acknowledge_fields("update.json", &["/last/version", "/last/ending", "/previous/version"])?;
+    finish(recorder)
+}
+
+/// The program that gives the time inside of a box, beside this one.
+fn time_server() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join("sntp")).find(|path| path.exists());
+    found.context("`cargo build -p qemu-tests --bin sntp` has not been run")
 }
 
 /// Applies a document and waits until all of it is done; then it is acknowledged as this generation.

@@ -27,17 +27,22 @@ pub(super) fn problems(disk: &Disk, sound: &[Slot]) -> Result<Vec<String>> {
 
 /// Whether a slot's kernel, initrd and arguments are those of its list.
 pub(super) fn starts(disk: &Disk, slot: Slot) -> Result<bool> {
+    Ok(arguments(disk, slot)?.is_some())
+}
+
+/// The kernel's arguments of a slot whose files are those of its list; `None` for any other.
+pub(super) fn arguments(disk: &Disk, slot: Slot) -> Result<Option<String>> {
     let role = Role::Boot(slot);
     let bytes = disk.partition(role)?.read(0, disk::partition(role).size as usize)?;
     let mut bytes = Cursor::new(bytes);
     // An empty slot is no file system.
-    let Ok(volume) = fatfs::FileSystem::new(&mut bytes, fatfs::FsOptions::new()) else { return Ok(false) };
+    let Ok(volume) = fatfs::FileSystem::new(&mut bytes, fatfs::FsOptions::new()) else { return Ok(None) };
     let read = |name: &str| -> std::io::Result<Vec<u8>> {
         let mut content = vec![];
         volume.root_dir().open_file(name)?.read_to_end(&mut content)?;
         Ok(content)
     };
-    let Ok(sums) = read(boot::SUMS) else { return Ok(false) };
+    let Ok(sums) = read(boot::SUMS) else { return Ok(None) };
     let sums = String::from_utf8_lossy(&sums);
     let good = |name: &str| {
         let wanted = sums.lines().find_map(|line| line.strip_suffix(name)?.split(' ').next());
@@ -46,5 +51,9 @@ pub(super) fn starts(disk: &Disk, slot: Slot) -> Result<bool> {
         crc.update(&content);
         wanted == Some(&format!("{:08x}", crc.sum()))
     };
-    Ok([boot::KERNEL, boot::INITRD, boot::ARGS].into_iter().all(good))
+    if ![boot::KERNEL, boot::INITRD, boot::ARGS].into_iter().all(good) {
+        return Ok(None);
+    }
+    let text = String::from_utf8_lossy(&read(boot::ARGS)?).into_owned();
+    Ok(text.lines().find_map(|line| line.strip_prefix("args=")).map(str::to_owned))
 }

@@ -14,8 +14,16 @@ use crate::lab::Lab;
 use crate::sparse;
 
 /// What is read out of the state folder, besides images.
-const READ: [&str; 7] =
-    ["counters.json", "provider.json", "identity", "generations", "instances", "secrets", "volumes"];
+const READ: [&str; 8] = [
+    "counters.json",
+    "provider.json",
+    "update.json",
+    "identity",
+    "generations",
+    "instances",
+    "secrets",
+    "volumes",
+];
 /// What is not read out of the images: a conversion that goes on has a file of 2 TiB, nearly all of it a hole.
 const STAGING: &str = "staging";
 /// Blocks of 512 bytes that a file which is read out may have: 1 GiB.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use agent_core::state::{
     self, Counters, Format, Generation, InstanceRecord, Provider, SecretsRecord, VolumeId, VolumeRecord,
 };
+use agent_core::update::UpdateRecord;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
@@ -27,6 +28,7 @@ pub(super) fn problems(root: &Path) -> Result<Vec<String>> {
     for path in files(root)? {
         problems.extend(decoded::<Counters>(&path, "counters.json")?);
         problems.extend(decoded::<Provider>(&path, "provider.json")?);
+        problems.extend(decoded::<UpdateRecord>(&path, "update.json")?);
     }
     for path in files(&root.join("generations"))? {
         problems.extend(decoded::<Generation>(&path, ".json")?);

@@ -182,6 +182,17 @@ mod tests {
             previous: Some("0.0.9".into()),
             ..samples::update()
         };
-        insta::assert_snapshot!(page(&status), @"");
+        insta::assert_snapshot!(page(&status), @r"
+        runs       0.1.0
+        updates    blocked: 0.1.1 is tried again in the next window: no?network
+        source     https://updates.example.org (stable)
+        policy     auto, 03:00-05:00 UTC
+        next       2026-11-29T03:12:00Z
+        looked     2026-11-28T03:12:00Z; metadata expires 2026-12-10T00:00:00Z
+        problem    0.1.1 is tried again in the next window: no?network
+        last       went back from 0.1.1 to 0.1.0, 2026-11-28T03:25:00Z: the gateway 203.0.113.1 does not answer
+        failed     0.1.1, once, is tried again: the gateway 203.0.113.1 does not answer
+        previous   0.0.9: `holdfast update rollback`
+        ");
     }
 }

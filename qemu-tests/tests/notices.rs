@@ -219,7 +219,7 @@ fn sick(machine: &mut Machine, receiver: &Receiver) {
     assert!(body["time"].as_str().is_some_and(|time| time.ends_with('Z')), "{body}");
 
     // It is killed and started again all the time, so not by a command in it.
-    machine.shell("find /var/lib/holdfast/volumes -name sick -delete").unwrap();
+    machine.shell("rm $(find /var/lib/holdfast/volumes -name sick)").unwrap();
     receiver.wait("degraded", "resolved", 204);
     settled(machine);
     assert_eq!(receiver.taken("degraded", "raised").len(), 1, "{:#?}", receiver.posts());

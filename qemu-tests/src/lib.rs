@@ -20,11 +20,12 @@ mod saved;
 mod schema;
 mod seed;
 mod shell;
+mod sources;
 
 pub use api::Reply;
 pub use console::{Console, TROUBLE};
 pub use cpio::{Entry, cpio};
-pub use disk::{Disk, Image};
+pub use disk::{Disk, Image, Sums};
 pub use lab::Lab;
 pub use machine::{Bus, Firmware, Machine, Nic, Setup};
 pub use publisher::{FIRST, Publisher, SECOND};
@@ -32,3 +33,4 @@ pub use registry::{Registry, USER};
 pub use schema::Schema;
 pub use seed::Channel;
 pub use shell::Shell;
+pub use sources::Sources;

@@ -22,6 +22,15 @@ pub struct Disk {
     log: Option<PathBuf>,
 }
 
+/// What becomes of the list of sums when a file of a boot partition is changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sums {
+    /// It is of the new file, as a build would have made it.
+    Adjusted,
+    /// It is still of the old file: the new one is damaged.
+    Kept,
+}
+
 /// A partition of a disk as a range of bytes that can be read and changed.
 #[derive(Debug)]
 pub struct Image {
@@ -95,8 +104,14 @@ impl Disk {
         Ok(Image { file, start: disk::start(role), size: disk::partition(role).size })
     }
 
-    /// Appends `more` to the initrd of a slot and puts its new sum into the list, as a build would have.
-    pub fn append_to_initrd(&self, slot: Slot, more: &[u8]) -> Result<()> {
+    /// Changes a file of a slot's boot partition.
+    pub fn change_boot(
+        &self,
+        slot: Slot,
+        name: &str,
+        sums: Sums,
+        change: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<()> {
         let partition = self.partition(Role::Boot(slot))?;
         let mut bytes = Cursor::new(partition.read(0, partition.size as usize)?);
         let volume = fatfs::FileSystem::new(&mut bytes, fatfs::FsOptions::new())?;
@@ -110,21 +125,45 @@ impl Disk {
             file.truncate()?;
             Ok(file.write_all(content)?)
         };
-        let mut initrd = read(boot::INITRD)?;
-        // The kernel looks for an archive at multiples of four only.
-        initrd.resize(initrd.len().next_multiple_of(4), 0);
-        initrd.extend(more);
-        write(boot::INITRD, &initrd)?;
-        let sums = String::from_utf8(read(boot::SUMS)?)?;
-        let mut crc = flate2::Crc::new();
-        crc.update(&initrd);
-        let line = |line: &str| match line.ends_with(boot::INITRD) {
-            true => format!("{:08x}  {}\n", crc.sum(), boot::INITRD),
-            false => format!("{line}\n"),
-        };
-        write(boot::SUMS, sums.lines().map(line).collect::<String>().as_bytes())?;
+        let mut content = read(name)?;
+        change(&mut content);
+        write(name, &content)?;
+        if sums == Sums::Adjusted {
+            let mut crc = flate2::Crc::new();
+            crc.update(&content);
+            let list = String::from_utf8(read(boot::SUMS)?)?;
+            let line = |line: &str| match line.ends_with(name) {
+                true => format!("{:08x}  {name}\n", crc.sum()),
+                false => format!("{line}\n"),
+            };
+            write(boot::SUMS, list.lines().map(line).collect::<String>().as_bytes())?;
+        }
         volume.unmount()?;
         partition.write(0, bytes.get_ref())
+    }
+
+    /// Appends `more` to the initrd of a slot and puts its new sum into the list, as a build would have.
+    pub fn append_to_initrd(&self, slot: Slot, more: &[u8]) -> Result<()> {
+        self.change_boot(slot, boot::INITRD, Sums::Adjusted, |initrd| {
+            // The kernel looks for an archive at multiples of four only.
+            initrd.resize(initrd.len().next_multiple_of(4), 0);
+            initrd.extend(more);
+        })
+    }
+
+    /// Changes the kernel arguments of a slot, as a build with others would have.
+    pub fn change_arguments(&self, slot: Slot, change: impl FnOnce(&str) -> String) -> Result<()> {
+        const NAME: &str = "\nargs=";
+        self.change_boot(slot, boot::ARGS, Sums::Adjusted, |block| {
+            let text = String::from_utf8_lossy(block).into_owned();
+            let (header, rest) = text.split_once(NAME).expect("arguments are a GRUB environment block");
+            let (arguments, _) = rest.split_once('\n').expect("each variable ends its line");
+            let changed = format!("{header}{NAME}{}\n", change(arguments)).into_bytes();
+            assert!(changed.len() <= block.len(), "the block has no room for these arguments");
+            let length = block.len();
+            *block = changed;
+            block.resize(length, b'#');
+        })
     }
 
     /// Copies boot and root of slot `from` to the other slot.

@@ -4,19 +4,27 @@
 //! its own. The server is busybox's, which gives ranges.
 
 use std::fs::{self, File};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
+use image_layout::manifest::Manifest;
+use sha2::{Digest, Sha256};
 
 use crate::command::run;
+use crate::disk::Disk;
 use crate::lab::Lab;
 use crate::registry::free_port;
+use crate::sources::Sources;
 
 /// The version that boxes of a [`Publisher`] are installed with.
 pub const FIRST: &str = "0.1.0.1";
 /// The version after it.
 pub const SECOND: &str = "0.1.0.2";
+
+const RAW: &str = "holdfast.raw";
+const MANIFEST: &str = "manifest.json";
 
 /// A publisher.
 #[derive(Debug)]
@@ -51,7 +59,7 @@ impl Publisher {
 
     /// The raw image of a version of [`FIRST`] and [`SECOND`].
     pub fn raw(&self, version: &str) -> PathBuf {
-        self.image(version).join("holdfast.raw")
+        self.image(version).join(RAW)
     }
 
     /// The folder of an image.
@@ -72,6 +80,46 @@ impl Publisher {
     /// How a box reaches it.
     pub fn url(&self) -> String {
         format!("http://10.0.2.2:{}", self.port)
+    }
+
+    /// A release that is [`SECOND`] but for its version and a change of its boot partition, that of slot a of
+    /// the disk. Its root still says [`SECOND`]: it is for releases that do not get to their agent.
+    pub fn changed(
+        &self,
+        lab: &Lab,
+        version: &str,
+        change: impl FnOnce(&Disk) -> Result<()>,
+    ) -> Result<PathBuf> {
+        let (from, folder) = (self.image(SECOND), lab.dir().join(version));
+        fs::create_dir(&folder)?;
+        let name = folder.join(RAW).into_os_string().into_string().expect("the lab's path is text");
+        let disk = Disk::of(lab, &self.raw(SECOND), &name, fs::metadata(self.raw(SECOND))?.len())?;
+        change(&disk)?;
+        let mut manifest: Manifest = serde_json::from_slice(&fs::read(from.join(MANIFEST))?)?;
+        manifest.version = version.to_owned();
+        for output in &mut manifest.outputs {
+            if output.name == RAW {
+                output.sha256 = sha256(disk.path())?;
+            } else {
+                fs::copy(from.join(&output.name), folder.join(&output.name))?;
+            }
+        }
+        fs::write(folder.join(MANIFEST), serde_json::to_vec_pretty(&manifest)?)?;
+        Ok(folder)
+    }
+
+    /// An image of a version that is built from changed sources.
+    pub fn built(
+        &self,
+        lab: &Lab,
+        version: &str,
+        change: impl FnOnce(&Sources) -> Result<()>,
+    ) -> Result<PathBuf> {
+        let folder = lab.dir().join(version);
+        let sources = Sources::new(lab)?;
+        change(&sources)?;
+        sources.build(version, &self.keys().join("root.json"), &folder)?;
+        Ok(folder)
     }
 
     /// Adds an image to the repository and points the channel at it.
@@ -145,4 +193,19 @@ fn build(builder: &mut Command, folder: &Path, version: &str) -> Result<()> {
     builder.args(["build", "--format", "raw", "--image-version", version, "--update-root"]);
     builder.arg(folder.join("keys/root.json")).arg("--output").arg(folder.join(version));
     run(builder).map(drop)
+}
+
+/// The digest of a file, in hex.
+fn sha256(path: &Path) -> Result<String> {
+    let mut hash = Sha256::new();
+    let mut file = File::open(path)?;
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let read = file.read(&mut buffer)?;
+        if read == 0 {
+            break;
+        }
+        hash.update(&buffer[..read]);
+    }
+    Ok(hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect())
 }

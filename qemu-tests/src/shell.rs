@@ -36,6 +36,8 @@ StandardOutput=tty
 TTYPath=/dev/ttyS1
 Environment=PATH=/run/lab/bin:/usr/bin:/usr/sbin
 Restart=always
+# A shell at a terminal takes no notice of the signal to end, and would hold up every restart.
+KillSignal=SIGKILL
 [Install]
 WantedBy=multi-user.target
 ";

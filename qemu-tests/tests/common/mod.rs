@@ -1,6 +1,8 @@
 //! What the tests share: a lab with a registry and the demo's app in it.
 #![allow(dead_code, unused_imports, reason = "each test program uses a part of it")]
 
+pub(crate) mod follower;
+
 use std::process::Output;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

@@ -1,0 +1,90 @@
+//! Releases that do not work, each with another fault: the box switches to it and comes back by itself, says
+//! why, and has lost nothing. At last the release without a fault is installed and stays.
+//!
+//! Faults are changed bytes of a release, or changes of what its image is built from.
+
+mod common;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use common::BOOT;
+use common::follower::{Follower, other_root};
+use image_layout::Slot;
+use qemu_tests::{Firmware, Lab, Publisher, SECOND, Setup, Sources};
+
+/// What is wrong with a release.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    RootHash,
+    Unhealthy,
+}
+
+impl Fault {
+    /// Makes a release of it.
+    fn release(self, lab: &Lab, publisher: &Publisher, version: &str) -> Result<PathBuf> {
+        let built = |change: &dyn Fn(&Sources) -> Result<()>| publisher.built(lab, version, change);
+        match self {
+            Fault::RootHash => {
+                publisher.changed(lab, version, |disk| disk.change_arguments(Slot::A, other_root))
+            }
+            Fault::Unhealthy => built(&|sources| {
+                let health = "[containers.web.health]\nhttp = \":8080/";
+                let wrong = format!("{health}none\"\nstart_period = \"1s\"\ninterval = \"2s\"\n# ");
+                sources.replace("recipes/library/hello.toml", health, &wrong)?;
+                let web = "[containers.web]\n";
+                sources.replace("recipes/library/hello.toml", web, &format!("{web}restart = \"never\"\n"))
+            }),
+        }
+    }
+
+    /// Why the box went back, in its words.
+    fn reason(self, version: &str) -> String {
+        match self {
+            Fault::RootHash => format!("the agent of {version} was never up: its initrd ran"),
+            Fault::Unhealthy => {
+                "hello was healthy and is not: hello.web was unhealthy and is not restarted".into()
+            }
+        }
+    }
+
+    /// How long it may take until slot a runs again.
+    fn limit(self) -> Duration {
+        // The time that the box gives a version on trial.
+        let given = match self {
+            Fault::RootHash => 0,
+            Fault::Unhealthy => 180,
+        };
+        BOOT + BOOT + Duration::from_secs(given)
+    }
+}
+
+/// One box gets these releases one after another, and at last one that works.
+fn goes_back_from(setup: Setup, faults: &[Fault]) {
+    let mut follower = Follower::new(setup, "policy = \"manual\"");
+    for fault in faults {
+        let version = follower.next_version();
+        println!("{fault:?} as {version}");
+        follower.publish(&fault.release(&follower.lab, &follower.publisher, &version).unwrap());
+        let mark = follower.apply(&version);
+        let reason = fault.reason(&version);
+        follower.is_back(mark, &version, |said| said == reason, fault.limit());
+        let said = follower.machine.console.text();
+        assert_eq!(said[mark..].matches("starting slot b").count(), 1, "{fault:?}: {said}");
+        println!("{fault:?}: {reason}, after {} s", follower.machine.age().as_secs());
+    }
+    follower.publish(&follower.publisher.image(SECOND));
+    let mark = follower.apply(SECOND);
+    follower.stays(mark, SECOND);
+    follower.machine.kill().unwrap();
+}
+
+fn setup(firmware: Firmware, expected: &[&'static str]) -> Setup {
+    Setup { firmware, expected: expected.to_vec(), ..Setup::default() }
+}
+
+#[test]
+fn a_box_goes_back_from_a_release_with_another_root_and_from_one_that_is_unhealthy() {
+    goes_back_from(setup(Firmware::Bios, &[]), &[Fault::RootHash, Fault::Unhealthy]);
+}

@@ -5,11 +5,11 @@ use image_layout::Slot;
 
 use crate::agent::{Agent, Live};
 use crate::server::{health, host_key_fingerprints};
-use crate::slots;
+use crate::{slots, update};
 
 /// The slot that runs.
 pub(crate) fn running_slot(agent: &Agent) -> Option<Slot> {
-    Slot::parse(&agent.boot.report.as_ref()?.slot)
+    agent.boot.slot()
 }
 
 /// After each round and each change of the network.
@@ -56,8 +56,9 @@ fn confirm_slot(agent: &Agent) {
             return;
         }
     }
-    if let Err(error) = slots::healthy(running_slot(agent)) {
-        tracing::warn!("the slot was not marked as good: {error:#}");
+    match slots::healthy(running_slot(agent)) {
+        Ok(()) => update::settle_state(agent),
+        Err(error) => tracing::warn!("the slot was not marked as good: {error:#}"),
     }
 }
 

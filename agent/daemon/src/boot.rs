@@ -2,7 +2,7 @@
 
 use agent_api::types::{Data, DataState};
 use agent_system::files;
-use image_layout::paths;
+use image_layout::{Slot, paths};
 use serde::Deserialize;
 
 /// How this boot went so far.
@@ -41,6 +41,11 @@ impl Boot {
         let report = text.map_err(|error| error.to_string()).and_then(|text| parse(&text));
         let report = report.inspect_err(|error| tracing::error!("the initrd's report: {error}")).ok();
         Boot { id: id.trim().to_owned(), report }
+    }
+
+    /// The slot that runs.
+    pub(crate) fn slot(&self) -> Option<Slot> {
+        Slot::parse(&self.report.as_ref()?.slot)
     }
 
     /// Whether what is kept now is there after a reboot.

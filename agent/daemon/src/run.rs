@@ -61,10 +61,15 @@ async fn work(agent: Arc<Agent>) -> anyhow::Result<()> {
 /// Opens everything that the agent lives on.
 async fn prepare() -> anyhow::Result<(Arc<Agent>, UnboundedReceiver<NetworkEvent>)> {
     let boot = Boot::read();
-    let records = Records::open(paths::STATE).context("failed to open the state")?;
+    // Before anything is written to data: in which formats.
+    let good = slots::trace().good.zip(boot.slot()).map(|(good, running)| good == running);
+    let records = Records::open(paths::STATE, good).context("failed to open the state")?;
     let events = Arc::new(Events::open(&records.path("events")));
     for event in boot.report.iter().flat_map(|report| &report.events) {
         events.add(&event.kind, None, event.message.clone());
+    }
+    for note in records.notes() {
+        events.add("state-format", None, note.clone());
     }
     if host_keys::ensure(Path::new(paths::IDENTITY))? {
         events.add("identity", None, "made an SSH host key");

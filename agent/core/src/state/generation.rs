@@ -66,13 +66,13 @@ impl Provider {
 }
 
 impl Format for Generation {
-    const FORMAT: u32 = 1;
     const SUBJECT: &'static str = "accepted document";
+    const SINCE: &'static [u32] = &[1];
 }
 
 impl Format for Provider {
-    const FORMAT: u32 = 1;
     const SUBJECT: &'static str = "record of the provider's identity";
+    const SINCE: &'static [u32] = &[1];
 }
 
 /// The newest generation that this version can use, and what is to be said about each newer one.

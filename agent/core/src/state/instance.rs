@@ -68,16 +68,16 @@ pub struct Counters {
 }
 
 impl Format for InstanceRecord {
-    const FORMAT: u32 = 1;
     const SUBJECT: &'static str = "record of an instance";
+    const SINCE: &'static [u32] = &[1];
 }
 
 impl Format for SecretsRecord {
-    const FORMAT: u32 = 1;
     const SUBJECT: &'static str = "secrets of an instance";
+    const SINCE: &'static [u32] = &[1];
 }
 
 impl Format for Counters {
-    const FORMAT: u32 = 1;
     const SUBJECT: &'static str = "counters";
+    const SINCE: &'static [u32] = &[1];
 }

@@ -66,8 +66,8 @@ impl VolumeRecord {
 }
 
 impl Format for VolumeRecord {
-    const FORMAT: u32 = 1;
     const SUBJECT: &'static str = "record of a volume";
+    const SINCE: &'static [u32] = &[1];
 }
 
 #[cfg(test)]

@@ -4,11 +4,13 @@
 //! the boot loader is told, so that whichever slot runs next knows what came of it. Pure: what reaches what,
 //! and what time it is, are arguments.
 
+mod level;
 mod record;
 mod schedule;
 mod start;
 mod trial;
 
+pub use level::writing_level;
 pub use record::{
     Baseline, Checked, Ending, FailedVersion, LastUpdate, Previous, Problem, StagedPart, StagedRelease,
     Trial, TrialProgress, UpdateRecord,

@@ -31,8 +31,8 @@ pub struct UpdateRecord {
 }
 
 impl Format for UpdateRecord {
-    const FORMAT: u32 = 1;
     const SUBJECT: &'static str = "record of updates";
+    const SINCE: &'static [u32] = &[1];
 }
 
 /// A look at the channel.
@@ -90,6 +90,9 @@ pub struct Trial {
     pub version: Version,
     /// The version that it takes the place of.
     pub from: Version,
+    /// The level of the state that the version before reads, which it wrote itself.
+    #[serde(default = "first")]
+    pub level: u32,
     /// Its slot.
     pub slot: Slot,
     /// When it was switched to, seconds since 1970.
@@ -172,8 +175,15 @@ pub struct FailedVersion {
 pub struct Previous {
     /// Its version.
     pub version: Version,
+    /// The level of the state that it reads.
+    #[serde(default = "first")]
+    pub level: u32,
     /// The slot.
     pub slot: Slot,
+}
+
+fn first() -> u32 {
+    1
 }
 
 impl UpdateRecord {
@@ -181,7 +191,8 @@ impl UpdateRecord {
     pub fn proved(&mut self, now: u64) {
         let Some(trial) = self.trial.take() else { return };
         self.failed.retain(|version, _| *version > trial.version);
-        self.previous = Some(Previous { version: trial.from.clone(), slot: trial.slot.other() });
+        let (version, slot) = (trial.from.clone(), trial.slot.other());
+        self.previous = Some(Previous { version, level: trial.level, slot });
         self.staged = None;
         self.problem = None;
         self.last = Some(LastUpdate {

@@ -94,6 +94,7 @@ mod tests {
         let trial = Trial {
             version: version("2"),
             from: version("1"),
+            level: 1,
             slot: Slot::B,
             at: 10,
             boot: "x".into(),

@@ -97,6 +97,7 @@ mod tests {
         Trial {
             version: "2".parse().unwrap(),
             from: "1".parse().unwrap(),
+            level: 1,
             slot: Slot::B,
             at: 0,
             boot: String::new(),

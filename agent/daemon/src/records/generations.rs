@@ -4,7 +4,7 @@ use agent_core::state::{self, Accepted, Generation, Provider};
 use agent_system::files;
 use recipes::Secret;
 
-use super::{LIMIT, RecordError, Records, read, write};
+use super::{LIMIT, RecordError, Records};
 
 /// So many are kept.
 const KEPT: usize = 20;
@@ -37,21 +37,21 @@ impl Records {
             source,
             document,
         };
-        write(&self.generation_path(generation.number), &generation)?;
+        self.formats.write(&self.generation_path(generation.number), &generation)?;
         for old in numbers.iter().take((numbers.len() + 1).saturating_sub(KEPT)) {
-            files::remove(self.generation_path(*old))?;
+            self.formats.remove(&self.generation_path(*old))?;
         }
         Ok(generation)
     }
 
     /// The provider's identity when its user-data was last taken.
     pub(crate) fn provider(&self) -> Result<Option<Provider>, RecordError> {
-        read(&self.path("provider.json"))
+        self.formats.read(&self.path("provider.json"))
     }
 
     /// Records the provider's identity.
     pub(crate) fn put_provider(&self, provider: &Provider) -> Result<(), RecordError> {
-        write(&self.path("provider.json"), provider)
+        self.formats.write(&self.path("provider.json"), provider)
     }
 
     fn generation_path(&self, number: u64) -> std::path::PathBuf {
@@ -75,7 +75,7 @@ mod tests {
     #[test]
     fn the_newest_usable_one_is_found_and_old_ones_go() {
         let folder = tempfile::tempdir().unwrap();
-        let records = Records::open(folder.path()).unwrap();
+        let records = Records::open(folder.path(), None).unwrap();
         for n in 1..=25 {
             let source = Accepted { channel: "apply".into(), file: "x".into() };
             let kept = records.accept(Secret::new(format!("doc {n}")), source, n).unwrap();

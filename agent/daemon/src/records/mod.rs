@@ -1,10 +1,13 @@
 //! The agent's files on data: where they lie, and reading and writing them.
 //!
 //! Invariant: every file is written beside, synced and renamed before anything relies on it. A file that
-//! cannot be read is left where it is and told of; it never stops the agent.
+//! cannot be read is left where it is and told of; it never stops the agent. Until its slot is good, a
+//! version writes only what the one before it reads; see [`formats`] for what lies beside a file.
 
 mod events;
+mod formats;
 mod generations;
+mod levels;
 mod volumes;
 
 use std::collections::BTreeMap;
@@ -14,12 +17,13 @@ use std::sync::atomic::AtomicU32;
 
 use agent_core::allocate::{self, AllocateError, Taken};
 use agent_core::notify::NotifyRecord;
-use agent_core::state::{self, Counters, Format, FormatError, InstanceRecord, SecretsRecord};
+use agent_core::state::{Counters, FormatError, InstanceRecord, LEVEL, SecretsRecord};
 use agent_core::update::UpdateRecord;
 use agent_core::{Allocation, Secret};
 use agent_system::files::{self, Access, FileError};
 
 pub(crate) use events::Events;
+use formats::{Durable, Formats};
 
 /// The longest file of ours that is read.
 const LIMIT: u64 = 16 << 20;
@@ -54,14 +58,20 @@ pub(crate) enum RecordError {
 #[derive(Debug)]
 pub(crate) struct Records {
     root: PathBuf,
+    formats: Formats,
+    /// What was found out when they were opened.
+    notes: Vec<String>,
     /// The highest number that blocks of a volume are counted under.
     projects: AtomicU32,
 }
 
 impl Records {
-    /// Opens the folder and makes what is missing in it.
-    pub(crate) fn open(root: impl Into<PathBuf>) -> Result<Records, RecordError> {
-        let records = Records { root: root.into(), projects: AtomicU32::new(0) };
+    /// Opens the folder and makes what is missing in it. Nothing is written before it is known in which
+    /// formats; `good` says whether the slot that runs is marked good, where that can be told.
+    pub(crate) fn open(root: impl Into<PathBuf>, good: Option<bool>) -> Result<Records, RecordError> {
+        let formats = Formats::new(Durable, LEVEL);
+        let mut records =
+            Records { root: root.into(), formats, notes: Vec::new(), projects: AtomicU32::new(0) };
         files::create_dir_all(&records.root, Access::mode(0o755))?;
         for folder in FOLDERS {
             let mode = if matches!(folder, "containers" | "images" | "volumes") { 0o711 } else { 0o700 };
@@ -70,28 +80,37 @@ impl Records {
             files::sweep(&path)?;
         }
         files::sweep(&records.root)?;
+        records.notes = records.adopt();
+        let updates = records.updates().map(Option::unwrap_or_default);
+        records.notes.extend(records.settle(updates.as_ref().ok(), good));
         records.sweep_volumes();
         Ok(records)
     }
 
+    /// What was found out when they were opened, for their owner.
+    pub(crate) fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
     /// What is remembered of updates.
     pub(crate) fn updates(&self) -> Result<Option<UpdateRecord>, RecordError> {
-        read(&self.path("update.json"))
+        self.formats.read(&self.path("update.json"))
     }
 
     /// Keeps what is remembered of updates.
     pub(crate) fn put_updates(&self, record: &UpdateRecord) -> Result<(), RecordError> {
-        write(&self.path("update.json"), record)
+        self.formats.set_other(record.previous.as_ref().map(|previous| previous.level));
+        self.formats.write(&self.path("update.json"), record)
     }
 
     /// What the box's owner was told and is to be told.
     pub(crate) fn notices(&self) -> Result<Option<NotifyRecord>, RecordError> {
-        read(&self.path("notify.json"))
+        self.formats.read(&self.path("notify.json"))
     }
 
     /// Keeps what the box's owner was told and is to be told.
     pub(crate) fn put_notices(&self, record: &NotifyRecord) -> Result<(), RecordError> {
-        write(&self.path("notify.json"), record)
+        self.formats.write(&self.path("notify.json"), record)
     }
 
     /// Nobody is told of anything any more: nothing is kept, and no request with an address either.
@@ -110,7 +129,7 @@ impl Records {
         let mut found = BTreeMap::new();
         let mut complaints = Vec::new();
         for path in entries(&self.path("instances")) {
-            match read::<InstanceRecord>(&path) {
+            match self.formats.read::<InstanceRecord>(&path) {
                 Ok(Some(record)) => drop(found.insert(record.name.clone(), record)),
                 Ok(None) => {}
                 Err(error) => complaints.push(error.to_string()),
@@ -121,7 +140,7 @@ impl Records {
 
     /// An instance's record.
     pub(crate) fn instance(&self, name: &str) -> Result<Option<InstanceRecord>, RecordError> {
-        read(&self.instance_path(name))
+        self.formats.read(&self.instance_path(name))
     }
 
     fn instance_path(&self, name: &str) -> PathBuf {
@@ -130,7 +149,7 @@ impl Records {
 
     /// Replaces an instance's record.
     pub(crate) fn put_instance(&self, record: &InstanceRecord) -> Result<(), RecordError> {
-        write(&self.instance_path(&record.name), record)
+        self.formats.write(&self.instance_path(&record.name), record)
     }
 
     /// Changes an instance's record; it must exist.
@@ -173,7 +192,7 @@ impl Records {
         let gateways = known.values().map(|record| record.allocation.gateway4).collect();
         let (allocation, counters) =
             allocate::allocate(&counters, &Taken { gateways, routed }, addressed, random)?;
-        write(&path, &counters)?;
+        self.formats.write(&path, &counters)?;
         self.put_instance(&new_instance(name, allocation))?;
         Ok(true)
     }
@@ -181,7 +200,7 @@ impl Records {
     /// Renames an instance's record that no version can read, so that another can be made: its ids are
     /// not used again, its images are resolved anew and its steps run again. Kept for its owner to see.
     fn set_aside_damaged(&self, path: &Path) -> Result<(), RecordError> {
-        match read::<InstanceRecord>(path) {
+        match self.formats.read::<InstanceRecord>(path) {
             Err(RecordError::Format { source: FormatError::Garbage { .. }, .. })
             | Err(RecordError::File(FileError::TooLarge { .. })) => {
                 tracing::error!("`{}` is damaged and is set aside", path.display());
@@ -194,7 +213,7 @@ impl Records {
     /// The counters; where their file is lost they start above everything on record.
     fn counters(&self, known: &BTreeMap<String, InstanceRecord>) -> Result<Counters, RecordError> {
         let above = known.values().map(|record| record.allocation.index + 1).max().unwrap_or(0);
-        let mut counters = match read::<Counters>(&self.path("counters.json")) {
+        let mut counters = match self.formats.read::<Counters>(&self.path("counters.json")) {
             Ok(found) => found.unwrap_or_default(),
             Err(RecordError::Format { source: FormatError::Garbage { .. }, .. }) => Counters::default(),
             Err(error) => return Err(error),
@@ -208,7 +227,7 @@ impl Records {
         let (volumes, _) = self.volumes();
         let kept = volumes.iter().any(|v| v.instance == name) || !self.secrets(name)?.values.is_empty();
         if !kept {
-            files::remove(self.instance_path(name))?;
+            self.formats.remove(&self.instance_path(name))?;
         } else if self.instance(name)?.is_some() {
             self.change_instance(name, |record| {
                 record.in_force = false;
@@ -220,7 +239,7 @@ impl Records {
 
     /// The generated secrets of an instance.
     pub(crate) fn secrets(&self, instance: &str) -> Result<SecretsRecord, RecordError> {
-        Ok(read(&self.secrets_path(instance))?.unwrap_or_default())
+        Ok(self.formats.read(&self.secrets_path(instance))?.unwrap_or_default())
     }
 
     fn secrets_path(&self, instance: &str) -> PathBuf {
@@ -235,7 +254,7 @@ impl Records {
             let Some(name) = path.file_stem().and_then(|stem| stem.to_str()).map(str::to_owned) else {
                 continue;
             };
-            match read::<SecretsRecord>(&path) {
+            match self.formats.read::<SecretsRecord>(&path) {
                 Ok(Some(record)) => drop(found.insert(name, record.values)),
                 Ok(None) => {}
                 Err(error) => complaints.push(error.to_string()),
@@ -251,15 +270,15 @@ impl Records {
             return Ok(false);
         }
         record.values.insert(name.to_owned(), value);
-        write(&self.secrets_path(instance), &record)?;
+        self.formats.write(&self.secrets_path(instance), &record)?;
         Ok(true)
     }
 
     /// Removes an instance's secrets, and its record when it is not in force.
     pub(crate) fn remove_secrets(&self, instance: &str) -> Result<(), RecordError> {
-        files::remove(self.secrets_path(instance))?;
+        self.formats.remove(&self.secrets_path(instance))?;
         if self.instance(instance)?.is_some_and(|record| !record.in_force) {
-            files::remove(self.instance_path(instance))?;
+            self.formats.remove(&self.instance_path(instance))?;
         }
         Ok(())
     }
@@ -285,26 +304,13 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// Reads a file; `None` when there is none.
-fn read<T: Format>(path: &Path) -> Result<Option<T>, RecordError> {
-    let Some(bytes) = files::read_optional(path, LIMIT)? else { return Ok(None) };
-    let text = String::from_utf8_lossy(&bytes);
-    let decoded = state::decode(&text);
-    decoded.map(Some).map_err(|source| RecordError::Format { path: path.to_owned(), source })
-}
-
-/// Writes a file that only root can read.
-fn write<T: Format>(path: &Path, value: &T) -> Result<(), RecordError> {
-    Ok(files::write_atomic(path, state::encode(value), 0o600)?)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn open() -> (tempfile::TempDir, Records) {
         let folder = tempfile::tempdir().unwrap();
-        let records = Records::open(folder.path().join("state")).unwrap();
+        let records = Records::open(folder.path().join("state"), None).unwrap();
         (folder, records)
     }
 

@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering;
 use agent_core::state::{VolumeId, VolumeRecord};
 use agent_system::files::{self, Access};
 
-use super::{RecordError, Records, read, write};
+use super::formats::kept;
+use super::{RecordError, Records};
 
 impl Records {
     /// All volumes, and what is wrong with those that cannot be read.
@@ -20,7 +21,7 @@ impl Records {
             if entry.file_name().to_str().and_then(VolumeId::parse).is_none() {
                 continue;
             }
-            match read::<VolumeRecord>(&path.join("volume.json")) {
+            match self.formats.read::<VolumeRecord>(&path.join("volume.json")) {
                 Ok(Some(record)) => found.push(record),
                 Ok(None) => complaints.push(format!("`{}` has no record", path.display())),
                 Err(error) => complaints.push(error.to_string()),
@@ -61,13 +62,13 @@ impl Records {
         files::remove_tree(&staged)?;
         files::create_dir(&staged, Access::mode(0o711))?;
         files::create_dir(staged.join(record.folder()), Access::mode(0o755))?;
-        write(&staged.join("volume.json"), record)?;
+        self.formats.write(&staged.join("volume.json"), record)?;
         Ok(files::install(&staged, self.volume_path(&record.id))?)
     }
 
     /// Replaces a volume's record.
     pub(crate) fn put_volume(&self, record: &VolumeRecord) -> Result<(), RecordError> {
-        write(&self.volume_path(&record.id).join("volume.json"), record)
+        self.formats.write(&self.volume_path(&record.id).join("volume.json"), record)
     }
 
     /// Makes an empty folder beside what a volume holds, to take its place by [`Records::replace_volume`];
@@ -96,13 +97,16 @@ impl Records {
     }
 
     /// Removes what was staged and did not become the volume's, what was the volume's before, and what is
-    /// left of a removal that was cut. Something that cannot be removed costs room and nothing else.
+    /// left of a removal that was cut. What a copy of its record names may be the other version's and stays.
+    /// Something that cannot be removed costs room and nothing else.
     pub(super) fn sweep_volumes(&self) {
         for record in self.volumes().0 {
             let folder = self.volume_path(&record.id);
+            let Some(kept) = kept::<VolumeRecord>(&folder.join("volume.json")) else { continue };
+            let used = |name: &str| name == record.folder() || kept.iter().any(|kept| kept.folder() == name);
             let old = std::fs::read_dir(&folder).into_iter().flatten().flatten().filter(|entry| {
                 let name = entry.file_name();
-                name.to_str().is_some_and(|name| name.starts_with("data") && name != record.folder())
+                name.to_str().is_some_and(|name| name.starts_with("data") && !used(name))
             });
             let removed = old.map(|entry| files::remove_tree(entry.path()).map(drop));
             let failed = removed.chain([files::sweep(&folder).map(drop)]).filter_map(Result::err);
@@ -154,7 +158,7 @@ mod tests {
     #[test]
     fn a_volume_is_replaced_whole_or_not_at_all() {
         let folder = tempfile::tempdir().unwrap();
-        let records = Records::open(folder.path()).unwrap();
+        let records = Records::open(folder.path(), None).unwrap();
         let before = record(1, "a", "one");
         records.create_volume(&before).unwrap();
         std::fs::write(records.volume_data(&before).join("old"), "").unwrap();
@@ -168,7 +172,7 @@ mod tests {
         let staged = records.stage_volume(&before).unwrap();
         std::fs::write(records.volume_data(&staged).join("half"), "").unwrap();
         assert!(matches!(records.stage_volume(&before), Err(RecordError::VolumeBusy(..))));
-        Records::open(folder.path()).unwrap();
+        Records::open(folder.path(), None).unwrap();
         assert_eq!(names(), ["data", "volume.json"].map(str::to_owned).into());
         assert!(records.volume_data(&records.volume("a", "one").unwrap()).join("old").exists());
 
@@ -181,7 +185,7 @@ mod tests {
         // And as a removal that was cut leaves it.
         let away = records.volume_path(&before.id).join(".data.hf-new-1-0");
         std::fs::create_dir_all(away.join("rest")).unwrap();
-        Records::open(folder.path()).unwrap();
+        Records::open(folder.path(), None).unwrap();
         assert_eq!(names(), ["data-1", "volume.json"].map(str::to_owned).into());
         assert_eq!(records.volume("a", "one").unwrap(), after);
         let now = records.volume_data(&after);
@@ -195,7 +199,7 @@ mod tests {
     #[test]
     fn no_empty_volume_takes_the_place_of_one_whose_record_is_damaged() {
         let folder = tempfile::tempdir().unwrap();
-        let records = Records::open(folder.path()).unwrap();
+        let records = Records::open(folder.path(), None).unwrap();
         let one = record(1, "a", "one");
         records.create_volume(&one).unwrap();
         let path = records.volume_path(&one.id).join("volume.json");
@@ -209,7 +213,7 @@ mod tests {
     #[test]
     fn the_last_volume_takes_the_secrets_along() {
         let folder = tempfile::tempdir().unwrap();
-        let records = Records::open(folder.path()).unwrap();
+        let records = Records::open(folder.path(), None).unwrap();
         records.allocate("a", &[], vec![], 0).unwrap();
         let (one, two) = (record(1, "a", "one"), record(2, "a", "two"));
         records.create_volume(&one).unwrap();

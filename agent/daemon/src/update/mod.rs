@@ -93,6 +93,13 @@ fn change(agent: &Agent, change: impl FnOnce(&mut UpdateRecord)) -> anyhow::Resu
     Ok(())
 }
 
+/// The slot is good, or no longer on trial: the state is written at the newest level, and brought there.
+pub(crate) fn settle_state(agent: &Agent) {
+    for complaint in agent.records.settle(Some(&agent.updates.record()), Some(true)) {
+        agent.events.add("state-format", None, complaint);
+    }
+}
+
 /// What may help, for an admin who asked for something.
 pub(crate) fn hint(reason: &str) -> Option<&'static str> {
     let hints = [

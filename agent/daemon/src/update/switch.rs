@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use agent_core::standing::{self, Standing};
+use agent_core::state::LEVEL;
 use agent_core::update::{Baseline, FailedVersion, StagedRelease, Trial};
 use anyhow::{Context, bail};
 use image_layout::{Slot, Version};
@@ -72,6 +73,7 @@ async fn switch(agent: &Arc<Agent>, version: &Version, slot: Slot, window: u64) 
         record.trial = Some(Trial {
             version: version.clone(),
             from,
+            level: LEVEL,
             slot,
             at: clock::epoch(),
             boot,

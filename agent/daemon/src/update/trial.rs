@@ -9,7 +9,7 @@ use agent_core::update::{self, Facts, Running, Started, Trial, Verdict};
 use agent_system::files;
 use image_layout::paths;
 
-use super::{change, reach};
+use super::{change, reach, settle_state};
 use crate::agent::Agent;
 use crate::{announce, clock, slots};
 
@@ -48,6 +48,9 @@ pub(crate) fn begin(agent: &Arc<Agent>) {
             kept.and(flag.map_err(Into::into))
         }
     };
+    if record.trial.is_some() && !agent.updates.on_trial() {
+        settle_state(agent);
+    }
     if let Err(error) = kept {
         agent.events.add("update-problem", None, format!("{error:#}"));
     }
@@ -114,6 +117,7 @@ fn stay(agent: &Agent, trial: &Trial) {
         tracing::error!("{error:#}");
     }
     agent.updates.live().trial = None;
+    settle_state(agent);
     agent.events.add("updated", None, format!("{} has proved itself, after {}", trial.version, trial.from));
     agent.updates.wake.notify_one();
 }

@@ -1,7 +1,7 @@
-//! Updates of the box: what `holdfast-update` does, one run per check, staging or verification.
+//! Updates of the box: what `holdfast-update` does, one run per check, staging, verification or scrub.
 //!
 //! Everything foreign of a release is handled here, in a process that can write one folder and the slot that
-//! does not run: TUF metadata, block maps, blocks. The folder holds `request.json`; what comes out is
+//! does not run, and for a repair the one that does: TUF metadata, block maps, blocks. The folder holds `request.json`; what comes out is
 //! `result.json`, `progress.json` while it stages, and the trusted metadata.
 //!
 //! Invariants: nothing of the repository is used before TUF has accepted it; each block is checked when it is
@@ -17,6 +17,7 @@ mod fetch;
 mod http;
 mod message;
 mod repository;
+mod scrub;
 mod slot;
 mod stage;
 mod transport;
@@ -26,7 +27,9 @@ mod writing;
 
 pub use error::{UpdateError, UpdateErrorKind};
 pub use http::Patience;
-pub use message::{Found, Outcome, Progress, Request, Staged, UpdateResult, Verb, WrittenPart};
+pub use message::{
+    Condition, Found, Outcome, Progress, Request, Scrub, Scrubbed, Staged, UpdateResult, Verb, WrittenPart,
+};
 pub use slot::{Device, Slots};
 
 use std::path::Path;
@@ -82,6 +85,9 @@ fn serve(
         Verb::Verify(parts) => {
             verify::all(parts, slots)?;
             Ok(Outcome::Verified)
+        }
+        Verb::Scrub(what) => {
+            scrub::scrub(folder, &request, what, slots, patience, say).map(Outcome::Scrubbed)
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `holdfast-update FOLDER`: looks for, stages or verifies a release, as its own user without rights.
+//! `holdfast-update FOLDER`: looks for, stages or verifies a release or scrubs the slots, as its own user without rights.
 //!
 //! The partitions are descriptors that systemd hands over by name: `target-boot`, `target-root`,
 //! `running-boot`, `running-root`. Exit code 0 when it was done, 1 when not: `FOLDER/result.json` says why.
@@ -32,7 +32,9 @@ fn update() -> anyhow::Result<ExitCode> {
             eprintln!("holdfast-update: {error}");
             ExitCode::FAILURE
         }
-        Outcome::Found(_) | Outcome::Staged(_) | Outcome::Verified => ExitCode::SUCCESS,
+        Outcome::Found(_) | Outcome::Staged(_) | Outcome::Verified | Outcome::Scrubbed(_) => {
+            ExitCode::SUCCESS
+        }
     })
 }
 

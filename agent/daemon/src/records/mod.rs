@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicU32;
 
 use agent_core::allocate::{self, AllocateError, Taken};
 use agent_core::state::{self, Counters, Format, FormatError, InstanceRecord, SecretsRecord};
-use agent_core::update::UpdateRecord;
+use agent_core::update::{ScrubRecord, UpdateRecord};
 use agent_core::{Allocation, Secret};
 use agent_system::files::{self, Access, FileError};
 
@@ -81,6 +81,16 @@ impl Records {
     /// Keeps what is remembered of updates.
     pub(crate) fn put_updates(&self, record: &UpdateRecord) -> Result<(), RecordError> {
         write(&self.path("update.json"), record)
+    }
+
+    /// What is remembered of damage to the slots.
+    pub(crate) fn scrubs(&self) -> Result<Option<ScrubRecord>, RecordError> {
+        read(&self.path("scrub.json"))
+    }
+
+    /// Keeps what is remembered of damage to the slots.
+    pub(crate) fn put_scrubs(&self, record: &ScrubRecord) -> Result<(), RecordError> {
+        write(&self.path("scrub.json"), record)
     }
 
     /// A path under the folder.

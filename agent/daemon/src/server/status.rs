@@ -79,6 +79,7 @@ pub(crate) fn health(agent: &Agent, live: &Live) -> (Health, Vec<String>) {
     if let Some(reason) = agent.boot.data_problem() {
         problems.push(reason);
     }
+    problems.extend(update::damage(agent));
     problems.extend(live.errors.iter().map(|error| format!("user-data is not valid: {}", place(error))));
     problems.extend(live.unusable.iter().cloned());
     problems.extend(live.complaints.iter().cloned());

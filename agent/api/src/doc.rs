@@ -74,6 +74,7 @@ fn acting(doc: &mut Doc) {
     for (route, summary) in [
         (routes::UPDATE_CHECK, "Look for a newer release"),
         (routes::UPDATE_STAGE, "Stage the newer release"),
+        (routes::UPDATE_SCRUB, "Read both slots, and repair what is damaged"),
     ] {
         let update = doc.one::<UpdateStatus>();
         doc.add(route, post.clone(), summary, None, vec![], JSON, update);

@@ -71,6 +71,8 @@ pub mod routes {
     pub const UPDATE_CHECK: &str = "/v1/update/check";
     /// POST → [`UpdateStatus`](super::types::UpdateStatus), when the release is staged.
     pub const UPDATE_STAGE: &str = "/v1/update/stage";
+    /// POST → [`UpdateStatus`](super::types::UpdateStatus), when both slots were read and repaired.
+    pub const UPDATE_SCRUB: &str = "/v1/update/scrub";
     /// POST → [`Changed`](super::types::Changed), when the release is staged and the box is about to restart.
     pub const UPDATE_APPLY: &str = "/v1/update/apply";
     /// POST → [`Changed`](super::types::Changed), when the box is about to restart.

@@ -45,9 +45,12 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     announce::host_keys(&agent);
     user_data::restore(&agent);
     tokio::select! {
-        ended = work(agent) => ended,
+        ended = work(agent.clone()) => ended,
         ended = server => ended.context("the API ended").and_then(|ended| ended),
-        _ = stop.recv() => Ok(()),
+        _ = stop.recv() => {
+            update::stopped(&agent);
+            Ok(())
+        }
     }
 }
 

@@ -82,6 +82,18 @@ pub(crate) fn went_back(running: Slot) -> anyhow::Result<()> {
     })
 }
 
+/// The slot that runs is damaged, and the other one is not: that is tried first from now on.
+pub(crate) fn damaged(running: Slot) -> anyhow::Result<()> {
+    change(|state| state_when_damaged(state, running))
+}
+
+fn state_when_damaged(state: SlotState, running: Slot) -> SlotState {
+    let mut state = state_when_healthy(state, running.other());
+    // It may still do better than nothing.
+    state.set_tries(running, TRIES_NEW);
+    state
+}
+
 fn state_when_switched(mut state: SlotState, running: Slot, to: Slot) -> SlotState {
     state.slot = to;
     state.good = running;
@@ -151,5 +163,11 @@ mod tests {
         assert_eq!((after.tries_b, after.good), (0, Slot::A));
         let after = state_when_healthy(after, Slot::B);
         assert_eq!((after.tries_b, after.good, after.slot), (3, Slot::B, Slot::B));
+    }
+
+    #[test]
+    fn a_damaged_slot_is_the_last_that_is_tried() {
+        let after = state_when_damaged(state(), Slot::A);
+        assert_eq!((after.slot, after.good, after.tries_a, after.tries_b), (Slot::B, Slot::B, 1, 3));
     }
 }

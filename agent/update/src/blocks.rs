@@ -138,7 +138,7 @@ fn scan(device: &Device, mut see: impl FnMut(u64, Hash, &[u8])) {
 }
 
 /// Shows the first `blocks` blocks of a partition, but for those that cannot be read.
-fn each(device: &Device, blocks: u64, mut see: impl FnMut(u64, &[u8])) {
+pub(crate) fn each(device: &Device, blocks: u64, mut see: impl FnMut(u64, &[u8])) {
     let mut buffer = vec![0; (AT_ONCE * BLOCK) as usize];
     let mut at = 0;
     while at < blocks {

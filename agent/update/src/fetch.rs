@@ -5,9 +5,10 @@
 //! read from its beginning to the last block that is needed. Every block is checked against the map before it
 //! is used.
 
+use std::collections::HashSet;
 use std::io::Read;
 
-use image_layout::block_map::Block;
+use image_layout::block_map::{Block, BlockMap, Hash};
 use image_layout::disk::BLOCK;
 use zstd::bulk::Decompressor;
 
@@ -60,6 +61,28 @@ fn together(wanted: &[Wanted]) -> usize {
         begin(&pair[1]) > end(&pair[0]) + GAP || end(&pair[1]) - begin(&wanted[0]) > LONGEST
     };
     wanted.windows(2).position(apart).map_or(wanted.len(), |last| last + 1)
+}
+
+/// The stored blocks that `places` need: hashes, in order, each with a place in the image. `name` is the map's.
+pub(crate) fn wanted(map: &BlockMap, name: &str, places: &[(Hash, u64)]) -> Result<Vec<Wanted>, UpdateError> {
+    let mut needed: HashSet<&Hash> = places.iter().map(|(hash, _)| hash).collect();
+    let stored = (0..).zip(map.blocks()).filter(|(_, block)| block.stored.length > 0);
+    let wanted = stored
+        .filter(|(_, block)| needed.remove(&block.hash))
+        .map(|(index, block)| Wanted { block: *block, index })
+        .collect();
+    match places.iter().filter(|(hash, _)| needed.contains(hash)).map(|(_, index)| index).min() {
+        None => Ok(wanted),
+        Some(index) => {
+            Err(UpdateError::damaged(format!("`{name}` does not say where block {index} is stored")))
+        }
+    }
+}
+
+/// Where the block of this hash belongs, of `places` in order.
+pub(crate) fn places(places: &[(Hash, u64)], hash: &Hash) -> impl Iterator<Item = u64> {
+    let from = places.partition_point(|(other, _)| other < hash);
+    places[from..].iter().take_while(move |(other, _)| other == hash).map(|(_, index)| *index)
 }
 
 impl Stored<'_> {

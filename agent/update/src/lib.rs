@@ -1,8 +1,8 @@
-//! Updates of the box: what `holdfast-update` does, one run per check, staging or verification. Beside that, in
+//! Updates of the box: what `holdfast-update` does, one run per check, staging, verification or scrub. Beside that, in
 //! [`notify`] and apart from all else here, one run per message to the box's owner.
 //!
 //! Everything foreign of a release is handled here, in a process that can write one folder and the slot that
-//! does not run: TUF metadata, block maps, blocks. The folder holds `request.json`; what comes out is
+//! does not run, and for a repair the one that does: TUF metadata, block maps, blocks. The folder holds `request.json`; what comes out is
 //! `result.json`, `progress.json` while it stages, and the trusted metadata.
 //!
 //! Invariants: nothing of the repository is used before TUF has accepted it; each block is checked when it is
@@ -19,6 +19,7 @@ mod http;
 mod message;
 pub mod notify;
 mod repository;
+mod scrub;
 mod slot;
 mod stage;
 mod transport;
@@ -28,7 +29,9 @@ mod writing;
 
 pub use error::{UpdateError, UpdateErrorKind};
 pub use http::Patience;
-pub use message::{Found, Outcome, Progress, Request, Staged, UpdateResult, Verb, WrittenPart};
+pub use message::{
+    Condition, Found, Outcome, Progress, Request, Scrub, Scrubbed, Staged, UpdateResult, Verb, WrittenPart,
+};
 pub use slot::{Device, Slots};
 
 use std::path::Path;
@@ -84,6 +87,9 @@ fn serve(
         Verb::Verify(parts) => {
             verify::all(parts, slots)?;
             Ok(Outcome::Verified)
+        }
+        Verb::Scrub(what) => {
+            scrub::scrub(folder, &request, what, slots, patience, say).map(Outcome::Scrubbed)
         }
     }
 }

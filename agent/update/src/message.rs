@@ -28,7 +28,7 @@ pub struct Request {
 
 /// What to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "verb", content = "parts", rename_all = "lowercase")]
+#[serde(tag = "verb", content = "of", rename_all = "lowercase")]
 pub enum Verb {
     /// Look which release the channel has.
     Check,
@@ -36,6 +36,19 @@ pub enum Verb {
     Stage,
     /// Read these images from the slot that does not run, and compare. Nothing is fetched.
     Verify(Vec<WrittenPart>),
+    /// Compare both slots, block by block, with what they should be.
+    Scrub(Scrub),
+}
+
+/// A look at both slots.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scrub {
+    /// How the root that runs is opened, as on the kernel's command line.
+    pub verity: String,
+    /// The version that lies in the slot that does not run; none when that is not looked at.
+    pub other: Option<Version>,
+    /// Whether damaged blocks are replaced: from either slot, and where [`Request::url`] is given from the release.
+    pub repair: bool,
 }
 
 /// What came of a request.
@@ -58,6 +71,8 @@ pub enum Outcome {
     Staged(Staged),
     /// What was asked about is in the slot that does not run.
     Verified,
+    /// Both slots were looked at.
+    Scrubbed(Scrubbed),
     /// It could not be done.
     Error(UpdateError),
 }
@@ -95,6 +110,36 @@ pub struct WrittenPart {
     pub size: u64,
     /// SHA-256 of these, hex.
     pub sha256: String,
+}
+
+/// What a look at both slots showed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scrubbed {
+    /// The slot that runs.
+    pub running: Condition,
+    /// The other one, when it was looked at.
+    pub other: Option<Condition>,
+}
+
+/// How a slot is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Condition {
+    /// Blocks of the root and of its tree that were judged.
+    pub checked: u64,
+    /// Blocks that were not what they should be. A boot partition that cannot be compared block by block counts
+    /// as one.
+    pub damaged: u64,
+    /// Those of them that are right now.
+    pub repaired: u64,
+    /// What is damaged still, and why.
+    pub reason: Option<String>,
+}
+
+impl Condition {
+    /// Whether nothing is damaged any more.
+    pub fn whole(&self) -> bool {
+        self.damaged == self.repaired
+    }
 }
 
 /// How far a staging is; rewritten without being synced.

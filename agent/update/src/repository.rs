@@ -9,7 +9,7 @@ use std::path::Path;
 use image_layout::Version;
 use image_layout::block_map::{self, BlockMap};
 use image_layout::disk::BLOCK;
-use image_layout::release::{self, Channel, Part, Release};
+use image_layout::release::{self, Channel, Part, PartitionImage, Release};
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use tokio::runtime::Runtime;
@@ -41,6 +41,26 @@ pub(crate) fn open(
     request: &Request,
     patience: Patience,
 ) -> Result<(Repository, Found), UpdateError> {
+    let (mut repository, expires) = load(folder, request, patience)?;
+    let channel: Channel = repository.document(&release::channel_target(&request.channel), "channel")?;
+    repository.find(&channel.version)?;
+    Ok((repository, Found { version: channel.version, expires }))
+}
+
+/// Loads the repository and finds a release of any channel.
+pub(crate) fn open_version(
+    folder: &Path,
+    request: &Request,
+    version: &Version,
+    patience: Patience,
+) -> Result<Repository, UpdateError> {
+    let (mut repository, _) = load(folder, request, patience)?;
+    repository.find(version)?;
+    Ok(repository)
+}
+
+/// Loads the repository, without a release; when its metadata expires.
+fn load(folder: &Path, request: &Request, patience: Patience) -> Result<(Repository, i64), UpdateError> {
     believable(Timestamp::now(), request.epoch)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -71,11 +91,7 @@ pub(crate) fn open(
     let expires = expiry(&tuf);
     let placeholder = Release { format: 0, version: request.installed.clone(), epoch: 0, partitions: vec![] };
     let targets = address(request, release::TARGETS)?.to_string();
-    let mut repository = Repository { tuf, runtime, http, targets, release: placeholder };
-    let channel: Channel = repository.document(&release::channel_target(&request.channel), "channel")?;
-    repository.release = repository.document(&release::release_target(&channel.version), "release")?;
-    check(&repository.release, &channel.version)?;
-    Ok((repository, Found { version: channel.version, expires }))
+    Ok((Repository { tuf, runtime, http, targets, release: placeholder }, expires))
 }
 
 /// Refuses a clock that is earlier than the build of the image that runs.
@@ -125,9 +141,16 @@ fn check(release: &Release, version: &Version) -> Result<(), UpdateError> {
 }
 
 impl Repository {
-    /// The channel's release.
-    pub(crate) fn release(&self) -> &Release {
-        &self.release
+    /// Reads the document of a release.
+    fn find(&mut self, version: &Version) -> Result<(), UpdateError> {
+        self.release = self.document(&release::release_target(version), "release")?;
+        check(&self.release, version)
+    }
+
+    /// The release's image of a partition.
+    pub(crate) fn image(&self, part: Part) -> Result<&PartitionImage, UpdateError> {
+        let missing = || UpdateError::damaged(format!("the release has no {} image", part.as_str()));
+        self.release.image(part).ok_or_else(missing)
     }
 
     /// The client that blocks are fetched with.

@@ -1,5 +1,5 @@
 //! The partitions that a run is given: those of the slot that does not run, to write, and those of the one
-//! that does, to read.
+//! that does, to read; for a repair to write too.
 
 use std::fs::File;
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
@@ -23,7 +23,7 @@ pub struct Device {
 pub struct Slots {
     /// Of the slot that does not run, by part: opened to be written.
     pub target: Vec<(Part, Device)>,
-    /// Of the slot that runs, by part: opened to be read.
+    /// Of the slot that runs, by part: opened to be read, and to be written only for its repair.
     pub running: Vec<(Part, Device)>,
 }
 
@@ -51,6 +51,11 @@ impl Device {
         self.file.read_exact_at(bytes, block * BLOCK).map_err(|error| failed("read", &self.name, &error))
     }
 
+    /// Reads what there is from `byte` on.
+    pub(crate) fn read_at(&self, byte: u64, bytes: &mut [u8]) -> std::io::Result<usize> {
+        self.file.read_at(bytes, byte)
+    }
+
     /// Writes whole blocks from `block` on.
     pub(crate) fn write(&self, block: u64, bytes: &[u8]) -> Result<(), UpdateError> {
         self.file.write_all_at(bytes, block * BLOCK).map_err(|error| failed("write", &self.name, &error))
@@ -66,18 +71,26 @@ impl Device {
     /// Makes what was written durable, and forgets it: what is read next comes from the disk.
     pub(crate) fn sync(&self) -> Result<(), UpdateError> {
         self.file.sync_data().map_err(|error| failed("sync", &self.name, &error))?;
-        // Only to see what the disk has; where it does nothing, what is cached is read.
-        let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed);
+        self.forget();
         Ok(())
+    }
+
+    /// Forgets what was read: what is read next comes from the disk. Where that cannot be had, what is cached is
+    /// read.
+    pub(crate) fn forget(&self) {
+        let _ = rustix::fs::fadvise(&self.file, 0, None, Advice::DontNeed);
     }
 }
 
 impl Slots {
     /// The target's partition for `part`.
     pub(crate) fn target(&self, part: Part) -> Result<&Device, UpdateError> {
-        let found = self.target.iter().find(|(of, _)| *of == part);
-        let missing = || UpdateError::local(format!("no {} partition was handed over", part.as_str()));
-        found.map(|(_, device)| device).ok_or_else(missing)
+        find(&self.target, part)
+    }
+
+    /// The partition for `part` of the slot that runs.
+    pub(crate) fn running(&self, part: Part) -> Result<&Device, UpdateError> {
+        find(&self.running, part)
     }
 
     /// Refuses to go on when what would be written is handed over twice.
@@ -94,6 +107,12 @@ impl Slots {
         }
         Ok(())
     }
+}
+
+fn find(slot: &[(Part, Device)], part: Part) -> Result<&Device, UpdateError> {
+    let found = slot.iter().find(|(of, _)| *of == part);
+    let missing = || UpdateError::local(format!("no {} partition was handed over", part.as_str()));
+    found.map(|(_, device)| device).ok_or_else(missing)
 }
 
 fn failed(what: &str, name: &str, error: &std::io::Error) -> UpdateError {

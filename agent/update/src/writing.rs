@@ -6,7 +6,7 @@ use image_layout::release::{Part, PartitionImage};
 
 use crate::blocks::{self, Blocks, ZEROES};
 use crate::error::{UpdateError, UpdateErrorKind};
-use crate::fetch::{Stored, Wanted};
+use crate::fetch::{self, Stored, Wanted};
 use crate::repository::Repository;
 use crate::slot::{Device, Slots};
 use crate::verify;
@@ -48,10 +48,7 @@ impl<'a> Writing<'a> {
         slots: &'a Slots,
         part: Part,
     ) -> Result<Writing<'a>, UpdateError> {
-        let image = repository
-            .release()
-            .image(part)
-            .ok_or_else(|| UpdateError::damaged(format!("the release has no {} image", part.as_str())))?;
+        let image = repository.image(part)?;
         let device = slots.target(part)?;
         let room = device.blocks() * BLOCK;
         if image.size > room {
@@ -130,24 +127,7 @@ impl<'a> Writing<'a> {
         }
         self.first = first;
         places.sort_unstable();
-        Ok(Missing { wanted: self.wanted(&places)?, places })
-    }
-
-    /// The stored blocks that `places` need.
-    fn wanted(&self, places: &[(Hash, u64)]) -> Result<Vec<Wanted>, UpdateError> {
-        let mut needed: std::collections::HashSet<&Hash> = places.iter().map(|(hash, _)| hash).collect();
-        let stored = (0..).zip(self.map.blocks()).filter(|(_, block)| block.stored.length > 0);
-        let wanted = stored
-            .filter(|(_, block)| needed.remove(&block.hash))
-            .map(|(index, block)| Wanted { block: *block, index })
-            .collect();
-        match places.iter().filter(|(hash, _)| needed.contains(hash)).map(|(_, index)| index).min() {
-            None => Ok(wanted),
-            Some(index) => {
-                let message = format!("`{}` does not say where block {index} is stored", self.image.map);
-                Err(UpdateError::damaged(message))
-            }
-        }
+        Ok(Missing { wanted: fetch::wanted(&self.map, &self.image.map, &places)?, places })
     }
 
     /// Fetches the rest, and writes it; `fetched` counts bytes as they come.
@@ -165,10 +145,8 @@ impl<'a> Writing<'a> {
         };
         let mut first = self.first.take();
         stored.fetch(&missing.wanted, fetched, &mut |index, block| {
-            let hash = &self.map.blocks()[index as usize].hash;
-            let from = missing.places.partition_point(|(other, _)| other < hash);
-            let of_block = missing.places[from..].iter().take_while(|(other, _)| other == hash);
-            of_block.into_iter().try_for_each(|(_, index)| self.put(*index, block, &mut first))
+            fetch::places(&missing.places, &self.map.blocks()[index as usize].hash)
+                .try_for_each(|index| self.put(index, block, &mut first))
         })?;
         self.first = first;
         Ok(())

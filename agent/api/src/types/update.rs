@@ -62,6 +62,36 @@ pub struct UpdateStatus {
     pub failed: Vec<FailedUpdate>,
     /// The version that `rollback` goes back to.
     pub previous: Option<String>,
+    /// When the slots were last compared with what they should be, and what came of it.
+    pub scrub: Option<Scrub>,
+    /// Slots with damage that could not be repaired.
+    pub damaged: Vec<DamagedSlot>,
+}
+
+/// A comparison of the slots with what they should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Scrub {
+    /// When.
+    pub at: String,
+    /// Blocks that were damaged.
+    pub damaged: u64,
+    /// Those of them that were repaired.
+    pub repaired: u64,
+}
+
+/// A slot with damage that could not be repaired.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct DamagedSlot {
+    /// `a` or `b`.
+    pub slot: String,
+    /// The version in it.
+    pub version: String,
+    /// Blocks.
+    pub blocks: u64,
+    /// Since when it is known.
+    pub since: String,
+    /// What is damaged, and why it is not repaired.
+    pub reason: String,
 }
 
 /// A release in the other slot.

@@ -38,6 +38,8 @@ pub(super) fn update() -> UpdateStatus {
         last: None,
         failed: vec![],
         previous: None,
+        scrub: None,
+        damaged: vec![],
     }
 }
 

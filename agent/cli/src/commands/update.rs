@@ -1,7 +1,7 @@
 //! `update`: the box's own system, from a signed source.
 
 use agent_api::routes;
-use agent_api::types::{Changed, FailedUpdate, LastUpdate, UpdateState, UpdateStatus};
+use agent_api::types::{Changed, DamagedSlot, FailedUpdate, LastUpdate, Scrub, UpdateState, UpdateStatus};
 
 use super::{Outcome, print, restart};
 use crate::cli::Reach;
@@ -14,13 +14,19 @@ Releases come from `url` in [box.update] of user-data, signed by the publisher t
 image was built for. A new version has one try: it stays when the box is healthy by its
 own measure, else the box goes back by itself, and `status` says why.
 
-Exit codes: 0 done, 1 failed, 3 blocked, or the last version did not stay, 6 no box.
+The box compares its slots with what they should be in each update window and after it was
+not stopped cleanly; `scrub` does it now. Damaged blocks come from the other slot or the
+release.
+
+Exit codes: 0 done, 1 failed, 3 blocked, a slot is damaged, or the last version did not
+stay, 6 no box.
 
 Examples:
   holdfast update
   holdfast update check
   holdfast update apply
-  holdfast update rollback";
+  holdfast update rollback
+  holdfast update scrub";
 
 /// Arguments of `update`.
 #[derive(Debug, clap::Args)]
@@ -41,6 +47,8 @@ enum UpdateCommand {
     Check,
     /// Fetch it into the slot that does not run
     Stage,
+    /// Compare both slots with what they should be, and repair what is damaged
+    Scrub,
     /// Fetch it, and restart into it
     Apply,
     /// Restart into the version before
@@ -54,6 +62,7 @@ pub(crate) async fn run(reach: &Reach, args: Args) -> Outcome {
         UpdateCommand::Status => client.get(routes::UPDATE).await?,
         UpdateCommand::Check => client.post(routes::UPDATE_CHECK).await?,
         UpdateCommand::Stage => client.post(routes::UPDATE_STAGE).await?,
+        UpdateCommand::Scrub => client.post(routes::UPDATE_SCRUB).await?,
         UpdateCommand::Apply => {
             let changed: Changed = client.post(routes::UPDATE_APPLY).await?;
             return restart::finish(&changed, args.json);
@@ -65,7 +74,8 @@ pub(crate) async fn run(reach: &Reach, args: Args) -> Outcome {
     };
     print(&if args.json { text::json(&status)? } else { page(&status) })?;
     let went_back = status.last.as_ref().is_some_and(|last| !last.kept);
-    Ok(if status.state == UpdateState::Blocked || went_back { DEGRADED } else { DONE })
+    let bad = status.state == UpdateState::Blocked || went_back || !status.damaged.is_empty();
+    Ok(if bad { DEGRADED } else { DONE })
 }
 
 /// Where updates stand, in a line.
@@ -118,7 +128,21 @@ fn page(status: &UpdateStatus) -> String {
     lines.extend(
         status.previous.iter().map(|previous| format!("previous   {previous}: `holdfast update rollback`")),
     );
+    lines.extend(status.scrub.iter().map(scrub));
+    lines.extend(status.damaged.iter().map(damaged));
     lines.into_iter().map(|line| line + "\n").collect()
+}
+
+fn scrub(scrub: &Scrub) -> String {
+    match scrub.damaged {
+        0 => format!("scrubbed   {}; no damage", scrub.at),
+        damaged => format!("scrubbed   {}; {damaged} blocks damaged, {} repaired", scrub.at, scrub.repaired),
+    }
+}
+
+fn damaged(slot: &DamagedSlot) -> String {
+    let reason = text::plain(&slot.reason);
+    format!("damaged    slot {} ({}), since {}: {reason}", slot.slot, slot.version, slot.since)
 }
 
 fn last(last: &LastUpdate) -> String {
@@ -150,6 +174,31 @@ mod tests {
         insta::assert_snapshot!(page(&samples::update()), @r"
         runs       0.1.0
         updates    off: [box.update] has no url
+        ");
+    }
+
+    #[test]
+    fn a_box_with_a_damaged_slot() {
+        let scrub = |damaged, repaired| Scrub { at: "2026-11-28T03:12:00Z".into(), damaged, repaired };
+        let damaged = DamagedSlot {
+            slot: "a".into(),
+            version: "0.1.0".into(),
+            blocks: 1,
+            since: "2026-11-28T03:12:00Z".into(),
+            reason: "1 of 900 blocks of the root are damaged\x1b".into(),
+        };
+        let status = UpdateStatus { scrub: Some(scrub(3, 2)), damaged: vec![damaged], ..samples::update() };
+        insta::assert_snapshot!(page(&status), @r"
+        runs       0.1.0
+        updates    off: [box.update] has no url
+        scrubbed   2026-11-28T03:12:00Z; 3 blocks damaged, 2 repaired
+        damaged    slot a (0.1.0), since 2026-11-28T03:12:00Z: 1 of 900 blocks of the root are damaged?
+        ");
+        let status = UpdateStatus { scrub: Some(scrub(0, 0)), ..samples::update() };
+        insta::assert_snapshot!(page(&status), @r"
+        runs       0.1.0
+        updates    off: [box.update] has no url
+        scrubbed   2026-11-28T03:12:00Z; no damage
         ");
     }
 

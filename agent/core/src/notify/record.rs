@@ -34,7 +34,7 @@ pub struct NotifyRecord {
 }
 
 impl Format for NotifyRecord {
-    const FORMAT: u32 = 1;
+    const SINCE: &'static [u32] = &[1];
     const SUBJECT: &'static str = "record of messages";
 }
 

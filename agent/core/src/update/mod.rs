@@ -7,6 +7,7 @@
 mod level;
 mod record;
 mod schedule;
+mod scrub;
 mod start;
 mod trial;
 
@@ -16,5 +17,6 @@ pub use record::{
     Trial, TrialProgress, UpdateRecord,
 };
 pub use schedule::{Clock, Due, MOST_ATTEMPTS, Opening, due, jitter, may_try, next_window};
+pub use scrub::{Damage, Good, LastScrub, ScrubRecord, Seen, in_other, scrub_due};
 pub use start::{BootTrace, Running, Started, start};
 pub use trial::{Facts, NETWORK_LIMIT, STARTS, STEADY, Verdict, judge};

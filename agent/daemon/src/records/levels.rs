@@ -7,7 +7,7 @@ use agent_core::notify::NotifyRecord;
 use agent_core::state::{
     Counters, Format, Generation, InstanceRecord, Provider, SecretsRecord, VolumeRecord,
 };
-use agent_core::update::{UpdateRecord, writing_level};
+use agent_core::update::{ScrubRecord, UpdateRecord, writing_level};
 
 use super::formats::{Formats, original};
 use super::{RecordError, Records};
@@ -24,9 +24,10 @@ const fn kind<T: Format>(files: fn(&Records) -> BTreeSet<PathBuf>) -> Kind {
 }
 
 /// All of them. What can be had again lies outside: images, and leases of the network.
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 9] = [
     kind::<UpdateRecord>(|records| records.one("update.json")),
     kind::<NotifyRecord>(|records| records.one("notify.json")),
+    kind::<ScrubRecord>(|records| records.one("scrub.json")),
     kind::<Counters>(|records| records.one("counters.json")),
     kind::<Provider>(|records| records.one("provider.json")),
     kind::<Generation>(|records| records.all("generations")),

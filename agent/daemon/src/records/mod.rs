@@ -18,7 +18,7 @@ use std::sync::atomic::AtomicU32;
 use agent_core::allocate::{self, AllocateError, Taken};
 use agent_core::notify::NotifyRecord;
 use agent_core::state::{Counters, FormatError, InstanceRecord, LEVEL, SecretsRecord};
-use agent_core::update::UpdateRecord;
+use agent_core::update::{ScrubRecord, UpdateRecord};
 use agent_core::{Allocation, Secret};
 use agent_system::files::{self, Access, FileError};
 
@@ -117,6 +117,16 @@ impl Records {
     pub(crate) fn remove_notices(&self) -> Result<(), RecordError> {
         files::remove(self.path("notify.json"))?;
         Ok(files::remove_tree(self.path("notify")).map(drop)?)
+    }
+
+    /// What is remembered of damage to the slots.
+    pub(crate) fn scrubs(&self) -> Result<Option<ScrubRecord>, RecordError> {
+        self.formats.read(&self.path("scrub.json"))
+    }
+
+    /// Keeps what is remembered of damage to the slots.
+    pub(crate) fn put_scrubs(&self, record: &ScrubRecord) -> Result<(), RecordError> {
+        self.formats.write(&self.path("scrub.json"), record)
     }
 
     /// A path under the folder.

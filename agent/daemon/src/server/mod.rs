@@ -96,6 +96,7 @@ fn router(agent: Arc<Agent>, admin: Option<u32>) -> Router {
         .route(routes::UPDATE_CHECK, post(update::check))
         .route(routes::UPDATE_STAGE, post(update::stage))
         .route(routes::UPDATE_APPLY, post(update::apply))
+        .route(routes::UPDATE_SCRUB, post(update::scrub))
         .route(routes::UPDATE_ROLLBACK, post(update::rollback))
         .route(routes::NOTIFY_TEST, post(notify::test))
         .route(routes::REBOOT, post(power::reboot))

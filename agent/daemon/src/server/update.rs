@@ -33,6 +33,15 @@ pub(super) async fn stage(State(agent): State<Arc<Agent>>) -> Answer<Json<Update
     .await
 }
 
+pub(super) async fn scrub(State(agent): State<Arc<Agent>>) -> Answer<Json<UpdateStatus>> {
+    possible(&agent)?;
+    to_the_end(async move {
+        update::scrub(&agent).await?;
+        Ok(Json(update::status(&agent)))
+    })
+    .await
+}
+
 pub(super) async fn apply(State(agent): State<Arc<Agent>>) -> Answer<Json<Changed>> {
     possible(&agent)?;
     to_the_end(async move {

@@ -6,6 +6,7 @@
 
 mod image;
 mod reach;
+mod scrub;
 mod status;
 mod switch;
 mod trial;
@@ -15,11 +16,12 @@ mod work;
 use std::sync::{Mutex, MutexGuard};
 
 use agent_core::healing::Millis;
-use agent_core::update::{Problem, UpdateRecord};
+use agent_core::update::{Problem, ScrubRecord, UpdateRecord};
 use anyhow::Context;
 use tokio::sync::Notify;
 
 pub(crate) use image::Image;
+pub(crate) use scrub::{damage, scrub, stopped};
 pub(crate) use status::status;
 pub(crate) use switch::{apply, rollback};
 pub(crate) use trial::{begin, note_answer};
@@ -40,6 +42,8 @@ pub(crate) struct Updates {
     /// Settings or the record changed.
     pub(crate) wake: Notify,
     live: Mutex<Live>,
+    /// What is remembered of damage to the slots.
+    scrubs: Mutex<ScrubRecord>,
 }
 
 /// What changes.
@@ -63,7 +67,10 @@ impl Updates {
         };
         let live = Mutex::new(Live { record, ..Live::default() });
         let work = tokio::sync::Mutex::default();
-        (Updates { image: Image::read(), work, wake: Notify::new(), live }, complaint)
+        let (scrubs, of_scrubs) = scrub::begin(records);
+        let complaint = complaint.or(of_scrubs);
+        let scrubs = Mutex::new(scrubs);
+        (Updates { image: Image::read(), work, wake: Notify::new(), live, scrubs }, complaint)
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {

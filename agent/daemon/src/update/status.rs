@@ -3,9 +3,9 @@
 use agent_api::types::{FailedUpdate, LastUpdate, StagedUpdate, UpdateProgress, UpdateState, UpdateStatus};
 use agent_core::update::{Due, Ending};
 
-use super::{unattended, work};
+use super::{scrub, unattended, work};
 use crate::agent::Agent;
-use crate::clock;
+use crate::{announce, clock};
 
 /// All of it.
 pub(crate) fn status(agent: &Agent) -> UpdateStatus {
@@ -88,6 +88,11 @@ pub(crate) fn status(agent: &Agent) -> UpdateStatus {
                 held: failed.held || failed.attempts >= agent_core::update::MOST_ATTEMPTS,
             })
             .collect(),
-        previous: record.previous.map(|previous| previous.version.to_string()),
+        previous: record
+            .previous
+            .filter(|previous| Some(previous.slot) != announce::running_slot(agent))
+            .map(|previous| previous.version.to_string()),
+        scrub: scrub::last(agent),
+        damaged: scrub::damaged(agent),
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context, bail};
 use image_layout::{Slot, Version};
 
 use super::work::{self, Looked};
-use super::{change, reach};
+use super::{change, reach, scrub};
 use crate::agent::Agent;
 use crate::{clock, slots};
 
@@ -52,7 +52,10 @@ pub(crate) async fn rollback(agent: &Arc<Agent>) -> anyhow::Result<Version> {
     if record.trial.is_some() {
         bail!("the version that runs has not proved itself yet: a reboot goes back");
     }
-    let previous = record.previous.context("the other slot holds no version that has proved itself")?;
+    let other = work::running(agent)?.other();
+    let previous = record.previous.filter(|previous| previous.slot == other);
+    let previous = previous.context("the other slot holds no version that has proved itself")?;
+    scrub::refuse_damaged(agent, other)?;
     let running = agent.updates.image.version.clone().context("the image that runs has no version")?;
     change(agent, |record| {
         let reason = "an admin went back from it".to_owned();

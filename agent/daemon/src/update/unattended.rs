@@ -8,7 +8,7 @@ use agent_system::files;
 use image_layout::paths;
 
 use super::work::{self, Looked};
-use super::{change, note_problem, switch, trial};
+use super::{change, note_problem, scrub, switch, trial};
 use crate::agent::Agent;
 use crate::clock;
 
@@ -18,6 +18,7 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// Does what is due, for ever.
 pub(crate) async fn run(agent: Arc<Agent>) {
     trial::watch(agent.clone()).await;
+    tokio::spawn(scrub::run(agent.clone()));
     loop {
         let wait = match due(&agent) {
             Due::Never => LONGEST,
@@ -49,9 +50,14 @@ pub(super) fn due(agent: &Agent) -> Due {
     if record.trial.is_some() {
         return Due::Never;
     }
-    let seed = files::read_text(format!("{}/machine-id", paths::IDENTITY), 64).unwrap_or_default();
     let clock = Clock { now: clock::epoch(), synchronized: work::synchronized() };
-    update::due(&settings, &zone, seed.trim(), &record, tried, clock)
+    update::due(&settings, &zone, &seed(), &record, tried, clock)
+}
+
+/// What tells this box's delays from those of others.
+pub(super) fn seed() -> String {
+    let id = files::read_text(format!("{}/machine-id", paths::IDENTITY), 64).unwrap_or_default();
+    id.trim().to_owned()
 }
 
 async fn act(agent: &Arc<Agent>, window: u64, apply: bool) {

@@ -25,6 +25,24 @@ const TIME: Duration = Duration::from_secs(6 * 3600);
 /// Where a time server's word is noted.
 const SYNCHRONIZED: &str = "/run/systemd/timesync/synchronized";
 
+/// What a run may do.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rights {
+    /// Reach the update source.
+    pub(super) network: bool,
+    /// Write the slot that does not run.
+    pub(super) target: bool,
+    /// Write the slot that runs.
+    pub(super) running: bool,
+}
+
+impl Rights {
+    /// For a release.
+    const RELEASE: Rights = Rights { network: true, target: true, running: false };
+    /// To look.
+    pub(super) const READ: Rights = Rights { network: false, target: false, running: false };
+}
+
 /// What a look at the channel brought.
 #[derive(Debug)]
 pub(crate) enum Looked {
@@ -42,7 +60,7 @@ pub(crate) fn synchronized() -> bool {
 /// Looks which release the channel has.
 pub(crate) async fn check(agent: &Arc<Agent>) -> anyhow::Result<Looked> {
     let _alone = begin(agent, "checking").await;
-    match run(agent, Verb::Check, true).await? {
+    match run(agent, Verb::Check, Rights::RELEASE).await? {
         Outcome::Found(found) => looked(agent, &found),
         other => bail!("holdfast-update answers a question that was not asked: {other:?}"),
     }
@@ -55,11 +73,12 @@ pub(crate) async fn stage(agent: &Arc<Agent>) -> anyhow::Result<Looked> {
         bail!("the version that runs has not proved itself yet");
     }
     let target = running(agent)?.other();
-    let ended = run(agent, Verb::Stage, true).await;
+    let ended = run(agent, Verb::Stage, Rights::RELEASE).await;
     // What was in the other slot is no longer whole.
     if matches!(ended, Ok(Outcome::Staged(_))) || progress(agent).is_some() {
         slots::withdraw(target)?;
         super::change(agent, |record| record.previous = None)?;
+        super::scrub::forget(agent, target)?;
     }
     let staged = match ended? {
         Outcome::Found(found) => return looked(agent, &found),
@@ -89,7 +108,7 @@ pub(super) async fn verify(agent: &Arc<Agent>, staged: &StagedRelease) -> anyhow
         size: part.size,
         sha256: part.sha256.clone(),
     };
-    match run(agent, Verb::Verify(staged.parts.iter().map(part).collect()), false).await? {
+    match run(agent, Verb::Verify(staged.parts.iter().map(part).collect()), Rights::READ).await? {
         Outcome::Verified => Ok(()),
         other => bail!("holdfast-update answers a question that was not asked: {other:?}"),
     }
@@ -153,8 +172,8 @@ fn release(staged: Staged, slot: Slot) -> StagedRelease {
 }
 
 /// Runs `holdfast-update` to its end.
-async fn run(agent: &Arc<Agent>, verb: Verb, network: bool) -> anyhow::Result<Outcome> {
-    let request = request(agent, verb, network)?;
+pub(super) async fn run(agent: &Arc<Agent>, verb: Verb, rights: Rights) -> anyhow::Result<Outcome> {
+    let request = request(agent, verb, rights.network)?;
     let folder = agent.records.path("update");
     let (uid, gid) = images::user(USER)?;
     files::create_dir(&folder, Access::owned(0o700, uid, gid))?;
@@ -162,7 +181,7 @@ async fn run(agent: &Arc<Agent>, verb: Verb, network: bool) -> anyhow::Result<Ou
     let text = serde_json::to_vec_pretty(&request).context("the request cannot be written")?;
     files::write_atomic_as(folder.join(Request::FILE), text, Access::owned(0o600, uid, gid))?;
     agent.systemd.stop(UNIT).await?;
-    agent.systemd.start_transient(unit(agent, &folder.display().to_string(), network)?).await?;
+    agent.systemd.start_transient(unit(agent, &folder.display().to_string(), rights)?).await?;
     let ended = agent.systemd.wait_down(UNIT).await?;
     agent.systemd.release(UNIT).await?;
     let ended = ended.map(|status| status.result).unwrap_or_default();
@@ -195,6 +214,7 @@ fn request(agent: &Agent, verb: Verb, network: bool) -> anyhow::Result<Request> 
     if network && !synchronized() {
         bail!("no time server has set the clock, and releases are judged by a set clock only");
     }
+    let settings = settings.filter(|_| network);
     Ok(Request {
         format: Request::FORMAT,
         verb,
@@ -206,21 +226,22 @@ fn request(agent: &Agent, verb: Verb, network: bool) -> anyhow::Result<Request> 
     })
 }
 
-fn unit(agent: &Agent, folder: &str, network: bool) -> anyhow::Result<TransientUnit> {
+fn unit(agent: &Agent, folder: &str, rights: Rights) -> anyhow::Result<TransientUnit> {
     let disk = block::booted_disk().context("failed to find the disk that booted")?;
     let running = running(agent)?;
     let mut devices = Vec::new();
-    for (slot, kind) in [(running.other(), "target"), (running, "running")] {
+    let slots = [(running.other(), "target", rights.target), (running, "running", rights.running)];
+    for (slot, kind, write) in slots {
         for part in Part::ALL {
             let path = disk.partition(part.of(slot).number)?;
             let name = format!("{kind}-{}", part.as_str());
-            devices.push((path.display().to_string(), name, slot == running || !network));
+            devices.push((path.display().to_string(), name, !write));
         }
     }
     let argv = vec![format!("{}/holdfast-update", paths::LIBEXEC), folder.to_owned()];
     // The same user's, with an address in it that is nobody's business.
     let messages = format!("-{}", agent.records.path("notify").display());
-    Ok(sandbox::unit(UNIT, argv, USER, network)
+    Ok(sandbox::unit(UNIT, argv, USER, rights.network)
         .text(Text::Description, "Update of the box")
         .text(Text::SyslogIdentifier, "holdfast-update")
         .number(Number::MemoryMax, MEMORY)

@@ -1,4 +1,5 @@
-//! `holdfast-update FOLDER`: looks for, stages or verifies a release, as its own user without rights.
+//! `holdfast-update FOLDER`: looks for, stages or verifies a release or scrubs the slots, as its own user without
+//! rights.
 //! `holdfast-update notify FOLDER`: sends a message to the box's owner.
 //!
 //! The partitions are descriptors that systemd hands over by name: `target-boot`, `target-root`,
@@ -48,7 +49,9 @@ fn update(folder: &Path) -> anyhow::Result<ExitCode> {
             eprintln!("holdfast-update: {error}");
             ExitCode::FAILURE
         }
-        Outcome::Found(_) | Outcome::Staged(_) | Outcome::Verified => ExitCode::SUCCESS,
+        Outcome::Found(_) | Outcome::Staged(_) | Outcome::Verified | Outcome::Scrubbed(_) => {
+            ExitCode::SUCCESS
+        }
     })
 }
 

@@ -8,3 +8,4 @@ pub mod publisher;
 pub mod refusing;
 pub mod server;
 pub mod signing;
+pub mod verity;

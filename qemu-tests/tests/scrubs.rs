@@ -80,6 +80,28 @@ fn full_a_byte_that_rots_is_found_after_the_restart_and_repaired_from_the_other_
 }
 
 #[test]
+fn full_a_byte_that_nobody_else_has_stays_a_problem() {
+    let (lab, registry) = lab();
+    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
+    let machine = Machine::boot(&lab, &disk, &setup(&page(&registry, "rots"))).unwrap();
+    machine.wait_served("rots", BOOT).unwrap();
+    machine.wait_ssh(BOOT).unwrap();
+    rot(&lab, &disk, Slot::A);
+    let (found, status) = scrub(&machine, 3);
+    assert_eq!(found, (1, 0));
+    assert_eq!(status["damaged"][0]["slot"], "a", "{status}");
+    let status = machine.json(&["status"], &[3]).unwrap();
+    assert!(status["problems"].to_string().contains("slot a"), "{status}");
+    // There is no other slot to prefer.
+    assert_eq!((&status["health"], &status["slots"]["good"]), (&"degraded".into(), &"a".into()), "{status}");
+    // Mended from outside.
+    rot(&lab, &disk, Slot::A);
+    assert_eq!(scrub(&machine, 0).0, (0, 0));
+    assert_eq!(events(&machine, "is whole again"), 1);
+    machine.kill().unwrap();
+}
+
+#[test]
 fn full_a_byte_that_rots_comes_from_the_release_or_stays_a_problem() {
     let (lab, registry) = lab();
     let publisher = Publisher::new(&lab).unwrap();

@@ -103,6 +103,8 @@ fn a_box_goes_on_with_data_of_each_format_and_of_a_version_that_is_not_there_yet
 
     put(&mut machine, &fixture(&lab, &registry, "format-next"));
     goes_on(&mut machine);
+    let status = machine.json(&["status"], &[0]).unwrap();
+    assert!(status["warnings"].to_string().contains("what was kept of it"), "{status}");
     let events = text(&machine, &["events"]);
     let said = |events: &str| events.matches("what was kept of it in format 1 is used").count();
     let files = machine.shell("cd /var/lib/holdfast; find . -name '*.format-2' | wc -l").unwrap();

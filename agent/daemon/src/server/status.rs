@@ -31,7 +31,7 @@ pub(super) async fn status(agent: &Agent) -> Status {
     Status {
         health,
         problems,
-        warnings: warnings(&live),
+        warnings: warnings(agent, &live),
         hostname: live.observed.hostname.clone(),
         version: image_version(),
         uptime: clock::uptime() / 1000,
@@ -278,8 +278,8 @@ fn ports(live: &Live) -> Vec<PublishedPort> {
 }
 
 /// What deserves a look but is no fault.
-fn warnings(live: &Live) -> Vec<String> {
-    let mut warnings = Vec::new();
+fn warnings(agent: &Agent, live: &Live) -> Vec<String> {
+    let mut warnings = agent.records.notes().to_vec();
     for port in ports(live).iter().filter(|port| port.address.is_none()) {
         let (host, protocol) = (port.host, &port.protocol);
         warnings.push(format!("{} port {host}/{protocol} is open to the internet", port.container));

@@ -66,6 +66,11 @@ fn put(machine: &mut Machine, fixture: &[u8]) {
         &format!("kill -9 {agent}"),
     ];
     machine.shell(&lines.join(" && ")).unwrap();
+    wait_until("another agent", CHANGE, || {
+        let now = machine.shell("pidof holdfastd || true").unwrap();
+        let answers = now != agent && machine.cli(&["version"]).unwrap().status.success();
+        if answers { Ok(()) } else { Err(now) }
+    });
 }
 
 /// The box serves what the fixture says, with the volumes and secrets that it had.

@@ -33,9 +33,9 @@ pub(crate) struct Staged {
     whole: f64,
     /// MB of maps and blocks that were fetched.
     fetched: f64,
-    /// MB of memory at most.
+    /// MiB of memory at most.
     peak: f64,
-    /// MB of it that were not page cache.
+    /// MiB of it that were not page cache.
     anonymous: f64,
 }
 
@@ -95,12 +95,11 @@ pub(crate) fn bytes_all(bench: &Bench, name: &str) -> Result<Vec<Figure>> {
     Ok(vec![Figure::new(name, "MB", all as f64 / 1e6, Some(whole), Aim::Ratio(1.0))])
 }
 
-/// `stage-memory`: MB at most while a release is staged in which our programs changed. The page cache counts:
+/// `stage-memory`: MiB at most while a release is staged in which our programs changed. The page cache counts:
 /// it fills what there is, and the kernel takes it back; so what is anonymous is a figure of its own.
 pub(crate) fn memory(bench: &Bench, name: &str) -> Result<Vec<Figure>> {
     let staged = bench.staged_own()?;
-    let most = Aim::Ours((64 << 20) as f64 / 1e6);
-    let figure = |name: &str, value| Figure::new(name, "MB", value, None, most);
+    let figure = |name: &str, value| Figure::new(name, "MiB", value, None, Aim::Ours(64.0));
     Ok(vec![figure(name, staged.peak), figure(&format!("{name}-anonymous"), staged.anonymous)])
 }
 
@@ -159,10 +158,10 @@ fn synchronized(ours: &Ours, machine: &Machine) -> Result<()> {
     ours.wait(LIMIT, || Ok(machine.json(&["status"], &[0, 3])?["time"]["synchronized"] == true))
 }
 
-/// The largest number at this place of any line, as MB.
+/// The largest number at this place of any line, as MiB.
 fn most(lines: &str, place: usize) -> f64 {
     let number = |line: &str| line.split_whitespace().nth(place)?.parse::<f64>().ok();
-    lines.lines().filter_map(number).fold(0.0, f64::max) / 1e6
+    lines.lines().filter_map(number).fold(0.0, f64::max) / 1024.0 / 1024.0
 }
 
 /// Asks for the page ten times a second.

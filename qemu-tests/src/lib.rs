@@ -36,6 +36,6 @@ pub use publisher::{FIRST, Publisher, SECOND};
 pub use registry::{Registry, USER};
 pub use schema::Schema;
 pub use seed::Channel;
-pub use shell::Shell;
+pub use shell::{Shell, time_server};
 pub use sources::Sources;
 pub use stop::Stop;

@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
@@ -106,6 +106,13 @@ fn make_disk(lab: &Lab, path: &Path, time_server: Option<&Path>) -> Result<()> {
         volume.root_dir().create_file("sntp")?.write_all(&std::fs::read(program)?)?;
     }
     Ok(())
+}
+
+/// The program that gives the time inside of a box: `sntp`, beside the one that runs.
+pub fn time_server() -> Result<PathBuf> {
+    let own = std::env::current_exe()?;
+    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join("sntp")).find(|path| path.exists());
+    found.context("`cargo build -p qemu-tests --bin sntp` has not been run")
 }
 
 impl Shell {

@@ -3,7 +3,6 @@
 //! A box that is cut at any moment of a recording is booted with what its provider offers at the end of it.
 
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -13,6 +12,7 @@ use super::recording::{Recorder, Recording, Stage};
 use crate::documents::{apply, page, probe, settings};
 use crate::machine::Setup;
 use crate::publisher::{FIRST, Publisher, SECOND};
+use crate::shell::time_server;
 
 /// Something that a box does while it is recorded.
 #[derive(Clone, Copy, Debug)]
@@ -186,13 +186,6 @@ fn updated(stage: &Stage<'_>, name: &'static str) -> Result<Recording> {
     recorder.wait_update("version that stays", |status| status["last"]["kept"] == true)?;
     recorder.acknowledge_fields("update.json", &["/last/version", "/last/ending", "/previous/version"])?;
     finish(recorder)
-}
-
-/// The program that gives the time inside of a box, beside this one.
-fn time_server() -> Result<PathBuf> {
-    let own = std::env::current_exe()?;
-    let found = own.ancestors().skip(1).take(2).map(|folder| folder.join("sntp")).find(|path| path.exists());
-    found.context("`cargo build -p qemu-tests --bin sntp` has not been run")
 }
 
 /// Applies a document and waits until all of it is done; then it is acknowledged as this generation.

@@ -11,7 +11,9 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use qemu_tests::{Disk, Machine, Setup};
 
-use crate::median;
+use crate::bench::Bench;
+use crate::figure::{Aim, Figure};
+use crate::figures::median;
 use crate::ours::{LIMIT, Ours};
 
 /// Batches of each, in turns; the median counts.
@@ -39,8 +41,13 @@ const PREPARE: &str = "set -e; b=/run/bench; v=/var/lib/bench; mkdir -p $b/bundl
 const OURS: &str = "/usr/libexec/holdfast/holdfast-shim run --state /run/bench/state /run/bench/bundles/ours";
 const CRUN: &str = "LD_LIBRARY_PATH=/run/bench/tools /run/bench/tools/crun --root /run/bench/crun-state run --bundle /run/bench/crun bench";
 
+pub(crate) fn figures(bench: &Bench, name: &str) -> Result<Vec<Figure>> {
+    let (mine, crun) = run(&bench.ours, &bench.peer()?.crun()?)?;
+    Ok(vec![Figure::new(name, "ms", mine, Some(crun), Aim::Ratio(1.2))])
+}
+
 /// Milliseconds of the shim and of crun; `crun` are its files by name.
-pub(crate) fn run(ours: &Ours, crun: &[(&str, Vec<u8>)]) -> Result<(f64, f64)> {
+fn run(ours: &Ours, crun: &[(&str, Vec<u8>)]) -> Result<(f64, f64)> {
     let disk = Disk::new(&ours.lab, "container.raw", 4 << 30)?;
     let tools = Disk::with_files(&ours.lab, "tools.raw", crun)?;
     let user_data = format!(

@@ -1,13 +1,17 @@
 //! Our side of each figure.
 
+use std::fs::File;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use flate2::{Compression, write::GzEncoder};
 use qemu_tests::{Disk, Lab, Machine, Registry, Setup};
 
 pub(crate) const LIMIT: Duration = Duration::from_secs(300);
-const TEXT: &str = "hello";
+/// What the page says.
+pub(crate) const TEXT: &str = "hello";
 
 /// The image under measurement and what it needs.
 pub(crate) struct Ours {
@@ -50,7 +54,7 @@ impl Ours {
 
     /// Boots a new disk, and once more after the power was cut: the first boot and a later one.
     pub(crate) fn boots(&self) -> Result<[Boot; 2]> {
-        let disk = Disk::new(&self.lab, "boot.raw", 4 << 30)?;
+        let disk = self.disk("boot.raw")?;
         let boot = || -> Result<Boot> {
             let machine = self.machine(&disk, 1024)?;
             let wall = machine.wait_served(TEXT, LIMIT)?.as_secs_f64();
@@ -63,7 +67,7 @@ impl Ours {
 
     /// A box that serves the page, on a new disk; a shell takes memory.
     pub(crate) fn served(&self, disk: &str, shell: bool) -> Result<Machine> {
-        let disk = Disk::new(&self.lab, disk, 4 << 30)?;
+        let disk = self.disk(disk)?;
         let machine = Machine::boot(&self.lab, &disk, &Setup { shell, ..self.setup(1024) })?;
         machine.wait_served(TEXT, LIMIT)?;
         Ok(machine)
@@ -80,7 +84,7 @@ impl Ours {
     /// The least MiB of memory with which a box serves.
     pub(crate) fn least_memory(&self) -> Result<f64> {
         least(&[128, 144, 160, 192, 224, 256, 384], |memory| {
-            let disk = Disk::new(&self.lab, "least.raw", 4 << 30)?;
+            let disk = self.disk("least.raw")?;
             let setup = Setup { expected: vec![""], ..self.setup(memory) };
             served_and_stays(&Machine::boot(&self.lab, &disk, &setup)?)
         })
@@ -94,7 +98,27 @@ impl Ours {
         gap(machine)
     }
 
-    fn machine(&self, disk: &Disk, memory: u32) -> Result<Machine> {
+    /// Seconds from the kill of the agent until another one answers.
+    pub(crate) fn agent_killed(&self, machine: &mut Machine) -> Result<f64> {
+        seconds(&machine.shell(AGENT_KILLED)?)
+    }
+
+    /// Waits until something holds.
+    pub(crate) fn wait(&self, limit: Duration, mut holds: impl FnMut() -> Result<bool>) -> Result<()> {
+        let end = Instant::now() + limit;
+        while !holds()? {
+            ensure!(Instant::now() < end, "not within {limit:?}");
+            std::thread::sleep(Duration::from_secs(1));
+        }
+        Ok(())
+    }
+
+    /// A new disk.
+    pub(crate) fn disk(&self, name: &str) -> Result<Disk> {
+        Disk::new(&self.lab, name, 4 << 30)
+    }
+
+    pub(crate) fn machine(&self, disk: &Disk, memory: u32) -> Result<Machine> {
         Machine::boot(&self.lab, disk, &self.setup(memory))
     }
 
@@ -113,6 +137,41 @@ impl Ours {
         );
         Setup { memory, ..Setup::with(user_data) }
     }
+}
+
+/// MB of a raw image through gzip at the level of our `raw.gz`.
+pub(crate) fn compressed(raw: &Path) -> Result<f64> {
+    let mut counted = GzEncoder::new(Count(0), Compression::best());
+    let mut file = File::open(raw).with_context(|| format!("no {}", raw.display()))?;
+    std::io::copy(&mut file, &mut counted)?;
+    Ok(counted.finish()?.0 as f64 / 1e6)
+}
+
+/// Counts what is written.
+struct Count(u64);
+
+impl std::io::Write for Count {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0 += bytes.len() as u64;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Kills the agent and prints hundredths of a second by the box's own clock until another one answers; a
+/// box that is not healthy is an answer (3).
+const AGENT_KILLED: &str = "now() { cut -d' ' -f1 /proc/uptime | tr -d .; }; old=$(pidof holdfastd); t=$(now); \
+    kill -9 $old; while :; do sleep 0.02; new=$(pidof holdfastd) && [ $new != $old ] || continue; \
+    holdfast status >/dev/null 2>&1 </dev/null; case $? in 0|3) break;; esac; done; echo $(($(now) - t))";
+
+/// Hundredths that a box printed, as seconds.
+pub(crate) fn seconds(said: &str) -> Result<f64> {
+    let hundredths: f64 =
+        said.trim().parse().with_context(|| format!("no hundredths of a second: {said}"))?;
+    Ok(hundredths / 100.0)
 }
 
 /// Seconds from the command until the kill, so that the watch from outside begins before it.

@@ -5,15 +5,20 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
-use flate2::{Compression, write::GzEncoder};
 use qemu_tests::{Disk, Firmware, Machine, Setup};
 
-use crate::ours::{BEFORE_KILL, Boot, LIMIT, Ours, gap, least, served_and_stays};
+use crate::ours::{BEFORE_KILL, Boot, LIMIT, Ours, TEXT, compressed, gap, least, seconds, served_and_stays};
 
-const TEXT: &str = "hello";
 /// What the peer's memory is counted by: the same sums as `status` makes.
 const MEMORY: &str = "cat /proc/[0-9]*/smaps_rollup 2>/dev/null | awk '/^Pss:/{p+=$2} END{print \"Pss:\", p}'; \
                       cat /proc/meminfo /proc/iomem";
+
+/// Kills conmon and prints hundredths of a second until another one watches over the container.
+const CONMON_KILLED: &str = "now() { cut -d' ' -f1 /proc/uptime | tr -d .; }; \
+    conmon() { podman inspect -f '{{if .State.Running}}{{.State.ConmonPid}}{{end}}' systemd-hello 2>/dev/null; }; \
+    old=$(conmon); t=$(now); kill -9 $old; \
+    while :; do sleep 0.02; new=$(conmon); [ -n \"$new\" ] && [ \"$new\" != $old ] && break; done; \
+    echo $(($(now) - t))";
 
 /// The peer's image.
 pub(crate) struct Peer {
@@ -53,15 +58,13 @@ impl Peer {
 
     /// MB of the raw image through gzip at the same level as ours.
     pub(crate) fn size_compressed(&self) -> Result<f64> {
-        let mut counted = GzEncoder::new(Count(0), Compression::best());
-        std::io::copy(&mut std::fs::File::open(self.raw())?, &mut counted)?;
-        Ok(counted.finish()?.0 as f64 / 1e6)
+        compressed(&self.raw())
     }
 
     pub(crate) fn boots(&self, ours: &Ours) -> Result<[Boot; 2]> {
-        let disk = Disk::of(&ours.lab, &self.raw(), "peer.raw", 4 << 30)?;
+        let disk = self.disk(ours)?;
         let boot = || -> Result<(Boot, Machine)> {
-            let machine = Machine::boot(&ours.lab, &disk, &setup(1024))?;
+            let machine = self.machine(ours, &disk, 1024)?;
             let wall = machine.wait_served(TEXT, LIMIT)?.as_secs_f64();
             Ok((Boot { wall, cpu: machine.cpu()? }, machine))
         };
@@ -75,8 +78,8 @@ impl Peer {
 
     /// A box that serves the page, on a new disk.
     pub(crate) fn served(&self, ours: &Ours) -> Result<Machine> {
-        let disk = Disk::of(&ours.lab, &self.raw(), "peer.raw", 4 << 30)?;
-        let machine = Machine::boot(&ours.lab, &disk, &setup(1024))?;
+        let disk = self.disk(ours)?;
+        let machine = self.machine(ours, &disk, 1024)?;
         machine.wait_served(TEXT, LIMIT)?;
         Ok(machine)
     }
@@ -98,8 +101,7 @@ impl Peer {
 
     pub(crate) fn least_memory(&self, ours: &Ours) -> Result<f64> {
         least(&[192, 224, 256, 320, 384], |memory| {
-            let disk = Disk::of(&ours.lab, &self.raw(), "peer.raw", 4 << 30)?;
-            served_and_stays(&Machine::boot(&ours.lab, &disk, &setup(memory))?)
+            served_and_stays(&self.machine(ours, &self.disk(ours)?, memory)?)
         })
     }
 
@@ -111,6 +113,20 @@ impl Peer {
         );
         self.ssh(machine, &kill)?;
         gap(machine)
+    }
+
+    /// Seconds from the kill of conmon until another one watches over the container.
+    pub(crate) fn conmon_killed(&self, machine: &Machine) -> Result<f64> {
+        seconds(&self.ssh(machine, CONMON_KILLED)?)
+    }
+
+    /// A new disk.
+    pub(crate) fn disk(&self, ours: &Ours) -> Result<Disk> {
+        Disk::of(&ours.lab, &self.raw(), "peer.raw", 4 << 30)
+    }
+
+    pub(crate) fn machine(&self, ours: &Ours, disk: &Disk, memory: u32) -> Result<Machine> {
+        Machine::boot(&ours.lab, disk, &setup(memory))
     }
 
     /// The files of crun as the peer has it, with the library that our root lacks: name and content.
@@ -151,18 +167,4 @@ fn ram(line: &str) -> Option<u64> {
     let (from, to) = line.strip_suffix(" : System RAM")?.split_once('-')?;
     let hex = |word: &str| u64::from_str_radix(word, 16).ok();
     Some(hex(to)?.checked_sub(hex(from)?)? + 1)
-}
-
-/// Counts what is written.
-struct Count(u64);
-
-impl std::io::Write for Count {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0 += bytes.len() as u64;
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
 }

@@ -85,7 +85,7 @@ fn complete(lab: &Lab, recording: &Recording) {
 }
 
 #[test]
-fn a_first_boot_may_be_cut_at_any_moment() {
+fn full_a_first_boot_may_be_cut_at_any_moment() {
     check(&[FIRST_BOOT], 100, 2);
 }
 
@@ -95,7 +95,7 @@ fn what_an_application_has_synced_outlives_a_cut_unless_the_disk_lies() {
     let recording = record(&lab, &registry, &VOLUME);
     complete(&lab, &recording);
     lies(&lab, &recording);
-    cuts(&lab, &recording, 100, 2);
+    cuts(&lab, &recording, 200, 4);
 }
 
 #[test]

@@ -90,7 +90,7 @@ fn goes_on(machine: &mut Machine) {
 }
 
 #[test]
-fn a_box_goes_on_with_data_of_each_format_and_of_a_version_that_is_not_there_yet() {
+fn full_a_box_goes_on_with_data_of_each_format_and_of_a_version_that_is_not_there_yet() {
     let (lab, registry) = lab();
     let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
     let setup = Setup { shell: true, ..Setup::with(settings(&registry)) };

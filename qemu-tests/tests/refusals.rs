@@ -77,7 +77,7 @@ fn refuses(machine: &Machine, words: &str) {
 }
 
 #[test]
-fn releases_that_are_not_what_they_should_be_are_never_switched_to() {
+fn full_releases_that_are_not_what_they_should_be_are_never_switched_to() {
     let (lab, registry) = lab();
     let mut publisher = Publisher::new(&lab).unwrap();
     publisher.add(&publisher.image(SECOND)).unwrap();

@@ -5,19 +5,26 @@
 
 mod common;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Result;
 use common::BOOT;
 use common::follower::{Follower, other_root};
 use image_layout::Slot;
-use qemu_tests::{Firmware, Lab, Publisher, SECOND, Setup, Sources};
+use image_layout::disk::boot;
+use qemu_tests::{Firmware, Lab, Publisher, SECOND, Setup, Sources, Sums};
+
+const CONFIGURATION: &str = "image/holdfast.toml";
 
 /// What is wrong with a release.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fault {
     RootHash,
+    TruncatedKernel,
+    KernelPanics,
+    AgentExits,
+    NoNetwork,
     Unhealthy,
 }
 
@@ -25,10 +32,21 @@ impl Fault {
     /// Makes a release of it.
     fn release(self, lab: &Lab, publisher: &Publisher, version: &str) -> Result<PathBuf> {
         let built = |change: &dyn Fn(&Sources) -> Result<()>| publisher.built(lab, version, change);
+        let agent = |program: &str| built(&|sources| sources.program("holdfastd", Path::new(program)));
         match self {
             Fault::RootHash => {
                 publisher.changed(lab, version, |disk| disk.change_arguments(Slot::A, other_root))
             }
+            Fault::TruncatedKernel => publisher.changed(lab, version, |disk| {
+                disk.change_boot(Slot::A, boot::KERNEL, Sums::Kept, |kernel| {
+                    kernel.truncate(kernel.len() / 2);
+                })
+            }),
+            Fault::KernelPanics => publisher.changed(lab, version, |disk| {
+                disk.change_arguments(Slot::A, |arguments| format!("{arguments} rdinit=/none"))
+            }),
+            Fault::AgentExits => agent(env!("CARGO_BIN_EXE_agent_exits")),
+            Fault::NoNetwork => built(&|sources| sources.replace(CONFIGURATION, "\"virtio_net\", ", "")),
             Fault::Unhealthy => built(&|sources| {
                 let health = "[containers.web.health]\nhttp = \":8080/";
                 let wrong = format!("{health}none\"\nstart_period = \"1s\"\ninterval = \"2s\"\n# ");
@@ -40,21 +58,39 @@ impl Fault {
     }
 
     /// Why the box went back, in its words.
-    fn reason(self, version: &str) -> String {
+    fn reason(self, publisher: &Publisher, version: &str) -> String {
         match self {
-            Fault::RootHash => format!("the agent of {version} was never up: its initrd ran"),
+            Fault::TruncatedKernel => format!("the boot loader found the files of {version} damaged"),
+            Fault::KernelPanics => {
+                format!("{version} did not get as far as its initrd")
+            }
+            Fault::RootHash | Fault::AgentExits => {
+                format!("the agent of {version} was never up: its initrd ran")
+            }
+            Fault::NoNetwork => {
+                let server = publisher.url().replace("http://", "");
+                let gateways =
+                    ["10.0.2.2", "fe80::2"].map(|gateway| format!("the gateway {gateway} does not answer; "));
+                format!("{}{server} cannot be reached", gateways.concat())
+            }
             Fault::Unhealthy => {
                 "hello was healthy and is not: hello.web was unhealthy and is not restarted".into()
             }
         }
     }
 
+    /// How often its slot is started.
+    fn starts(self) -> usize {
+        if self == Fault::TruncatedKernel { 0 } else { 1 }
+    }
+
     /// How long it may take until slot a runs again.
     fn limit(self) -> Duration {
-        // The time that the box gives a version on trial.
+        // What times the box gives a version on trial.
         let given = match self {
-            Fault::RootHash => 0,
+            Fault::RootHash | Fault::TruncatedKernel | Fault::KernelPanics => 0,
             Fault::Unhealthy => 180,
+            Fault::AgentExits | Fault::NoNetwork => 300,
         };
         BOOT + BOOT + Duration::from_secs(given)
     }
@@ -68,10 +104,10 @@ fn goes_back_from(setup: Setup, faults: &[Fault]) {
         println!("{fault:?} as {version}");
         follower.publish(&fault.release(&follower.lab, &follower.publisher, &version).unwrap());
         let mark = follower.apply(&version);
-        let reason = fault.reason(&version);
+        let reason = fault.reason(&follower.publisher, &version);
         follower.is_back(mark, &version, |said| said == reason, fault.limit());
         let said = follower.machine.console.text();
-        assert_eq!(said[mark..].matches("starting slot b").count(), 1, "{fault:?}: {said}");
+        assert_eq!(said[mark..].matches("starting slot b").count(), fault.starts(), "{fault:?}: {said}");
         println!("{fault:?}: {reason}, after {} s", follower.machine.age().as_secs());
     }
     follower.publish(&follower.publisher.image(SECOND));
@@ -87,4 +123,12 @@ fn setup(firmware: Firmware, expected: &[&'static str]) -> Setup {
 #[test]
 fn a_box_goes_back_from_a_release_with_another_root_and_from_one_that_is_unhealthy() {
     goes_back_from(setup(Firmware::Bios, &[]), &[Fault::RootHash, Fault::Unhealthy]);
+}
+
+const PANIC: [&str; 2] = ["VFS: Unable to mount root fs", "Call Trace"];
+
+#[test]
+fn full_a_box_goes_back_from_what_does_not_boot_or_has_no_network_or_no_agent() {
+    let faults = [Fault::TruncatedKernel, Fault::NoNetwork, Fault::KernelPanics, Fault::AgentExits];
+    goes_back_from(setup(Firmware::Bios, &PANIC), &faults);
 }

@@ -43,8 +43,7 @@ impl Publisher {
     /// One that has published nothing yet; its server runs.
     pub fn new(lab: &Lab) -> Result<Publisher> {
         let shared = shared(lab)?;
-        let repository = lab.dir().join("releases");
-        fs::create_dir(&repository)?;
+        let repository = tempfile::Builder::new().prefix("releases-").tempdir_in(lab.dir())?.keep();
         let mut publisher = Publisher {
             shared,
             repository,

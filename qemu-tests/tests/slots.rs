@@ -4,7 +4,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{BOOT, CHANGE, DISK, started};
+use common::{BOOT, CHANGE, DISK, started, wait_until};
 use image_layout::disk::{Role, boot, esp};
 use image_layout::slots::{HEADER, TRIES_GOOD, TRIES_NEW};
 use image_layout::{Slot, SlotState};
@@ -105,6 +105,25 @@ fn full_the_new_slot_boots_and_is_marked_good() {
         machine.kill().unwrap();
         let states = disk.slot_states().unwrap();
         assert!(states.iter().flatten().all(|s| s.boot != "updated"), "{states:?}");
+    }
+}
+
+#[test]
+fn full_a_new_slot_of_which_nothing_is_on_record_stays_once_it_is_good() {
+    let lab = Lab::new().unwrap();
+    let disk = updated(&lab);
+    let mut machine = Machine::boot(&lab, &disk, &Setup { shell: true, ..Setup::default() }).unwrap();
+    started(&machine, Slot::B, 0);
+    machine.console.wait("state healthy", BOOT).unwrap();
+    // Left behind, it would restart the box an hour later.
+    wait_until("no way back any more", CHANGE, || {
+        let left = machine.shell("ls /run/holdfast").unwrap();
+        if left.lines().any(|name| name == "trial") { Err(left) } else { Ok(()) }
+    });
+    machine.kill().unwrap();
+    for state in disk.slot_states().unwrap() {
+        let state = state.expect("both copies are whole");
+        assert_eq!((state.slot, state.good, state.tries_b), (Slot::B, Slot::B, TRIES_GOOD));
     }
 }
 

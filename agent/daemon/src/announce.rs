@@ -1,7 +1,8 @@
 //! Tells the consoles how the box stands, and the boot loader once it is healthy.
 
 use agent_api::types::Health;
-use image_layout::Slot;
+use agent_system::files;
+use image_layout::{Slot, paths};
 
 use crate::agent::{Agent, Live};
 use crate::server::{health, host_key_fingerprints};
@@ -56,7 +57,10 @@ fn confirm_slot(agent: &Agent) {
             return;
         }
     }
-    if let Err(error) = slots::healthy(running_slot(agent)) {
+    // What was begun as a trial of which nothing is on record ends here too.
+    let proved =
+        slots::healthy(running_slot(agent)).and_then(|()| Ok(files::remove(paths::TRIAL).map(drop)?));
+    if let Err(error) = proved {
         tracing::warn!("the slot was not marked as good: {error:#}");
     }
 }

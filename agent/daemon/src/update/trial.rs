@@ -30,7 +30,10 @@ pub(crate) fn begin(agent: &Arc<Agent>) {
             agent.events.add("update", None, format!("the switch to {of} was cut and did not happen"));
             change(agent, |record| record.trial = None)
         }
-        Started::Proved => change(agent, |record| record.proved(now)),
+        Started::Proved => {
+            let told = files::remove(paths::TRIAL).map(drop);
+            change(agent, |record| record.proved(now)).and(told.map_err(Into::into))
+        }
         Started::WentBack(reason) => {
             agent.events.add("rolled-back", None, format!("the box went back from {of}: {reason}"));
             let told = slots::went_back(slot);

@@ -78,5 +78,5 @@ fn without_a_folder_it_says_how_it_is_called() {
     let output = Command::new(env!("CARGO_BIN_EXE_holdfast-update")).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(said, "holdfast-update: usage: holdfast-update FOLDER\n");
+    assert_eq!(said, "holdfast-update: usage: holdfast-update [notify] FOLDER\n");
 }

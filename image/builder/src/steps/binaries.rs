@@ -174,7 +174,7 @@ mod tests {
             std::fs::write(folder.path().join(program.name), "").unwrap();
         }
         let found = ready(folder.path()).unwrap();
-        assert_eq!(found.root.len(), 4);
+        assert_eq!(found.root.len(), 5);
         assert!(found.init.ends_with("holdfast-initrd"));
     }
 }

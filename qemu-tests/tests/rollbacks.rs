@@ -161,7 +161,7 @@ fn setup(firmware: Firmware, expected: &[&'static str]) -> Setup {
 }
 
 #[test]
-fn a_box_goes_back_from_a_release_with_another_root_and_from_one_that_is_unhealthy() {
+fn full_a_box_goes_back_from_a_release_with_another_root_and_from_one_that_is_unhealthy() {
     goes_back_from(setup(Firmware::Bios, &[]), &[Fault::RootHash, Fault::Unhealthy]);
 }
 

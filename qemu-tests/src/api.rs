@@ -68,6 +68,29 @@ fn dechunk(mut rest: &[u8]) -> Result<Vec<u8>> {
     }
 }
 
+/// The route whose reply a command prints as it is.
+pub(crate) fn route(arguments: &[&str]) -> Option<(&'static str, String)> {
+    use agent_api::routes;
+    Some(match arguments {
+        ["status"] => ("GET", routes::STATUS.into()),
+        ["ps"] => ("GET", routes::CONTAINERS.into()),
+        ["plan"] => ("GET", routes::PLAN.into()),
+        ["images"] => ("GET", routes::IMAGES.into()),
+        ["images", "prune"] => ("POST", routes::IMAGES_PRUNE.into()),
+        ["pull", name] => ("POST", routes::PULL.replace("{name}", name)),
+        ["restart", name] => ("POST", routes::RESTART.replace("{name}", name)),
+        ["volumes"] | ["volumes", "ls"] => ("GET", routes::VOLUMES.into()),
+        ["data"] => ("GET", routes::DATA.into()),
+        ["update"] | ["update", "status"] => ("GET", routes::UPDATE.into()),
+        ["update", "check"] => ("POST", routes::UPDATE_CHECK.into()),
+        ["update", "stage"] => ("POST", routes::UPDATE_STAGE.into()),
+        ["notify"] | ["notify", "status"] => ("GET", routes::NOTIFY.into()),
+        ["notify", "test"] => ("POST", routes::NOTIFY_TEST.into()),
+        ["data", "check"] => ("POST", routes::DATA_CHECK.into()),
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

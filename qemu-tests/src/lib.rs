@@ -16,6 +16,7 @@ pub mod documents;
 mod lab;
 mod machine;
 mod publisher;
+mod qemu;
 mod qmp;
 mod registry;
 mod saved;

@@ -12,12 +12,13 @@ use serde_json::{Value, json};
 use crate::api::{self, Reply};
 use crate::console::Console;
 use crate::disk::Disk;
-use crate::lab::{Lab, public_half};
+use crate::lab::Lab;
+use crate::qemu;
 use crate::qmp::Qmp;
 use crate::registry::free_port;
 use crate::saved::Saved;
 use crate::schema::Schema;
-use crate::seed::{Channel, Seed};
+use crate::seed::Channel;
 use crate::shell::{self, Shell};
 
 /// What starts the disk.
@@ -190,9 +191,12 @@ impl Machine {
         let (http, ssh) = (free_port()?, free_port()?);
         let serial = UnixListener::bind(dir.join("serial"))?;
         let mut command = lab.tool("qemu-system-x86_64");
-        command.args(base(setup)).args(firmware(lab, setup, &dir)?).args(network(setup, http, ssh));
-        command.args(disks(disk, setup)).args(&setup.arguments);
-        command.args(seed(setup, &key, &dir)?);
+        command
+            .args(qemu::base(setup))
+            .args(qemu::firmware(lab, setup, &dir)?)
+            .args(qemu::network(setup, http, ssh));
+        command.args(qemu::disks(disk, setup)).args(&setup.arguments);
+        command.args(qemu::seed(setup, &key, &dir)?);
         command.arg("-chardev").arg(format!("socket,id=serial,path={}", dir.join("serial").display()));
         command.args(["-serial", "chardev:serial", "-qmp"]);
         command.arg(format!("unix:{},server=on,wait=off", dir.join("qmp").display()));
@@ -222,7 +226,7 @@ impl Machine {
     /// Lets the provider offer something else: its volume is written anew under the running box, which looks
     /// at it when its agent starts. The channel must be the one that the machine was started with.
     pub fn offer(&self, setup: &Setup) -> Result<()> {
-        seed(setup, &self.key, &self.dir).map(drop)
+        qemu::seed(setup, &self.key, &self.dir).map(drop)
     }
 
     /// Seconds since power-on.
@@ -372,7 +376,7 @@ impl Machine {
         let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
         let code = output.status.code().unwrap_or(-1);
         ensure!(codes.contains(&code), "`holdfast {}` gave {code}: {out}{err}", arguments.join(" "));
-        if let Some((method, path)) = route(arguments) {
+        if let Some((method, path)) = api::route(arguments) {
             self.schema()?.check(method, &path, 200, "application/json", &output.stdout)?;
         }
         serde_json::from_str(&out).with_context(|| format!("no JSON of {arguments:?}: {out}{err}"))
@@ -494,128 +498,6 @@ fn connect(
         }
     };
     Ok((Console::follow(socket), qmp, shell))
-}
-
-/// Writes what the provider offers into `dir` and gives QEMU's arguments for it.
-fn seed(setup: &Setup, key: &Path, dir: &Path) -> Result<Vec<String>> {
-    let Some((channel, user_data)) = &setup.user_data else { return Ok(vec![]) };
-    let public_key = public_half(key)?;
-    let (instance_id, hostname) = (&setup.instance_id, &setup.hostname);
-    Seed { user_data, instance_id, hostname, public_key: &public_key }.arguments(*channel, dir)
-}
-
-fn base(setup: &Setup) -> Vec<String> {
-    let memory = setup.memory.to_string();
-    let accel = std::env::var("HOLDFAST_ACCEL").unwrap_or_else(|_| "tcg,thread=multi".into());
-    let mut arguments =
-        vec!["-nodefaults", "-display", "none", "-machine", "q35", "-cpu", "max", "-smp", "2"];
-    arguments.extend(["-m", &memory, "-accel", &accel, "-device", "virtio-rng-pci"]);
-    if setup.watchdog {
-        arguments.extend(["-device", "i6300esb", "-action", "watchdog=reset"]);
-    }
-    arguments.into_iter().map(str::to_owned).collect()
-}
-
-fn firmware(lab: &Lab, setup: &Setup, dir: &Path) -> Result<Vec<String>> {
-    if setup.firmware == Firmware::Bios {
-        return Ok(vec![]);
-    }
-    let code = lab.tool_file("usr/share/OVMF/OVMF_CODE_4M.fd")?;
-    let vars = dir.join("vars.fd");
-    std::fs::copy(lab.tool_file("usr/share/OVMF/OVMF_VARS_4M.fd")?, &vars)?;
-    Ok(vec![
-        "-drive".into(),
-        format!("if=pflash,format=raw,unit=0,readonly=on,file={}", code.display()),
-        "-drive".into(),
-        format!("if=pflash,format=raw,unit=1,file={}", vars.display()),
-    ])
-}
-
-fn network(setup: &Setup, http: u16, ssh: u16) -> Vec<String> {
-    let forward = format!("hostfwd=tcp:127.0.0.1:{http}-:80,hostfwd=tcp:127.0.0.1:{ssh}-:22");
-    let mut arguments = vec![
-        "-netdev".to_owned(),
-        format!("user,id=net0,{forward}"),
-        "-device".to_owned(),
-        "virtio-net-pci,netdev=net0,romfile=,mac=52:54:00:12:34:56".to_owned(),
-    ];
-    for (n, nic) in setup.more_nics.iter().enumerate() {
-        let n = n + 1;
-        arguments.extend(["-netdev".to_owned(), format!("user,id=net{n},net={}", nic.net)]);
-        let device = format!("virtio-net-pci,netdev=net{n},romfile=,mac={}", nic.mac);
-        arguments.extend(["-device".to_owned(), device]);
-    }
-    arguments
-}
-
-fn disks(disk: &Disk, setup: &Setup) -> Vec<String> {
-    let before = setup.more_disks.iter().filter(|(_, first)| *first).map(|(d, _)| (d, false));
-    let after = setup.more_disks.iter().filter(|(_, first)| !first).map(|(d, _)| (d, false));
-    let all = before.chain([(disk, true)]).chain(after);
-    let mut arguments = match setup.bus {
-        Bus::VirtioScsi => vec!["-device".to_owned(), "virtio-scsi-pci,id=scsi".to_owned()],
-        Bus::VirtioBlk | Bus::Nvme | Bus::Sata => vec![],
-    };
-    for (n, (disk, boots)) in all.enumerate() {
-        let device = match setup.bus {
-            Bus::VirtioBlk => format!("virtio-blk-pci,drive=disk{n}"),
-            Bus::VirtioScsi => format!("scsi-hd,bus=scsi.0,drive=disk{n}"),
-            Bus::Nvme => format!("nvme,serial=disk{n},drive=disk{n}"),
-            Bus::Sata => format!("ide-hd,bus=ide.{n},drive=disk{n}"),
-        };
-        let device = if boots { format!("{device},bootindex=1") } else { device };
-        arguments.extend(drive(disk, n));
-        arguments.extend(["-device".to_owned(), device]);
-    }
-    arguments
-}
-
-/// What is behind `disk{n}`: a raw file, or one whose every request is logged first.
-fn drive(disk: &Disk, n: usize) -> [String; 2] {
-    let path = disk.path().display();
-    let Some(log) = disk.log() else {
-        let drive = format!("if=none,id=disk{n},format=raw,cache=writeback,discard=unmap,file={path}");
-        return ["-drive".into(), drive];
-    };
-    // The files need not outlive the host, so their flushes are left out; those of the guest reach the log.
-    let lazy = json!({ "no-flush": true });
-    let node = json!({
-        "driver": "blklogwrites",
-        "node-name": format!("disk{n}"),
-        "discard": "unmap",
-        "log-super-update-interval": 1,
-        "log": { "driver": "file", "filename": log, "cache": lazy },
-        "file": {
-            "driver": "raw",
-            "discard": "unmap",
-            "cache": lazy,
-            "file": { "driver": "file", "filename": disk.path(), "discard": "unmap", "cache": lazy },
-        },
-    });
-    ["-blockdev".into(), node.to_string()]
-}
-
-/// The route whose reply a command prints as it is.
-fn route(arguments: &[&str]) -> Option<(&'static str, String)> {
-    use agent_api::routes;
-    Some(match arguments {
-        ["status"] => ("GET", routes::STATUS.into()),
-        ["ps"] => ("GET", routes::CONTAINERS.into()),
-        ["plan"] => ("GET", routes::PLAN.into()),
-        ["images"] => ("GET", routes::IMAGES.into()),
-        ["images", "prune"] => ("POST", routes::IMAGES_PRUNE.into()),
-        ["pull", name] => ("POST", routes::PULL.replace("{name}", name)),
-        ["restart", name] => ("POST", routes::RESTART.replace("{name}", name)),
-        ["volumes"] | ["volumes", "ls"] => ("GET", routes::VOLUMES.into()),
-        ["data"] => ("GET", routes::DATA.into()),
-        ["update"] | ["update", "status"] => ("GET", routes::UPDATE.into()),
-        ["update", "check"] => ("POST", routes::UPDATE_CHECK.into()),
-        ["update", "stage"] => ("POST", routes::UPDATE_STAGE.into()),
-        ["notify"] | ["notify", "status"] => ("GET", routes::NOTIFY.into()),
-        ["notify", "test"] => ("POST", routes::NOTIFY_TEST.into()),
-        ["data", "check"] => ("POST", routes::DATA_CHECK.into()),
-        _ => return None,
-    })
 }
 
 /// A word as the box's login program splits it.

@@ -14,6 +14,7 @@ use agent_core::memory::Notice;
 use agent_core::{Action, Desired, Observed, Planned};
 use agent_system::systemd::{UnitChange, UnitChanges};
 use anyhow::Context;
+use futures_util::FutureExt;
 
 use crate::agent::{Agent, Live};
 use crate::document::Document;
@@ -38,6 +39,8 @@ pub(crate) async fn run(agent: Arc<Agent>) -> anyhow::Result<()> {
             () = tokio::time::sleep(wait) => {}
             changed = ours(&mut changes) => changed.context("the connection to systemd was lost")?,
         }
+        // One round sees all that has changed by now: a unit tells of each of its properties.
+        while let Some(Some(())) = ours(&mut changes).now_or_never() {}
     }
 }
 

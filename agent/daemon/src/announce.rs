@@ -2,16 +2,11 @@
 
 use agent_api::types::Health;
 use agent_system::files;
-use image_layout::{Slot, paths};
+use image_layout::paths;
 
 use crate::agent::{Agent, Live};
 use crate::server::{health, host_key_fingerprints};
 use crate::{slots, update};
-
-/// The slot that runs.
-pub(crate) fn running_slot(agent: &Agent) -> Option<Slot> {
-    agent.boot.slot()
-}
 
 /// After each round and each change of the network.
 pub(crate) fn state(agent: &Agent) {
@@ -58,8 +53,7 @@ fn confirm_slot(agent: &Agent) {
         }
     }
     // What was begun as a trial of which nothing is on record ends here too.
-    let proved =
-        slots::healthy(running_slot(agent)).and_then(|()| Ok(files::remove(paths::TRIAL).map(drop)?));
+    let proved = slots::healthy(agent.boot.slot()).and_then(|()| Ok(files::remove(paths::TRIAL).map(drop)?));
     match proved {
         Ok(()) => update::settle_state(agent),
         Err(error) => tracing::warn!("the slot was not marked as good: {error:#}"),

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use agent_containers::fetch::FetchResult;
-use agent_system::files;
 use anyhow::Context;
 use image_layout::paths;
 
@@ -74,15 +73,6 @@ pub(crate) fn with_digest(reference: &str, digest: &str) -> String {
     let start = plain.rfind('/').unwrap_or(0);
     let end = plain[start..].find(':').map_or(plain.len(), |at| start + at);
     format!("{}@{digest}", &plain[..end])
-}
-
-/// The ids of a user of the image.
-pub(crate) fn user(name: &str) -> anyhow::Result<(u32, u32)> {
-    let text = files::read_text("/etc/passwd", 1 << 20)?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
-    let mut fields = line.with_context(|| format!("there is no user {name}"))?.split(':').skip(1);
-    let mut id = || fields.next()?.parse::<u32>().ok();
-    id().zip(id()).with_context(|| format!("the ids of {name} cannot be read"))
 }
 
 #[cfg(test)]

@@ -30,7 +30,7 @@ mod writing;
 pub use error::{UpdateError, UpdateErrorKind};
 pub use http::Patience;
 pub use message::{
-    Condition, Found, Outcome, Progress, Request, Scrub, Scrubbed, Staged, UpdateResult, Verb, WrittenPart,
+    Condition, Found, Outcome, Progress, Request, Scrub, Scrubbed, Staged, UpdateResult, Verb,
 };
 pub use slot::{Device, Slots};
 

@@ -1,7 +1,7 @@
 //! What the agent asks `holdfast-update` for, and what it answers.
 
 use image_layout::Version;
-use image_layout::release::Part;
+use image_layout::release::WrittenPart;
 use serde::{Deserialize, Serialize};
 
 use crate::error::UpdateError;
@@ -99,17 +99,6 @@ pub struct Staged {
     /// Bytes of maps and blocks that were fetched in this run: more than needed for small gaps between blocks,
     /// for transfers that broke off, and where the server gives no ranges.
     pub fetched: u64,
-}
-
-/// The image in a partition.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct WrittenPart {
-    /// Which partition.
-    pub part: Part,
-    /// Bytes from the partition's start.
-    pub size: u64,
-    /// SHA-256 of these, hex.
-    pub sha256: String,
 }
 
 /// What a look at both slots showed.

@@ -8,11 +8,11 @@
 use std::path::Path;
 
 use agent_system::files;
-use image_layout::release::Part;
+use image_layout::release::{Part, WrittenPart};
 
 use crate::blocks::{self, Blocks, ZEROES};
 use crate::error::UpdateError;
-use crate::message::{Found, Progress, Staged, WrittenPart};
+use crate::message::{Found, Progress, Staged};
 use crate::repository::Repository;
 use crate::slot::Slots;
 use crate::writing::{Missing, Writing};

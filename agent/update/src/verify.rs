@@ -1,11 +1,10 @@
 //! Partitions compared as a whole with what was signed.
 
 use image_layout::disk::BLOCK;
-use image_layout::release::Part;
+use image_layout::release::{Part, WrittenPart};
 use sha2::{Digest, Sha256};
 
 use crate::error::UpdateError;
-use crate::message::WrittenPart;
 use crate::slot::{Device, Slots};
 
 /// Blocks that are read at once.

@@ -80,6 +80,17 @@ pub struct PartitionImage {
     pub blocks: String,
 }
 
+/// What a partition of a slot holds, from its start.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WrittenPart {
+    /// Which partition.
+    pub part: Part,
+    /// Bytes.
+    pub size: u64,
+    /// SHA-256 of these, hex.
+    pub sha256: String,
+}
+
 impl Part {
     /// In the order in which they are written.
     pub const ALL: [Part; 2] = [Part::Root, Part::Boot];

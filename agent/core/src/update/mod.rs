@@ -13,8 +13,8 @@ mod trial;
 
 pub use level::writing_level;
 pub use record::{
-    Baseline, Checked, Ending, FailedVersion, LastUpdate, Previous, Problem, StagedPart, StagedRelease,
-    Trial, TrialProgress, UpdateRecord,
+    Baseline, Checked, Ending, FailedVersion, LastUpdate, Previous, Problem, StagedRelease, Trial,
+    TrialProgress, UpdateRecord,
 };
 pub use schedule::{Clock, Due, MOST_ATTEMPTS, Opening, due, jitter, may_try, next_window};
 pub use scrub::{Damage, Good, LastScrub, ScrubRecord, Seen, in_other, scrub_due};

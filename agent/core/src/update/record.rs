@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use image_layout::release::Part;
+use image_layout::release::WrittenPart;
 use image_layout::{Slot, Version};
 use serde::{Deserialize, Serialize};
 
@@ -63,24 +63,13 @@ pub struct StagedRelease {
     /// Where it is.
     pub slot: Slot,
     /// What its partitions hold.
-    pub parts: Vec<StagedPart>,
+    pub parts: Vec<WrittenPart>,
     /// When, seconds since 1970.
     pub at: u64,
     /// Bytes that neither slot had.
     pub needed: u64,
     /// Bytes that were fetched.
     pub fetched: u64,
-}
-
-/// What a partition holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StagedPart {
-    /// Which partition of the slot.
-    pub part: Part,
-    /// Bytes from its start.
-    pub size: u64,
-    /// SHA-256 of these, hex.
-    pub sha256: String,
 }
 
 /// A version that has to prove itself.

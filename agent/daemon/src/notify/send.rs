@@ -1,24 +1,28 @@
 //! One message, sent by `holdfast-update` in a unit without rights.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agent_core::Secret;
 use agent_core::notify::{Answer, Body, Kind, Message, Origin, State, Topic};
 use agent_system::files::{self, Access};
-use agent_system::systemd::{List, Number, Span, Text, TransientUnit};
+use agent_system::systemd::{List, Text, TransientUnit};
 use agent_update::notify::{Delivery, NotifyRequest, NotifyResult};
 use anyhow::{Context, anyhow};
 use image_layout::paths;
 
 use crate::agent::Agent;
-use crate::{clock, images, sandbox, server};
+use crate::sandbox::{self, Program};
+use crate::{clock, server};
 
 /// The user that runs it.
 const USER: &str = "holdfast-update";
 const UNIT: &str = "holdfast-notify.service";
 /// Memory that it may take.
 const MEMORY: u64 = 64 << 20;
+/// Bytes of what it says.
+const RESULT: u64 = 1 << 20;
 /// Time that it may take, redirects and all.
 const TIME: Duration = Duration::from_secs(120);
 
@@ -69,45 +73,39 @@ pub(super) async fn send(agent: &Arc<Agent>, url: &Secret, body: &Body) -> Answe
 
 async fn run(agent: &Agent, url: &Secret, body: &Body) -> anyhow::Result<Delivery> {
     let folder = agent.records.path("notify");
-    let (uid, gid) = images::user(USER)?;
+    let (uid, gid) = sandbox::user(USER)?;
     files::create_dir(&folder, Access::owned(0o700, uid, gid))?;
     files::remove(folder.join(NotifyResult::FILE))?;
     let body = serde_json::to_string(body).context("the message cannot be written")?;
     let request = serde_json::to_vec(&NotifyRequest::new(url.expose(), body));
     let request = request.map_err(|_| anyhow!("the request cannot be written"))?;
     files::write_atomic_as(folder.join(NotifyRequest::FILE), request, Access::owned(0o600, uid, gid))?;
-    let ended = ended(agent, &folder.display().to_string()).await;
+    let sent = program(&folder).run(agent, unit(agent, &folder), NotifyResult::FILE, RESULT).await;
     // The address stays there no longer than it is needed.
     files::remove(folder.join(NotifyRequest::FILE))?;
-    let ended = ended?;
-    let read = files::read_limited(folder.join(NotifyResult::FILE), 1 << 20);
-    let bytes = read.map_err(|error| match (error.is_not_found(), ended.as_str()) {
-        (true, "oom-kill") => anyhow!("it took more than {} MiB of memory", MEMORY >> 20),
-        (true, "timeout") => anyhow!("it took longer than {} s", TIME.as_secs()),
-        (true, "signal" | "core-dump") => anyhow!("it was killed"),
-        _ => anyhow::Error::from(error).context("it ended without a result"),
-    })?;
-    let result: NotifyResult = serde_json::from_slice(&bytes).context("it left a result that is none")?;
-    Ok(result.delivery)
+    sent.map(|result: NotifyResult| result.delivery)
 }
 
-/// Runs the sender to its end, and gives systemd's word for how that was.
-async fn ended(agent: &Agent, folder: &str) -> anyhow::Result<String> {
-    agent.systemd.stop(UNIT).await?;
-    agent.systemd.start_transient(unit(agent, folder)).await?;
-    let ended = agent.systemd.wait_down(UNIT).await?;
-    agent.systemd.release(UNIT).await?;
-    Ok(ended.map(|status| status.result).unwrap_or_default())
+fn program(folder: &Path) -> Program<'static> {
+    let argv =
+        [format!("{}/holdfast-update", paths::LIBEXEC), "notify".to_owned(), folder.display().to_string()];
+    Program {
+        what: "the sender",
+        unit: UNIT,
+        argv: argv.into(),
+        user: USER,
+        network: true,
+        memory: MEMORY,
+        time: TIME,
+        folder: folder.to_owned(),
+    }
 }
 
-fn unit(agent: &Agent, folder: &str) -> TransientUnit {
-    let argv = vec![format!("{}/holdfast-update", paths::LIBEXEC), "notify".to_owned(), folder.to_owned()];
+fn unit(agent: &Agent, folder: &Path) -> TransientUnit {
     let updates = format!("-{}", agent.records.path("update").display());
-    sandbox::unit(UNIT, argv, USER, true)
+    program(folder)
+        .unit()
         .text(Text::Description, "Message to the box's owner")
         .text(Text::SyslogIdentifier, "holdfast-notify")
-        .number(Number::MemoryMax, MEMORY)
-        .span(Span::RuntimeMaxUSec, TIME)
-        .list(List::ReadWritePaths, [folder.to_owned()])
         .list(List::InaccessiblePaths, [updates])
 }

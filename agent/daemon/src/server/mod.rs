@@ -35,6 +35,7 @@ use axum::serve::IncomingStream;
 use tokio::net::UnixListener;
 
 use crate::agent::Agent;
+use crate::sandbox;
 pub(crate) use error::Failure;
 pub(crate) use measure::disk;
 pub(crate) use power::power_button;
@@ -66,7 +67,7 @@ pub(crate) fn listen(path: &Path) -> anyhow::Result<UnixListener> {
 
 /// Serves for ever.
 pub(crate) async fn serve(agent: Arc<Agent>, listener: UnixListener) -> anyhow::Result<()> {
-    let admin = user("admin");
+    let admin = sandbox::user("admin").map(|(uid, _)| uid).ok();
     let service = router(agent, admin).into_make_service_with_connect_info::<Peer>();
     axum::serve(listener, service).await.context("the API ended")
 }
@@ -139,13 +140,6 @@ async fn only_admins(
 
 fn allowed(uid: u32, admin: Option<u32>) -> bool {
     uid == 0 || Some(uid) == admin
-}
-
-/// The id of a user of the image.
-fn user(name: &str) -> Option<u32> {
-    let text = std::fs::read_to_string("/etc/passwd").ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':'))?;
-    line.split(':').nth(1)?.parse().ok()
 }
 
 #[cfg(test)]

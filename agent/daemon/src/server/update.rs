@@ -65,8 +65,12 @@ pub(super) async fn rollback(State(agent): State<Arc<Agent>>) -> Answer<Json<Cha
     .await
 }
 
-/// What is done has to be remembered.
+/// What is done has to be remembered, and one thing is done at a time.
 fn possible(agent: &Agent) -> Answer<()> {
+    if let Some(doing) = agent.updates.doing() {
+        return Err(Failure::failed(format!("the box is {doing} already"))
+            .hint("`holdfast update` says how far it is"));
+    }
     if agent.boot.data_available() {
         return Ok(());
     }
@@ -79,7 +83,7 @@ fn noted<T>(agent: &Agent, done: anyhow::Result<T>) -> Answer<T> {
         let reason = format!("{error:#}");
         update::note_problem(agent, &reason);
         let failure = Failure::failed(&reason);
-        match update::hint(&reason) {
+        match update::hint(&error) {
             Some(hint) => failure.hint(hint),
             None => failure,
         }

@@ -6,6 +6,7 @@
 
 mod image;
 mod reach;
+mod refusal;
 mod scrub;
 mod status;
 mod switch;
@@ -21,6 +22,7 @@ use anyhow::Context;
 use tokio::sync::Notify;
 
 pub(crate) use image::Image;
+pub(crate) use refusal::hint;
 pub(crate) use scrub::{damage, scrub, stopped};
 pub(crate) use status::status;
 pub(crate) use switch::{apply, rollback};
@@ -82,6 +84,11 @@ impl Updates {
         self.live().record.clone()
     }
 
+    /// What is being done, in a word.
+    pub(crate) fn doing(&self) -> Option<&'static str> {
+        self.live().doing
+    }
+
     /// Whether the version that runs has to prove itself.
     pub(crate) fn on_trial(&self) -> bool {
         self.live().trial.is_some()
@@ -105,17 +112,6 @@ pub(crate) fn settle_state(agent: &Agent) {
     for complaint in agent.records.settle(Some(&agent.updates.record()), Some(true)) {
         agent.events.add("state-format", None, complaint);
     }
-}
-
-/// What may help, for an admin who asked for something.
-pub(crate) fn hint(reason: &str) -> Option<&'static str> {
-    let hints = [
-        ("no update source is set", "give `url` in [box.update] of user-data, and `holdfast apply` it"),
-        ("follows no publisher", "build the image with `holdfast-image build --update-root root.json`"),
-        ("no time server", "`ntp` in [box] of user-data names one that the box can reach"),
-        ("has expired", "the publisher runs `holdfast-image release refresh` and publishes again"),
-    ];
-    hints.into_iter().find(|(words, _)| reason.contains(words)).map(|(_, hint)| hint)
 }
 
 /// Notes why something came to nothing.

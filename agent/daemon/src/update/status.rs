@@ -5,7 +5,7 @@ use agent_core::update::{Due, Ending};
 
 use super::{scrub, unattended, work};
 use crate::agent::Agent;
-use crate::{announce, clock};
+use crate::clock;
 
 /// All of it.
 pub(crate) fn status(agent: &Agent) -> UpdateStatus {
@@ -90,7 +90,7 @@ pub(crate) fn status(agent: &Agent) -> UpdateStatus {
             .collect(),
         previous: record
             .previous
-            .filter(|previous| Some(previous.slot) != announce::running_slot(agent))
+            .filter(|previous| Some(previous.slot) != agent.boot.slot())
             .map(|previous| previous.version.to_string()),
         scrub: scrub::last(agent),
         damaged: scrub::damaged(agent),

@@ -7,18 +7,19 @@ use std::time::Duration;
 use agent_core::standing;
 use agent_core::update::{self, Facts, Running, Started, Trial, Verdict};
 use agent_system::files;
+use anyhow::Context;
 use image_layout::paths;
 
-use super::{change, reach, settle_state};
+use super::{change, note_problem, reach, settle_state};
 use crate::agent::Agent;
-use crate::{announce, clock, slots};
+use crate::{clock, slots};
 
 /// How often a version on trial is looked at.
 const EVERY: Duration = Duration::from_secs(3);
 
 /// At the agent's start, before the boot loader is told anything: what came of a trial that is on record.
 pub(crate) fn begin(agent: &Arc<Agent>) {
-    let running = announce::running_slot(agent).zip(agent.updates.image.version.clone());
+    let running = agent.boot.slot().zip(agent.updates.image.version.clone());
     let Some((slot, version)) = running else { return };
     let trace = slots::trace();
     let record = agent.updates.record();
@@ -68,10 +69,11 @@ pub(super) async fn watch(agent: Arc<Agent>) {
         let facts = facts(&agent, &trial).await;
         match update::judge(&trial, &facts) {
             Verdict::Wait(lacking) => wait(&agent, &facts, lacking),
-            Verdict::Good => {
-                stay(&agent, &trial);
-                return;
-            }
+            // Where that cannot be told it is tried again.
+            Verdict::Good => match stay(&agent, &trial) {
+                Ok(()) => return,
+                Err(error) => note_problem(&agent, &format!("{error:#}")),
+            },
             Verdict::Bad(reason) => {
                 go_back(&agent, &trial, &reason).await;
                 return;
@@ -109,20 +111,16 @@ fn wait(agent: &Agent, facts: &Facts, lacking: Vec<String>) {
     }
 }
 
-fn stay(agent: &Agent, trial: &Trial) {
+fn stay(agent: &Agent, trial: &Trial) -> anyhow::Result<()> {
     // The boot loader first: a cut between the two is told from its state.
-    if let Err(error) = slots::healthy(Some(trial.slot)) {
-        agent.events.add("update-problem", None, format!("the slot could not be marked as good: {error:#}"));
-        return;
-    }
-    let kept = change(agent, |record| record.proved(clock::epoch()));
-    if let Err(error) = kept.and_then(|()| Ok(files::remove(paths::TRIAL)?)) {
-        tracing::error!("{error:#}");
-    }
+    slots::healthy(Some(trial.slot)).context("the slot could not be marked as good")?;
+    files::remove(paths::TRIAL)?;
+    change(agent, |record| record.proved(clock::epoch()))?;
     agent.updates.live().trial = None;
     settle_state(agent);
     agent.events.add("updated", None, format!("{} has proved itself, after {}", trial.version, trial.from));
     agent.updates.wake.notify_one();
+    Ok(())
 }
 
 async fn go_back(agent: &Agent, trial: &Trial, reason: &str) {

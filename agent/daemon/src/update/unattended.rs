@@ -18,6 +18,9 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// Does what is due, for ever.
 pub(crate) async fn run(agent: Arc<Agent>) {
     trial::watch(agent.clone()).await;
+    if let Err(error) = work::settle_cut(&agent) {
+        note_problem(&agent, &format!("{error:#}"));
+    }
     tokio::spawn(scrub::run(agent.clone()));
     loop {
         let wait = match due(&agent) {

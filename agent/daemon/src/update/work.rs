@@ -3,23 +3,27 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_core::update::{Checked, StagedPart, StagedRelease};
+use agent_core::update::{Checked, StagedRelease};
 use agent_system::block;
 use agent_system::files::{self, Access};
-use agent_system::systemd::{List, Number, Span, Text, TransientUnit};
+use agent_system::systemd::{List, Text, TransientUnit};
 use agent_update::{Found, Outcome, Progress, Request, Staged, UpdateErrorKind, UpdateResult, Verb};
-use anyhow::{Context, anyhow, bail};
+use anyhow::{Context, bail};
 use image_layout::release::Part;
 use image_layout::{Slot, Version, paths};
 
+use super::refusal::Refusal;
 use crate::agent::Agent;
-use crate::{announce, clock, images, sandbox, slots};
+use crate::sandbox::{self, Program};
+use crate::{clock, slots};
 
 /// The user that runs it.
 const USER: &str = "holdfast-update";
 const UNIT: &str = "holdfast-update.service";
 /// Memory that it may take.
 const MEMORY: u64 = 64 << 20;
+/// Bytes of what it says.
+const RESULT: u64 = 1 << 20;
 /// Time that it may take: the slowest link is as good as none after that.
 const TIME: Duration = Duration::from_secs(6 * 3600);
 /// Where a time server's word is noted.
@@ -73,12 +77,10 @@ pub(crate) async fn stage(agent: &Arc<Agent>) -> anyhow::Result<Looked> {
         bail!("the version that runs has not proved itself yet");
     }
     let target = running(agent)?.other();
+    let known = agent.updates.record().staged;
     let ended = run(agent, Verb::Stage, Rights::RELEASE).await;
-    // What was in the other slot is no longer whole.
     if matches!(ended, Ok(Outcome::Staged(_))) || progress(agent).is_some() {
-        slots::withdraw(target)?;
-        super::change(agent, |record| record.previous = None)?;
-        super::scrub::forget(agent, target)?;
+        written_over(agent, target)?;
     }
     let staged = match ended? {
         Outcome::Found(found) => return looked(agent, &found),
@@ -87,8 +89,7 @@ pub(crate) async fn stage(agent: &Arc<Agent>) -> anyhow::Result<Looked> {
     };
     let version = staged.found.version.clone();
     let looked = looked(agent, &staged.found)?;
-    let known = agent.updates.record().staged.is_some_and(|known| known.version == version);
-    if !known {
+    if known.is_none_or(|known| known.version != version) {
         let message =
             format!("{version} is staged; {} of {} bytes were fetched", staged.fetched, staged.needed);
         agent.events.add("update-staged", None, message);
@@ -101,14 +102,27 @@ pub(crate) async fn stage(agent: &Arc<Agent>) -> anyhow::Result<Looked> {
     Ok(looked)
 }
 
+/// A staging that a power cut or a kill ended: what it was at has been written over.
+pub(super) fn settle_cut(agent: &Agent) -> anyhow::Result<()> {
+    match progress(agent) {
+        Some(_) => written_over(agent, running(agent)?.other()),
+        None => Ok(()),
+    }
+}
+
+/// What was in a slot is no longer whole, and is not spoken of any more.
+fn written_over(agent: &Agent, slot: Slot) -> anyhow::Result<()> {
+    slots::withdraw(slot)?;
+    super::change(agent, |record| {
+        record.previous = None;
+        record.staged = None;
+    })?;
+    super::scrub::forget(agent, slot)
+}
+
 /// Compares what was staged with the slot, once more and as a whole.
 pub(super) async fn verify(agent: &Arc<Agent>, staged: &StagedRelease) -> anyhow::Result<()> {
-    let part = |part: &StagedPart| agent_update::WrittenPart {
-        part: part.part,
-        size: part.size,
-        sha256: part.sha256.clone(),
-    };
-    match run(agent, Verb::Verify(staged.parts.iter().map(part).collect()), Rights::READ).await? {
+    match run(agent, Verb::Verify(staged.parts.clone()), Rights::READ).await? {
         Outcome::Verified => Ok(()),
         other => bail!("holdfast-update answers a question that was not asked: {other:?}"),
     }
@@ -141,7 +155,7 @@ pub(super) async fn begin<'a>(agent: &'a Agent, what: &'static str) -> Alone<'a>
 
 /// The slot that runs.
 pub(super) fn running(agent: &Agent) -> anyhow::Result<Slot> {
-    announce::running_slot(agent).context("which slot runs is not known")
+    agent.boot.slot().context("which slot runs is not known")
 }
 
 fn looked(agent: &Agent, found: &Found) -> anyhow::Result<Looked> {
@@ -156,15 +170,10 @@ fn looked(agent: &Agent, found: &Found) -> anyhow::Result<Looked> {
 }
 
 fn release(staged: Staged, slot: Slot) -> StagedRelease {
-    let part = |part: agent_update::WrittenPart| StagedPart {
-        part: part.part,
-        size: part.size,
-        sha256: part.sha256,
-    };
     StagedRelease {
         version: staged.found.version,
         slot,
-        parts: staged.parts.into_iter().map(part).collect(),
+        parts: staged.parts,
         at: clock::epoch(),
         needed: staged.needed,
         fetched: staged.fetched,
@@ -175,24 +184,23 @@ fn release(staged: Staged, slot: Slot) -> StagedRelease {
 pub(super) async fn run(agent: &Arc<Agent>, verb: Verb, rights: Rights) -> anyhow::Result<Outcome> {
     let request = request(agent, verb, rights.network)?;
     let folder = agent.records.path("update");
-    let (uid, gid) = images::user(USER)?;
+    let (uid, gid) = sandbox::user(USER)?;
     files::create_dir(&folder, Access::owned(0o700, uid, gid))?;
     files::remove(folder.join(UpdateResult::FILE))?;
     let text = serde_json::to_vec_pretty(&request).context("the request cannot be written")?;
     files::write_atomic_as(folder.join(Request::FILE), text, Access::owned(0o600, uid, gid))?;
-    agent.systemd.stop(UNIT).await?;
-    agent.systemd.start_transient(unit(agent, &folder.display().to_string(), rights)?).await?;
-    let ended = agent.systemd.wait_down(UNIT).await?;
-    agent.systemd.release(UNIT).await?;
-    let ended = ended.map(|status| status.result).unwrap_or_default();
-    let read = files::read_limited(folder.join(UpdateResult::FILE), 1 << 20);
-    let bytes = read.map_err(|error| match (error.is_not_found(), ended.as_str()) {
-        (true, "oom-kill") => anyhow!("it took more than {} MiB of memory", MEMORY >> 20),
-        (true, "timeout") => anyhow!("it took longer than {} hours", TIME.as_secs() / 3600),
-        (true, "signal" | "core-dump") => anyhow!("it was killed"),
-        _ => anyhow::Error::from(error).context("it ended without a result"),
-    })?;
-    let result: UpdateResult = serde_json::from_slice(&bytes).context("it left a result that is none")?;
+    let program = Program {
+        what: "holdfast-update",
+        unit: UNIT,
+        argv: vec![format!("{}/holdfast-update", paths::LIBEXEC), folder.display().to_string()],
+        user: USER,
+        network: rights.network,
+        memory: MEMORY,
+        time: TIME,
+        folder,
+    };
+    let unit = unit(agent, &program, rights)?;
+    let result: UpdateResult = program.run(agent, unit, UpdateResult::FILE, RESULT).await?;
     match result.outcome {
         Outcome::Error(error) => Err(error.into()),
         outcome => Ok(outcome),
@@ -203,16 +211,16 @@ fn request(agent: &Agent, verb: Verb, network: bool) -> anyhow::Result<Request> 
     let image = &agent.updates.image;
     let settings = agent.live().document.settings.update.clone();
     let settings = match (settings, network) {
-        (None, true) => bail!("no update source is set: `[box.update]` has no `url`"),
+        (None, true) => return Err(Refusal::NoSource.into()),
         (settings, _) => settings,
     };
     let root = match (&image.root, network) {
         (Some(root), _) => root.clone(),
         (None, false) => String::new(),
-        (None, true) => bail!("this image follows no publisher: it was built without `--update-root`"),
+        (None, true) => return Err(Refusal::NoPublisher.into()),
     };
     if network && !synchronized() {
-        bail!("no time server has set the clock, and releases are judged by a set clock only");
+        return Err(Refusal::NoClock.into());
     }
     let settings = settings.filter(|_| network);
     Ok(Request {
@@ -226,7 +234,7 @@ fn request(agent: &Agent, verb: Verb, network: bool) -> anyhow::Result<Request> 
     })
 }
 
-fn unit(agent: &Agent, folder: &str, rights: Rights) -> anyhow::Result<TransientUnit> {
+fn unit(agent: &Agent, program: &Program<'_>, rights: Rights) -> anyhow::Result<TransientUnit> {
     let disk = block::booted_disk().context("failed to find the disk that booted")?;
     let running = running(agent)?;
     let mut devices = Vec::new();
@@ -238,15 +246,12 @@ fn unit(agent: &Agent, folder: &str, rights: Rights) -> anyhow::Result<Transient
             devices.push((path.display().to_string(), name, !write));
         }
     }
-    let argv = vec![format!("{}/holdfast-update", paths::LIBEXEC), folder.to_owned()];
     // The same user's, with an address in it that is nobody's business.
     let messages = format!("-{}", agent.records.path("notify").display());
-    Ok(sandbox::unit(UNIT, argv, USER, rights.network)
+    Ok(program
+        .unit()
         .text(Text::Description, "Update of the box")
         .text(Text::SyslogIdentifier, "holdfast-update")
-        .number(Number::MemoryMax, MEMORY)
-        .span(Span::RuntimeMaxUSec, TIME)
-        .list(List::ReadWritePaths, [folder.to_owned()])
         .list(List::InaccessiblePaths, [messages])
         // systemd opens them in the unit's own group of devices; by name nothing there can be opened.
         .allow_devices(devices.iter().map(allowed).collect())

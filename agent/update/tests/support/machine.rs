@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use agent_update::{
     Device, Outcome, Patience, Request, Slots, Staged, UpdateError, UpdateErrorKind, UpdateResult, Verb,
-    WrittenPart,
 };
-use image_layout::release::Part;
+use image_layout::release::{Part, WrittenPart};
 use tempfile::TempDir;
 
 use super::images::{BLOCK, sha256};

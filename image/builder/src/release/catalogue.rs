@@ -8,8 +8,8 @@ use serde::de::DeserializeOwned;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CatalogueError {
     /// A word cannot name a channel.
-    #[error("`{0}` cannot name a channel: small letters, digits and dashes, at most 32, a letter first")]
-    Channel(String),
+    #[error("`{0}` cannot name a channel: {1}")]
+    Channel(String, String),
     /// A target is no such document.
     #[error("the target `{name}` is no {what}")]
     Syntax {
@@ -25,12 +25,9 @@ pub(crate) enum CatalogueError {
     Format(String),
 }
 
-/// Checks a channel's name.
+/// Checks a channel's name, as `channel` in user-data is.
 pub(crate) fn channel_name(text: &str) -> Result<String, CatalogueError> {
-    let inside = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
-    let first = text.bytes().next().is_some_and(|b| b.is_ascii_lowercase());
-    let good = first && text.len() <= 32 && text.bytes().all(inside);
-    if good { Ok(text.to_owned()) } else { Err(CatalogueError::Channel(text.to_owned())) }
+    recipes::shape::name(text).map_err(|error| CatalogueError::Channel(text.to_owned(), error.message))
 }
 
 /// The channel whose document a target is.
@@ -99,7 +96,7 @@ mod tests {
         }
         assert!(belongs("holdfast-1.2.json", &one) && belongs(&part_target(&one, "root.map"), &one));
         assert!(!belongs("holdfast-1.2.3.json", &one) && !belongs(&part_target(&two, "root.map"), &one));
-        for bad in ["", "Stable", "1st", "a.b", "a/b", &"x".repeat(33)] {
+        for bad in ["", "Stable", "1st", "a.b", "a/b", "beta-", &"x".repeat(32)] {
             assert!(channel_name(bad).is_err(), "{bad}");
         }
     }

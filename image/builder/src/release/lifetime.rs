@@ -2,10 +2,12 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
+use recipes::shape;
 
-/// A time span as it is written on the command line: `14d`.
+/// A time span as it is written in user-data: `14d`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Lifetime(u64);
 
@@ -21,31 +23,22 @@ const LONGEST: u64 = 50 * 365 * DAY;
 
 /// Why a text is no time span.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no time span: a number with s, m, h, d or w, as 14d, at most 50 years")]
+#[error("`{0}` is no time span: write it as 14d or 36h, at most 50 years")]
 pub(crate) struct LifetimeError(String);
 
 impl FromStr for Lifetime {
     type Err = LifetimeError;
 
     fn from_str(text: &str) -> Result<Lifetime, LifetimeError> {
-        let error = || LifetimeError(text.to_owned());
-        let unit = match text.chars().last() {
-            Some('s') => 1,
-            Some('m') => 60,
-            Some('h') => 3600,
-            Some('d') => DAY,
-            Some('w') => 7 * DAY,
-            _ => return Err(error()),
-        };
-        let number: u64 = text[..text.len() - 1].parse().map_err(|_| error())?;
-        let seconds = number.checked_mul(unit).filter(|seconds| (1..=LONGEST).contains(seconds));
-        seconds.map(Lifetime).ok_or_else(error)
+        let seconds = shape::duration(text).ok().map(|span| span.as_secs());
+        let seconds = seconds.filter(|seconds| (1..=LONGEST).contains(seconds));
+        seconds.map(Lifetime).ok_or_else(|| LifetimeError(text.to_owned()))
     }
 }
 
 impl fmt::Display for Lifetime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_multiple_of(DAY) { write!(f, "{}d", self.0 / DAY) } else { write!(f, "{}s", self.0) }
+        f.write_str(&shape::duration_text(Duration::from_secs(self.0)))
     }
 }
 
@@ -65,12 +58,12 @@ mod tests {
     #[test]
     fn spans_are_numbers_with_a_unit() {
         for (text, seconds) in
-            [("14d", 14 * DAY), ("2w", 14 * DAY), ("36h", 36 * 3600), ("1s", 1), ("3m", 180)]
+            [("14d", 14 * DAY), ("1d 12h", 36 * 3600), ("36h", 36 * 3600), ("1s", 1), ("3m", 180)]
         {
             assert_eq!(text.parse(), Ok(Lifetime(seconds)), "{text}");
         }
         for text in
-            ["", "d", "14", "-1d", "0d", "1y", "1.5d", "99999w", "18446744073709551615w", "14 d", "1é"]
+            ["", "d", "14", "-1d", "0d", "1y", "1.5d", "99999d", "18446744073709551615d", "14 d", "1é"]
         {
             assert_eq!(text.parse::<Lifetime>(), Err(LifetimeError(text.to_owned())));
         }

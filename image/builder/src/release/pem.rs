@@ -2,14 +2,13 @@
 //!
 //! A secret is in no error and in no `Debug`.
 
-use base64::prelude::{BASE64_STANDARD, Engine};
+use pem::{EncodeConfig, LineEnding, Pem};
 use ring::rand::{SecureRandom, SystemRandom};
 use ring::signature::Ed25519KeyPair;
 
 /// PKCS#8 version 1 around a seed of 32 bytes.
 const PREFIX: [u8; 16] = [0x30, 0x2e, 2, 1, 0, 0x30, 5, 6, 3, 0x2b, 0x65, 0x70, 4, 0x22, 4, 0x20];
-const BEGIN: &str = "-----BEGIN PRIVATE KEY-----";
-const END: &str = "-----END PRIVATE KEY-----";
+const TAG: &str = "PRIVATE KEY";
 
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
@@ -28,15 +27,13 @@ pub(crate) fn generate() -> Result<String, PemError> {
     let mut seed = [0; 32];
     SystemRandom::new().fill(&mut seed).map_err(|_| PemError::Random)?;
     der.extend_from_slice(&seed);
-    Ok(format!("{BEGIN}\n{}\n{END}\n", BASE64_STANDARD.encode(der)))
+    Ok(pem::encode_config(&Pem::new(TAG, der), EncodeConfig::new().set_line_ending(LineEnding::LF)))
 }
 
 /// Reads a key.
 pub(crate) fn parse(text: &str) -> Result<Ed25519KeyPair, PemError> {
-    let inside = text.trim().strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(END));
-    let encoded: String = inside.ok_or(PemError::Syntax)?.split_whitespace().collect();
-    let der = BASE64_STANDARD.decode(encoded).map_err(|_| PemError::Syntax)?;
-    Ed25519KeyPair::from_pkcs8_maybe_unchecked(&der).map_err(|_| PemError::Syntax)
+    let block = pem::parse(text).ok().filter(|block| block.tag() == TAG).ok_or(PemError::Syntax)?;
+    Ed25519KeyPair::from_pkcs8_maybe_unchecked(block.contents()).map_err(|_| PemError::Syntax)
 }
 
 #[cfg(test)]
@@ -52,13 +49,20 @@ mod tests {
         parse(&made).unwrap();
         assert_ne!(made, generate().unwrap());
         // RFC 8410, section 10.3.
-        let known =
-            format!("{BEGIN}\nMC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n{END}");
+        let known = "-----BEGIN PRIVATE KEY-----\n\
+                     MC4CAQAwBQYDK2VwBCIEINTuctv5E1hK1bbY8fdp+K06/nwoy/HU++CXqI9EdVhC\n\
+                     -----END PRIVATE KEY-----";
         let public = "19bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1";
         let hex: String =
-            parse(&known).unwrap().public_key().as_ref().iter().map(|b| format!("{b:02x}")).collect();
+            parse(known).unwrap().public_key().as_ref().iter().map(|b| format!("{b:02x}")).collect();
         assert_eq!(hex, public);
-        for bad in ["", BEGIN, &known.replace("MC4C", "MC4D"), &known.replace("PRIVATE", "PUBLIC"), "a\nb"] {
+        for bad in [
+            "",
+            "-----BEGIN PRIVATE KEY-----",
+            &known.replace("MC4C", "MC4D"),
+            &known.replace("PRIVATE", "PUBLIC"),
+            "a\nb",
+        ] {
             assert!(parse(bad).is_err(), "{bad}");
         }
     }

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use agent_system::files::{self, FileError};
 use base64::prelude::{BASE64_STANDARD, Engine};
+use percent_encoding::percent_decode_str;
 use serde::{Deserialize, Serialize};
 use ureq::Agent;
 use ureq::http::{StatusCode, header};
@@ -201,6 +202,7 @@ fn redirected(from: &Url, location: &str) -> Result<Url, &'static str> {
 
 /// Takes user and password out of a URL, as they are sent (RFC 7617).
 fn credentials(url: &mut Url) -> Option<String> {
+    let unescaped = |text| percent_decode_str(text).collect::<Vec<u8>>();
     let user = unescaped(url.username());
     let password = url.password().map(unescaped);
     let given = !user.is_empty() || password.is_some();
@@ -209,20 +211,6 @@ fn credentials(url: &mut Url) -> Option<String> {
     let _ = url.set_username("");
     let _ = url.set_password(None);
     given.then(|| format!("Basic {}", BASE64_STANDARD.encode(both)))
-}
-
-/// Text with its `%XX` read (RFC 3986, section 2.1).
-fn unescaped(text: &str) -> Vec<u8> {
-    let digit = |byte: u8| char::from(byte).to_digit(16);
-    let hex = |pair: &[u8]| u8::try_from(digit(pair[0])? * 16 + digit(pair[1])?).ok();
-    let mut rest = text.as_bytes();
-    let mut read = Vec::new();
-    while let Some((first, after)) = rest.split_first() {
-        let escaped = (*first == b'%').then(|| after.get(..2).and_then(hex)).flatten();
-        read.push(escaped.unwrap_or(*first));
-        rest = if escaped.is_some() { &after[2..] } else { after };
-    }
-    read
 }
 
 /// Why there was no answer, without the address.

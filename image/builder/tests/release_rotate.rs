@@ -99,3 +99,25 @@ fn a_root_that_ends_soon_is_said() {
     let run = publisher.signing(&["keys", "rotate"], &["--role", "root", "--root-expires", "100d"]).ok();
     assert!(!run.stderr.contains("note: the root metadata end"), "{}", run.stderr);
 }
+
+#[test]
+fn a_lost_key_is_replaced_also_after_a_cut() {
+    for role in ["timestamp", "snapshot", "targets"] {
+        let publisher = Publisher::with(&[image("1", 1)]);
+        let first = fs::read(publisher.keys().join("root.json")).unwrap();
+        fs::write(publisher.path("first.json"), first).unwrap();
+        fs::remove_file(publisher.keys().join(format!("{role}.pem"))).unwrap();
+        let rotate = ["keys", "rotate", "--role", role];
+        publisher.signing(&rotate, &[]).fails(1, &["cannot sign for the role", "rotate with --lost"]);
+        let timestamp = publisher.repository().join("metadata/timestamp.json");
+        let before = fs::read(&timestamp).unwrap();
+        publisher.signing(&rotate, &["--lost"]).ok();
+        publisher.verify(&publisher.path("first.json")).ok();
+        // As it is when only the new root came to be written.
+        fs::write(&timestamp, before).unwrap();
+        publisher.signing(&rotate, &["--lost"]).ok();
+        publisher.verify(&publisher.path("first.json")).ok();
+        publisher.verify(&publisher.keys().join("root.json")).ok();
+        publisher.signing(&["refresh"], &[]).ok();
+    }
+}

@@ -195,26 +195,3 @@ fn tell(agent: &Agent, record: &NotifyRecord, message: &Message, answer: &Answer
         }
     }
 }
-
-/// What may help, for an admin who asked for a test.
-pub(crate) fn hint(reason: &str) -> Option<&'static str> {
-    let hints = [
-        ("has no `url`", "give one in [box.notify] of user-data, and `holdfast apply` it"),
-        (
-            "not trusted",
-            "its certificate has to be for its name, and signed by an authority that the image knows",
-        ),
-        ("does not speak", "see that the scheme and the port of `url` in [box.notify] are right"),
-        ("redirects", "put the address that it redirects to into `url` in [box.notify]"),
-        ("does not follow", "put the address that it redirects to into `url` in [box.notify]"),
-        ("not followed", "put the address that it redirects to into `url` in [box.notify]"),
-        ("answers 408", "the receiver asks for another try: run it again"),
-        ("answers 429", "the receiver has had too many requests: run it again later"),
-        ("the server answers 4", "compare `url` in [box.notify] with what the receiver says it should be"),
-        ("the server answers 5", "this is the receiver's own trouble: its log may say more"),
-        ("reached", "see that the box's network and the host and port of `url` are right: `holdfast status`"),
-        ("in time", "see that the box's network and the host and port of `url` are right: `holdfast status`"),
-        ("name is not known", "see that the host in `url` and the box's name servers are right"),
-    ];
-    hints.into_iter().find(|(words, _)| reason.contains(words)).map(|(_, hint)| hint)
-}

@@ -26,10 +26,34 @@ const RESULT: u64 = 1 << 20;
 /// Time that it may take, redirects and all.
 const TIME: Duration = Duration::from_secs(120);
 
+/// Why a test message told nobody anything.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Untold {
+    /// There is nobody to tell.
+    #[error("nobody is told of anything: [box.notify] has no `url`")]
+    NoAddress,
+    /// It was not taken.
+    #[error("{0}")]
+    NotTaken(String),
+}
+
+impl Untold {
+    /// What may help.
+    pub(crate) fn hint(&self) -> &'static str {
+        match self {
+            Untold::NoAddress => "give one in [box.notify] of user-data, and `holdfast apply` it",
+            Untold::NotTaken(_) => {
+                "compare `url` in [box.notify] with what the receiver says it should be, and see that the box's \
+                 network is right: `holdfast status`"
+            }
+        }
+    }
+}
+
 /// Sends a message now that says nothing. What the server answers, or why it was not taken.
-pub(crate) async fn test(agent: &Arc<Agent>) -> Result<String, String> {
+pub(crate) async fn test(agent: &Arc<Agent>) -> Result<String, Untold> {
     let url = agent.live().document.settings.notify.as_ref().map(|notify| notify.url.clone());
-    let url = url.ok_or("nobody is told of anything: [box.notify] has no `url`")?;
+    let url = url.ok_or(Untold::NoAddress)?;
     let message = Message {
         id: format!("{:016x}-test", u64::from_ne_bytes(clock::random())),
         topic: Topic::of(Kind::Test),
@@ -50,7 +74,7 @@ pub(crate) async fn test(agent: &Arc<Agent>) -> Result<String, String> {
             agent.notices.wake.notify_one();
             Ok(said)
         }
-        Answer::Refused(reason) | Answer::Failed(reason) => Err(reason),
+        Answer::Refused(reason) | Answer::Failed(reason) => Err(Untold::NotTaken(reason)),
     }
 }
 

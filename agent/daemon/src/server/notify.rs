@@ -17,16 +17,9 @@ pub(super) async fn state(State(agent): State<Arc<Agent>>) -> Json<NotifyStatus>
 
 pub(super) async fn test(State(agent): State<Arc<Agent>>) -> Answer<Json<NotifyTested>> {
     to_the_end(async move {
-        match notify::test(&agent).await {
-            Ok(answer) => Ok(Json(NotifyTested { answer })),
-            Err(reason) => {
-                let failure = Failure::failed(&reason);
-                Err(match notify::hint(&reason) {
-                    Some(hint) => failure.hint(hint),
-                    None => failure,
-                })
-            }
-        }
+        let told = notify::test(&agent).await;
+        let answer = told.map_err(|untold| Failure::failed(untold.to_string()).hint(untold.hint()))?;
+        Ok(Json(NotifyTested { answer }))
     })
     .await
 }

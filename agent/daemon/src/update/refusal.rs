@@ -7,22 +7,22 @@ use agent_update::{UpdateError, UpdateErrorKind};
 pub(crate) enum Refusal {
     /// User-data has no source.
     #[error("no update source is set: `[box.update]` has no `url`")]
-    NoSource,
+    Source,
     /// The image trusts nobody.
     #[error("this image follows no publisher: it was built without `--update-root`")]
-    NoPublisher,
+    Publisher,
     /// Whether metadata has expired cannot be told.
     #[error("no time server has set the clock, and releases are judged by a set clock only")]
-    NoClock,
+    Clock,
 }
 
 /// What may help an admin who asked for something that came to nothing.
 pub(crate) fn hint(error: &anyhow::Error) -> Option<&'static str> {
     if let Some(refusal) = error.downcast_ref::<Refusal>() {
         return Some(match refusal {
-            Refusal::NoSource => "give `url` in [box.update] of user-data, and `holdfast apply` it",
-            Refusal::NoPublisher => "build the image with `holdfast-image build --update-root root.json`",
-            Refusal::NoClock => "`ntp` in [box] of user-data names one that the box can reach",
+            Refusal::Source => "give `url` in [box.update] of user-data, and `holdfast apply` it",
+            Refusal::Publisher => "build the image with `holdfast-image build --update-root root.json`",
+            Refusal::Clock => "`ntp` in [box] of user-data names one that the box can reach",
         });
     }
     match error.downcast_ref::<UpdateError>()?.kind {

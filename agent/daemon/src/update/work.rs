@@ -211,16 +211,16 @@ fn request(agent: &Agent, verb: Verb, network: bool) -> anyhow::Result<Request> 
     let image = &agent.updates.image;
     let settings = agent.live().document.settings.update.clone();
     let settings = match (settings, network) {
-        (None, true) => return Err(Refusal::NoSource.into()),
+        (None, true) => return Err(Refusal::Source.into()),
         (settings, _) => settings,
     };
     let root = match (&image.root, network) {
         (Some(root), _) => root.clone(),
         (None, false) => String::new(),
-        (None, true) => return Err(Refusal::NoPublisher.into()),
+        (None, true) => return Err(Refusal::Publisher.into()),
     };
     if network && !synchronized() {
-        return Err(Refusal::NoClock.into());
+        return Err(Refusal::Clock.into());
     }
     let settings = settings.filter(|_| network);
     Ok(Request {

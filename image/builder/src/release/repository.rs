@@ -295,12 +295,7 @@ impl Repository {
 
     /// Carries out writes in their order.
     pub(crate) fn apply(&mut self, steps: &[Step], keys: &Keys) -> Result<(), RepositoryError> {
-        for step in steps {
-            match step {
-                Step::Write { path, bytes } => self.folder.write(path, bytes)?,
-                Step::Remove { path } => self.folder.remove(path)?,
-            }
-        }
+        steps.iter().try_for_each(|step| self.write(step))?;
         self.state = state(&self.folder, keys)?;
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! The data partition of a box that could not mount it: looked at, repaired, or made anew.
 //!
-//! Invariant: nothing is done to a device that is mounted, and [`format`] is called by nobody but the
+//! Invariant: nothing is done to a device that is mounted, and [`format()`] is called by nobody but the
 //! owner's own command. Absent: everything that happens at boot, which is the initrd's.
 
 use crate::block::{self, BlockError};

@@ -1,7 +1,7 @@
 //! The bundle of a container: the OCI runtime configuration and the files that are bound into it.
 //!
 //! [`build`] is a pure function of what should run, the image and what the instance was given; equal
-//! input gives equal bytes. [`write`] puts a bundle in place. The shim's own instructions are annotations,
+//! input gives equal bytes. [`write()`] puts a bundle in place. The shim's own instructions are annotations,
 //! as `agent-shim` documents them; it looks nothing else up.
 //!
 //! Invariants: capabilities are always listed (left out, all would stay); memory is never swapped and

@@ -56,7 +56,7 @@ struct BuildArgs {
 struct PushArgs {
     /// The layout's folder.
     layout: PathBuf,
-    /// HOST[:PORT]/NAME[:TAG].
+    /// `HOST[:PORT]/NAME[:TAG]`.
     reference: String,
     /// Speak HTTP.
     #[arg(long)]

@@ -87,7 +87,7 @@ fn sums(files: &[(&str, &[u8])]) -> String {
     files.iter().map(|(name, content)| format!("{:08x}  {name}\n", crc32fast::hash(content))).collect()
 }
 
-/// The data file system, empty but for `lost+found`, with the geometry of [`data`].
+/// The data file system, empty but for `lost+found`, with the geometry of [`mod@data`].
 pub fn data(tools: &Tools, output: &Path, uuid: Uuid, epoch: u64) -> Result<()> {
     let size = disk::partition(Role::Data).size;
     let file = std::fs::File::create(output)?;

@@ -238,6 +238,8 @@ fn one_off(machine: &mut Machine) {
     assert!(environment.lines().any(|line| line == "FOLLOWED=one"), "{environment}");
     assert_eq!(inside(machine, "work.app", "cat /etc/made"), "made work given 7:8 64.");
     assert_eq!(runs(machine), [1, 1, 1, 1]);
+    // What a step made of an empty volume is not undone by the next that uses it.
+    assert_eq!(inside(machine, "work.app", "stat -c %a:%u:%g /data"), "777:0:0");
     let instance = named(&status(machine)["instances"], "work");
     for step in ["make", "open", "follow", "inside", "beside", "wake"] {
         assert_eq!(named(&instance["steps"], step)["state"], "succeeded", "{instance}");

@@ -210,18 +210,14 @@ fn volumes(
 ) -> anyhow::Result<()> {
     let map = bundle.annotations.id_map;
     for (index, volume) in bundle.annotations.volumes.iter().enumerate() {
-        if is_unused(&volume.source)? {
-            let (mode, uid, gid) = match inside::folder(root, &volume.destination)? {
-                Some(found) => {
-                    let id = |host: u32| host - map.map_or(0, |map| map.base.min(host));
-                    (found.st_mode & 0o7777, id(found.st_uid), id(found.st_gid))
-                }
-                None => (0o755, user.0, user.1),
+        first_use(&volume.source, || {
+            let Some(found) = inside::folder(root, &volume.destination)? else {
+                return Ok((UNUSED, user.0, user.1));
             };
-            let at = || format!("failed to prepare volume `{}`", volume.source.display());
-            chown(&volume.source, Some(uid), Some(gid)).with_context(at)?;
-            std::fs::set_permissions(&volume.source, Permissions::from_mode(mode)).with_context(at)?;
-        }
+            let id = |host: u32| host - map.map_or(0, |map| map.base.min(host));
+            Ok((found.st_mode & 0o7777, id(found.st_uid), id(found.st_gid)))
+        })
+        .with_context(|| format!("failed to prepare volume `{}`", volume.source.display()))?;
         let change = Change { id_map: namespace, read_only: volume.read_only, inert: true };
         let fd = mounts::cloned(&volume.source, false, change)?;
         attach_bind(fd.as_fd(), &scratch.volume(index))?;
@@ -229,15 +225,26 @@ fn volumes(
     Ok(())
 }
 
-/// Whether a volume is as it was made: empty, and of root.
-fn is_unused(volume: &Path) -> anyhow::Result<bool> {
-    let at = || format!("failed to look at volume `{}`", volume.display());
-    let metadata = std::fs::symlink_metadata(volume).with_context(at)?;
-    if !metadata.is_dir() {
-        bail!("volume `{}` is not a folder", volume.display());
+/// Mode of a volume as it is made.
+const UNUSED: u32 = 0o755;
+
+/// Gives a volume the mode, user and group of `wanted` if it is as it was made: empty, of root, and with the
+/// mode it was given. Containers that share it may start together, so the folder around it, which they do
+/// not see, is locked: each finds what those before made of it.
+fn first_use(volume: &Path, wanted: impl FnOnce() -> anyhow::Result<(u32, u32, u32)>) -> anyhow::Result<()> {
+    let around = File::open(volume.parent().context("it is no folder in another")?)?;
+    around.lock()?;
+    let found = std::fs::symlink_metadata(volume)?;
+    if !found.is_dir() {
+        bail!("it is not a folder");
     }
-    let empty = std::fs::read_dir(volume).with_context(at)?.next().is_none();
-    Ok(empty && metadata.uid() == 0 && metadata.gid() == 0)
+    let as_made = (found.mode() & 0o7777, found.uid(), found.gid()) == (UNUSED, 0, 0);
+    if as_made && std::fs::read_dir(volume)?.next().is_none() {
+        let (mode, uid, gid) = wanted()?;
+        chown(volume, Some(uid), Some(gid))?;
+        std::fs::set_permissions(volume, Permissions::from_mode(mode))?;
+    }
+    Ok(())
 }
 
 fn write_config(bundle: &Bundle, scratch: &Scratch<'_>, home: &str) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::{BOOT, CHANGE, DISK, lab, page, started, text, wait_until};
 use image_layout::Slot;
 use image_layout::disk::Role;
-use qemu_tests::{Disk, FIRST, Lab, Machine, Publisher, SECOND, Setup};
+use qemu_tests::{Disk, FIRST, Lab, Machine, Publisher, Registry, SECOND, Setup};
 use serde_json::Value;
 
 /// Nothing reads this file at boot.
@@ -139,15 +139,15 @@ fn full_a_byte_that_rots_comes_from_the_release_or_stays_a_problem() {
     machine.kill().unwrap();
 }
 
-#[test]
-fn full_a_slot_that_cannot_be_repaired_gives_way_to_the_version_before() {
-    let (lab, registry) = lab();
-    let mut publisher = Publisher::new(&lab).unwrap();
+/// A box on its second version, with the one before in slot a.
+fn updated(lab: &Lab, registry: &Registry) -> (Publisher, Disk, Machine, Setup) {
+    let publisher = Publisher::new(lab).unwrap();
     publisher.add(&publisher.image(SECOND)).unwrap();
     let update = format!("\n[box.update]\nurl = \"{}\"\npolicy = \"manual\"\n", publisher.url());
-    let document = page(&registry, "rots").replace("[box]\n", "[box]\nntp = [\"127.0.0.1\"]\n") + &update;
-    let disk = Disk::of(&lab, &publisher.raw(FIRST), "disk.raw", DISK).unwrap();
-    let machine = Machine::boot(&lab, &disk, &setup(&document)).unwrap();
+    let document = page(registry, "rots").replace("[box]\n", "[box]\nntp = [\"127.0.0.1\"]\n") + &update;
+    let setup = setup(&document);
+    let disk = Disk::of(lab, &publisher.raw(FIRST), "disk.raw", DISK).unwrap();
+    let machine = Machine::boot(lab, &disk, &setup).unwrap();
     machine.wait_served("rots", BOOT).unwrap();
     wait_until("a version that is switched to", CHANGE, || {
         let done = machine.cli(&["update", "apply"]).unwrap();
@@ -160,6 +160,13 @@ fn full_a_slot_that_cannot_be_repaired_gives_way_to_the_version_before() {
         let status = machine.json(&["update"], &[0, 3]).unwrap();
         if status["last"]["kept"] == true { Ok(()) } else { Err(status.to_string()) }
     });
+    (publisher, disk, machine, setup)
+}
+
+#[test]
+fn full_a_slot_that_cannot_be_repaired_gives_way_to_the_version_before() {
+    let (lab, registry) = lab();
+    let (mut publisher, disk, machine, _) = updated(&lab, &registry);
     publisher.down().unwrap();
     // A block that the version before does not have: its own name is in it.
     let version = disk.place_in_root(&lab, Slot::B, "/usr/lib/os-release").unwrap();
@@ -173,5 +180,35 @@ fn full_a_slot_that_cannot_be_repaired_gives_way_to_the_version_before() {
     assert_eq!(scrub(&machine, 0).0, (1, 1));
     let slots = machine.json(&["status"], &[0, 3]).unwrap()["slots"].clone();
     assert_eq!((&slots["good"], &slots["next"]), (&"b".into(), &"b".into()), "{slots}");
+    machine.kill().unwrap();
+}
+
+#[test]
+fn full_a_slot_that_restarts_the_box_at_each_start_is_left_and_repaired() {
+    let (lab, registry) = lab();
+    let (_publisher, disk, machine, setup) = updated(&lab, &registry);
+    let whole = root(&disk, Slot::B);
+    // Read by each start of a container, soon after the agent is up.
+    let place = disk.place_in_root(&lab, Slot::B, "/usr/lib/holdfast/holdfast-shim").unwrap() + 100;
+    machine.kill().unwrap();
+    disk.partition(Role::Root(Slot::B)).unwrap().flip(place, 1).unwrap();
+    let machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    started(&machine, Slot::A, 0);
+    let mark = machine.console.mark();
+    let starts = machine.console.text().matches("starting slot b").count();
+    assert!((1..=3).contains(&starts), "{starts}");
+    machine.wait_served("rots", BOOT).unwrap();
+    machine.wait_ssh(BOOT).unwrap();
+    wait_until("a slot that is repaired", Duration::from_secs(300), || {
+        let events = text(&machine, &["events"]);
+        let told = events.contains("slot b with") && events.contains("slot-repaired");
+        if told { Ok(()) } else { Err(events) }
+    });
+    assert!(root(&disk, Slot::B) == whole);
+    let status = machine.json(&["update"], &[0, 3]).unwrap();
+    assert_eq!((&status["running"], &status["previous"]), (&FIRST.into(), &SECOND.into()), "{status}");
+    text(&machine, &["update", "rollback"]);
+    started(&machine, Slot::B, mark);
+    machine.wait_served("rots", BOOT).unwrap();
     machine.kill().unwrap();
 }

@@ -107,7 +107,7 @@ async fn prepare() -> anyhow::Result<(Arc<Agent>, UnboundedReceiver<NetworkEvent
 
 /// Tells the boot loader that the agent answers.
 fn answered(agent: &Agent) {
-    if let Err(error) = slots::answered(agent.boot.slot()) {
+    if let Err(error) = slots::answered(agent.boot.slot(), !agent.updates.unread()) {
         agent.events.add("slots", None, format!("the slot state was not written: {error:#}"));
     }
 }

@@ -26,9 +26,15 @@ fn newest(store: &SlotStore) -> Option<SlotState> {
     store.read().ok()?.into_iter().find_map(Result::ok)
 }
 
-/// At the first answer on the socket: another random text, and a good slot gets its tries back.
-pub(crate) fn answered(running: Option<Slot>) -> anyhow::Result<()> {
-    change(|state| state_when_answering(state, running))
+/// At the first answer on the socket: another random text, and a good slot that can be `trusted` gets its tries
+/// back.
+pub(crate) fn answered(running: Option<Slot>, trusted: bool) -> anyhow::Result<()> {
+    change(|state| state_when_answering(state, running.filter(|_| trusted)))
+}
+
+/// Nothing speaks against the slot that runs any more: a good one gets its tries back.
+pub(crate) fn trusted(running: Option<Slot>) -> anyhow::Result<()> {
+    change(|state| with_tries(state, running))
 }
 
 /// Once the box is healthy: the slot that runs is the good one.
@@ -129,6 +135,10 @@ fn state_when_answering(mut state: SlotState, running: Option<Slot>) -> SlotStat
     if let Ok(boot) = slots::new_boot_id() {
         state.boot = boot;
     }
+    with_tries(state, running)
+}
+
+fn with_tries(mut state: SlotState, running: Option<Slot>) -> SlotState {
     if let Some(running) = running.filter(|running| *running == state.good) {
         state.set_tries(running, TRIES_GOOD);
     }
@@ -155,6 +165,9 @@ mod tests {
         let after = state_when_answering(state(), Some(Slot::A));
         assert_eq!((after.tries_a, after.tries_b, after.good), (3, 0, Slot::A));
         assert_ne!(after.boot, "old");
+        let after = state_when_answering(state(), None);
+        assert_eq!(after.tries_a, 1, "its blocks have to be read first");
+        assert_eq!(with_tries(after, Some(Slot::A)).tries_a, 3);
     }
 
     #[test]

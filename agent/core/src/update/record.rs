@@ -6,7 +6,8 @@ use image_layout::release::WrittenPart;
 use image_layout::{Slot, Version};
 use serde::{Deserialize, Serialize};
 
-use crate::state::Format;
+use super::start::Running;
+use crate::state::{Format, LEVEL};
 
 /// All of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -193,6 +194,19 @@ impl UpdateRecord {
         });
     }
 
+    /// The version before runs without a trial: the slot with the last that proved itself used up its tries.
+    /// Gives that version.
+    pub fn gave_way(&mut self, running: &Running) -> Option<Version> {
+        let before = self.previous.as_ref().is_some_and(|previous| previous.slot == running.slot);
+        let last = self.last.as_ref().filter(|last| last.ending == Ending::Good)?;
+        if !before || self.trial.is_some() || last.version == running.version {
+            return None;
+        }
+        let version = last.version.clone();
+        self.previous = Some(Previous { version: version.clone(), level: LEVEL, slot: running.slot.other() });
+        Some(version)
+    }
+
     /// The box went back from the version on trial. What lies in its slot stays staged.
     pub fn went_back(&mut self, reason: &str, now: u64) {
         let Some(trial) = self.trial.take() else { return };
@@ -211,5 +225,40 @@ impl UpdateRecord {
             reason: Some(reason.to_owned()),
             at: now,
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slot_that_gave_way_is_the_previous_one() {
+        let running = |version: &str, slot| Running { version: version.parse().unwrap(), slot };
+        let previous = Previous { version: "1".parse().unwrap(), level: 1, slot: Slot::A };
+        let last = LastUpdate {
+            version: "2".parse().unwrap(),
+            from: "1".parse().unwrap(),
+            ending: Ending::Good,
+            reason: None,
+            at: 5,
+        };
+        let before = UpdateRecord { previous: Some(previous), last: Some(last), ..UpdateRecord::default() };
+        let check = |record: &UpdateRecord, running: &Running, expect: Option<&str>| {
+            let mut record = record.clone();
+            let lost = record.gave_way(running).map(|version| version.to_string());
+            assert_eq!(lost.as_deref(), expect, "{record:?}");
+            record
+        };
+        check(&before, &running("2", Slot::B), None);
+        let after = check(&before, &running("1", Slot::A), Some("2"));
+        let previous = after.previous.clone().unwrap();
+        assert_eq!((previous.version.to_string().as_str(), previous.slot), ("2", Slot::B));
+        check(&after, &running("1", Slot::A), None);
+        // And the other way round, after a rollback by hand.
+        check(&after, &running("2", Slot::B), None);
+        let mut back = before;
+        back.last.as_mut().unwrap().ending = Ending::WentBack;
+        check(&back, &running("1", Slot::A), None);
     }
 }

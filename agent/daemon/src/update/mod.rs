@@ -14,6 +14,7 @@ mod trial;
 mod unattended;
 mod work;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use agent_core::healing::Millis;
@@ -46,6 +47,8 @@ pub(crate) struct Updates {
     live: Mutex<Live>,
     /// What is remembered of damage to the slots.
     scrubs: Mutex<ScrubRecord>,
+    /// The box was not stopped cleanly, and its slots were not judged since.
+    unread: AtomicBool,
 }
 
 /// What changes.
@@ -71,8 +74,9 @@ impl Updates {
         let work = tokio::sync::Mutex::default();
         let (scrubs, of_scrubs) = scrub::begin(records);
         let complaint = complaint.or(of_scrubs);
+        let unread = AtomicBool::new(scrubs.due);
         let scrubs = Mutex::new(scrubs);
-        (Updates { image: Image::read(), work, wake: Notify::new(), live, scrubs }, complaint)
+        (Updates { image: Image::read(), work, wake: Notify::new(), live, scrubs, unread }, complaint)
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {
@@ -87,6 +91,12 @@ impl Updates {
     /// What is being done, in a word.
     pub(crate) fn doing(&self) -> Option<&'static str> {
         self.live().doing
+    }
+
+    /// Whether the box was not stopped cleanly, and its slots were not judged since. Until then a damaged block
+    /// may restart it at any moment, and each start has to cost the slot a try.
+    pub(crate) fn unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
     }
 
     /// Whether the version that runs has to prove itself.

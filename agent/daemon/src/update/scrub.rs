@@ -5,6 +5,7 @@
 //! neither slot; only a repair is handed partitions to write, and only those of slots that are damaged.
 
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard};
 use std::time::Duration;
 
@@ -73,12 +74,28 @@ pub(super) async fn run(agent: Arc<Agent>) {
                 continue;
             }
         }
-        if agent.updates.record().trial.is_none()
-            && let Err(error) = scrub(&agent).await
-        {
+        if agent.updates.record().trial.is_some() {
+            tokio::time::sleep(Duration::from_secs(SOON)).await;
+            continue;
+        }
+        let done = scrub(&agent).await;
+        if let Err(error) = &done {
             agent.events.add("scrub-failed", None, format!("the slots cannot be judged: {error:#}"));
+        }
+        trust(&agent);
+        if done.is_err() {
             tokio::time::sleep(Duration::from_secs(LONGEST)).await;
         }
+    }
+}
+
+/// The slots were read, or cannot be: the one that runs gets its tries back, if it is still the good one.
+fn trust(agent: &Agent) {
+    if agent.updates.unread.swap(false, Ordering::Relaxed) {
+        if let Err(error) = slots::trusted(agent.boot.slot()) {
+            agent.events.add("slots", None, format!("the slot state was not written: {error:#}"));
+        }
+        announce::state(agent);
     }
 }
 

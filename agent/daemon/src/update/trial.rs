@@ -25,8 +25,13 @@ pub(crate) fn begin(agent: &Arc<Agent>) {
     let record = agent.updates.record();
     let now = clock::epoch();
     let of = record.trial.as_ref().map(|trial| trial.version.to_string()).unwrap_or_default();
-    let kept = match update::start(&record, &Running { version, slot }, &trace) {
-        Started::Usual => Ok(()),
+    let kept = match update::start(&record, &Running { version: version.clone(), slot }, &trace) {
+        Started::Usual => change(agent, |record| {
+            if let Some(lost) = record.gave_way(&Running { version, slot }) {
+                let message = format!("slot {} with {lost} could not be started any more", slot.other());
+                agent.events.add("slot-gave-way", None, message);
+            }
+        }),
         Started::NeverSwitched => {
             agent.events.add("update", None, format!("the switch to {of} was cut and did not happen"));
             change(agent, |record| record.trial = None)

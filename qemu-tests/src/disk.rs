@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use gpt::disk::LogicalBlockSize;
 use image_layout::disk::{self, Role, boot};
 use image_layout::{Slot, SlotState};
 
@@ -102,6 +103,19 @@ impl Disk {
     pub fn partition(&self, role: Role) -> Result<Image> {
         let file = File::options().read(true).write(true).open(&self.path)?;
         Ok(Image { file, start: disk::start(role), size: disk::partition(role).size })
+    }
+
+    /// Makes a partition end so many bytes behind its start; the next stays where it is.
+    pub fn resize_partition(&self, role: Role, size: u64) -> Result<()> {
+        let config = gpt::GptConfig::new().writable(true).logical_block_size(LogicalBlockSize::Lb512);
+        let mut table = config.open(&self.path).context("there is no partition table")?;
+        let mut partitions = table.partitions().clone();
+        let number = disk::partition(role).number;
+        let entry = partitions.get_mut(&number).context("there is no such partition")?;
+        entry.last_lba = entry.first_lba + size / 512 - 1;
+        table.update_partitions(partitions)?;
+        table.write()?;
+        Ok(())
     }
 
     /// Changes a file of a slot's boot partition.

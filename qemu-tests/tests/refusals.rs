@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 use common::{BOOT, CHANGE, DISK, lab, out, page, started, wait_until};
 use image_layout::Slot;
 use image_layout::disk::Role;
-use qemu_tests::{Disk, FIRST, Machine, Publisher, SECOND, Setup};
+use qemu_tests::{Disk, FIRST, Machine, Publisher, Registry, SECOND, Setup};
 use serde_json::{Value, json};
 
 /// A repository's files as they were.
@@ -76,24 +76,34 @@ fn refuses(machine: &Machine, words: &str) {
     assert!(machine.serves("as before"), "{words}");
 }
 
+/// A box with a page that follows a publisher.
+fn setup(registry: &Registry, publisher: &Publisher) -> Setup {
+    let update = format!("[box.update]\nurl = \"{}\"\npolicy = \"manual\"\n", publisher.url());
+    let document =
+        page(registry, "as before").replace("[box]\n", "[box]\nntp = [\"127.0.0.1\"]\n") + &update;
+    let time_server = Some(env!("CARGO_BIN_EXE_sntp").into());
+    Setup { shell: true, time_server, ..Setup::with(document) }
+}
+
+/// Waits until the page is served and a time server has set the clock.
+fn serves(machine: &Machine) {
+    machine.wait_served("as before", BOOT).unwrap();
+    wait_until("a clock that was set", CHANGE, || {
+        let status = machine.json(&["status"], &[0, 3]).unwrap();
+        if status["time"]["synchronized"] == true { Ok(()) } else { Err(status["time"].to_string()) }
+    });
+}
+
 #[test]
 fn full_releases_that_are_not_what_they_should_be_are_never_switched_to() {
     let (lab, registry) = lab();
     let mut publisher = Publisher::new(&lab).unwrap();
     publisher.add(&publisher.image(SECOND)).unwrap();
     let good = Kept::of(&publisher, lab.dir().join("good"));
-    let update = format!("[box.update]\nurl = \"{}\"\npolicy = \"manual\"\n", publisher.url());
-    let document =
-        page(&registry, "as before").replace("[box]\n", "[box]\nntp = [\"127.0.0.1\"]\n") + &update;
-    let time_server = Some(env!("CARGO_BIN_EXE_sntp").into());
-    let setup = Setup { shell: true, time_server, ..Setup::with(document) };
+    let setup = setup(&registry, &publisher);
     let disk = Disk::of(&lab, &publisher.raw(FIRST), "disk.raw", DISK).unwrap();
     let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
-    machine.wait_served("as before", BOOT).unwrap();
-    wait_until("a clock that was set", CHANGE, || {
-        let status = machine.json(&["status"], &[0, 3]).unwrap();
-        if status["time"]["synchronized"] == true { Ok(()) } else { Err(status["time"].to_string()) }
-    });
+    serves(&machine);
     let timestamp = publisher.repository().join("metadata/timestamp.json");
 
     edit(&timestamp, |json| json["signatures"] = json!([]));
@@ -176,14 +186,55 @@ fn full_releases_that_are_not_what_they_should_be_are_never_switched_to() {
     refuses(&machine, "the timestamp metadata has expired");
     machine.shell("date -s @$(( $(date +%s) - 2592000 ))").unwrap();
 
+    // Signed in all honesty, and older than what runs: nothing is done.
+    let older = publisher.changed(&lab, "0.1.0.0", |_| Ok(())).unwrap();
+    publisher.release(&["add", "--allow-older", "--keys"], &[&keys, &older]).unwrap();
+    let slots = || machine.json(&["status"], &[0, 3]).unwrap()["slots"].clone();
+    let before = slots();
+    let done = machine.cli(&["update", "apply"]).unwrap();
+    assert!(done.status.success(), "{}", out(&done));
+    let status = machine.json(&["update"], &[0, 3]).unwrap();
+    let reason = "the channel has 0.1.0.0, which is older than what runs: a box goes back only when told";
+    assert_eq!((&status["problem"], &status["running"]), (&json!(reason), &json!(FIRST)), "{status}");
+    assert_eq!(slots(), before);
+    publisher.release(&["point", "--keys"], &[&keys, Path::new(SECOND)]).unwrap();
+
+    stays(&machine);
+}
+
+/// The release is whole: it is switched to, and proves itself.
+fn stays(machine: &Machine) {
     let mark = machine.console.mark();
     let done = machine.cli(&["update", "apply"]).unwrap();
     assert!(done.status.success(), "{}", out(&done));
-    started(&machine, Slot::B, mark);
+    started(machine, Slot::B, mark);
     machine.wait_ssh(BOOT).unwrap();
     wait_until("a version that stays", BOOT, || {
         let status = machine.json(&["update"], &[0, 3]).unwrap();
         if status["last"]["kept"] == true { Ok(()) } else { Err(status.to_string()) }
     });
     assert!(machine.serves("as before"));
+}
+
+#[test]
+fn full_a_release_that_is_too_big_for_its_slot_is_never_switched_to() {
+    const SMALL: u64 = 32 << 20;
+    let (lab, registry) = lab();
+    let publisher = Publisher::new(&lab).unwrap();
+    publisher.add(&publisher.image(SECOND)).unwrap();
+    let disk = Disk::of(&lab, &publisher.raw(FIRST), "disk.raw", DISK).unwrap();
+    let whole = image_layout::disk::partition(Role::Root(Slot::B)).size;
+    disk.resize_partition(Role::Root(Slot::B), SMALL).unwrap();
+    let setup = setup(&registry, &publisher);
+    let machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    serves(&machine);
+    let size = fs::read_to_string(publisher.image(SECOND).join("manifest.json")).unwrap();
+    let size = serde_json::from_str::<Value>(&size).unwrap()["root_size"].clone();
+    refuses(&machine, &format!("the root image has {size} bytes, and target-root has {SMALL}"));
+    machine.power_off(CHANGE).unwrap();
+
+    disk.resize_partition(Role::Root(Slot::B), whole).unwrap();
+    let machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    serves(&machine);
+    stays(&machine);
 }

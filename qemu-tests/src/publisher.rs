@@ -121,6 +121,30 @@ impl Publisher {
         Ok(folder)
     }
 
+    /// The image of a version as a tag of the repository builds it. What it is made from is compiled once.
+    pub fn tagged(&self, lab: &Lab, tag: &str, version: &str) -> Result<PathBuf> {
+        let tree = lab.root().join("target/tags").join(tag);
+        if !tree.exists() {
+            let (archive, fresh) = (lab.dir().join(format!("{tag}.tar")), lab.dir().join(tag));
+            let mut git = Command::new("git");
+            git.arg("-C").arg(lab.root()).args(["archive", "--output"]).arg(&archive).arg(tag);
+            run(&mut git).with_context(|| format!("`git fetch --tags` gets the tag `{tag}`"))?;
+            fs::create_dir(&fresh)?;
+            run(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&fresh))?;
+            fs::create_dir_all(lab.root().join("target/tags"))?;
+            run(Command::new("cp").arg("-r").arg(&fresh).arg(&tree))?;
+        }
+        let mut cargo = Command::new("cargo");
+        cargo.args(["build", "--quiet", "--locked", "--profile", "tool", "-p", "image-builder"]);
+        run(cargo.current_dir(&tree).env_remove("CARGO_TARGET_DIR"))?;
+        let folder = lab.dir().join(version);
+        let mut build = Command::new(tree.join("target/tool/holdfast-image"));
+        build.current_dir(&tree).args(["build", "--format", "raw", "--image-version", version]);
+        build.arg("--update-root").arg(self.keys().join("root.json")).arg("--output").arg(&folder);
+        run(build.env_remove("CARGO_TARGET_DIR"))?;
+        Ok(folder)
+    }
+
     /// Adds an image to the repository and points the channel at it.
     pub fn add(&self, image: &Path) -> Result<()> {
         self.release(&["add", "--keys"], &[&self.keys(), image])

@@ -1,6 +1,6 @@
 //! A box that follows a publisher, with a page and a file in a volume: what may not be lost by an update.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use image_layout::slots::TRIES_GOOD;
@@ -29,9 +29,18 @@ impl Follower {
     /// A box that runs [`FIRST`] and serves. `setup` gives what it is made of, `settings` more lines of
     /// `[box.update]`.
     pub(crate) fn new(setup: Setup, settings: &str) -> Follower {
+        Follower::of(setup, settings, |_, publisher| publisher.raw(FIRST))
+    }
+
+    /// The same from another raw image of that version.
+    pub(crate) fn of(
+        setup: Setup,
+        settings: &str,
+        raw: impl FnOnce(&Lab, &Publisher) -> PathBuf,
+    ) -> Follower {
         let lab = Lab::new().unwrap();
         let publisher = Publisher::new(&lab).unwrap();
-        let disk = Disk::of(&lab, &publisher.raw(FIRST), "disk.raw", DISK).unwrap();
+        let disk = Disk::of(&lab, &raw(&lab, &publisher), "disk.raw", DISK).unwrap();
         let user_data = Setup::with(document(&publisher, settings)).user_data;
         let time_server = Some(env!("CARGO_BIN_EXE_sntp").into());
         let setup = Setup { shell: true, time_server, user_data, ..setup };

@@ -164,6 +164,7 @@ fn full_each_beginning_and_each_end_is_told_once_and_the_address_to_nobody() {
     assert_eq!(notify(&machine)["enabled"], true);
     tests(&machine, &receiver);
     sick(&mut machine, &receiver);
+    full(&mut machine, &receiver);
     killed(&mut machine, &receiver);
     hidden(&mut machine, &receiver);
     silent(&mut machine, &registry);
@@ -174,7 +175,7 @@ fn full_each_beginning_and_each_end_is_told_once_and_the_address_to_nobody() {
 fn tests(machine: &Machine, receiver: &Receiver) {
     for (answer, said, hint) in [
         (410, "error: the server answers 410 Gone", "compare `url` in [box.notify]"),
-        (503, "error: the server answers 503 Service Unavailable", "the receiver's own trouble"),
+        (503, "error: the server answers 503 Service Unavailable", "its log may say more"),
     ] {
         receiver.answer(answer);
         let done = machine.cli(&["notify", "test"]).unwrap();
@@ -226,6 +227,18 @@ fn sick(machine: &mut Machine, receiver: &Receiver) {
     assert_eq!(receiver.taken("degraded", "resolved").len(), 1, "{:#?}", receiver.posts());
     let status = notify(machine);
     assert_eq!((&status["waiting"], &status["standing"]), (&json!([]), &json!([])), "{status}");
+}
+
+/// Data fills up and is emptied.
+fn full(machine: &mut Machine, receiver: &Receiver) {
+    receiver.answer(204);
+    machine.shell("set -- $(df -Pk /var | tail -n 1); fallocate -l $(($4 * 92 / 100))k /var/fill").unwrap();
+    let raised = receiver.wait("data-filling", "raised", 204);
+    let message = raised.body["message"].as_str().unwrap_or_default().to_owned();
+    assert!(message.starts_with("the data file system is 9") && message.contains(" % full; "), "{message}");
+    machine.shell("rm /var/fill").unwrap();
+    let resolved = receiver.wait("data-filling", "resolved", 204);
+    assert_eq!(resolved.id(), raised.id());
 }
 
 /// The agent is killed while a message waits, and while it is being sent.

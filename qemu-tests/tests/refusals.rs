@@ -66,6 +66,7 @@ fn refuses(machine: &Machine, words: &str) {
     assert_eq!(done.status.code(), Some(1), "{words}: {}", out(&done));
     let status = machine.json(&["update"], &[0, 3]).unwrap();
     let problem = status["problem"].as_str().unwrap_or_default();
+    println!("REASON {words} => {problem}");
     assert!(problem.contains(words), "{words}: {status}");
     assert!(String::from_utf8_lossy(&done.stderr).contains(problem), "{}", out(&done));
     assert_eq!((&status["running"], &status["state"]), (&json!(FIRST), &json!("blocked")), "{status}");
@@ -79,8 +80,7 @@ fn refuses(machine: &Machine, words: &str) {
 /// A box with a page that follows a publisher.
 fn setup(registry: &Registry, publisher: &Publisher) -> Setup {
     let update = format!("[box.update]\nurl = \"{}\"\npolicy = \"manual\"\n", publisher.url());
-    let document =
-        page(registry, "as before").replace("[box]\n", "[box]\nntp = [\"127.0.0.1\"]\n") + &update;
+    let document = page(registry, "as before").replace("[box]\n", "[box]\nntp = [\"127.0.0.1\"]\n") + &update;
     let time_server = Some(env!("CARGO_BIN_EXE_sntp").into());
     Setup { shell: true, time_server, ..Setup::with(document) }
 }

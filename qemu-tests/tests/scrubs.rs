@@ -189,7 +189,8 @@ fn full_a_slot_that_restarts_the_box_at_each_start_is_left_and_repaired() {
     let (_publisher, disk, machine, setup) = updated(&lab, &registry);
     let whole = root(&disk, Slot::B);
     // Read by each start of a container, soon after the agent is up.
-    let place = disk.place_in_root(&lab, Slot::B, "/usr/lib/holdfast/holdfast-shim").unwrap() + 100;
+    let shim = format!("{}/holdfast-shim", image_layout::paths::LIBEXEC);
+    let place = disk.place_in_root(&lab, Slot::B, &shim).unwrap() + 100;
     machine.kill().unwrap();
     disk.partition(Role::Root(Slot::B)).unwrap().flip(place, 1).unwrap();
     let machine = Machine::boot(&lab, &disk, &setup).unwrap();

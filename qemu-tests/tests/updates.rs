@@ -69,3 +69,32 @@ fn a_box_updates_to_the_next_release_and_back() {
     started(&machine, Slot::A, mark);
     machine.wait_served("before and after", BOOT).unwrap();
 }
+
+#[test]
+fn full_a_boot_in_2038_blocks_nothing() {
+    let (lab, registry) = lab();
+    let publisher = Publisher::new(&lab).unwrap();
+    publisher.add(&publisher.image(SECOND)).unwrap();
+    let document = document(&registry, &publisher, "in time");
+    let disk = disk(&lab, &publisher);
+    let arguments = ["-rtc", "base=2038-02-01T00:00:00"].map(str::to_owned).to_vec();
+    let late = Setup { time_server: None, arguments, ..setup(&document) };
+    let mut machine = Machine::boot(&lab, &disk, &late).unwrap();
+    machine.wait_served("in time", BOOT).unwrap();
+    assert_eq!(machine.shell("date +%Y").unwrap(), "2038");
+    let refused = machine.cli(&["update", "check"]).unwrap();
+    assert_eq!(refused.status.code(), Some(1));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("no time server has set the clock"), "{said}");
+    machine.power_off(CHANGE).unwrap();
+
+    let mut machine = Machine::boot(&lab, &disk, &setup(&document)).unwrap();
+    machine.wait_served("in time", BOOT).unwrap();
+    assert_ne!(machine.shell("date +%Y").unwrap(), "2038");
+    clock(&machine);
+    assert_eq!(machine.json(&["update", "check"], &[0]).unwrap()["available"], SECOND);
+    let mark = machine.console.mark();
+    text(&machine, &["update", "apply"]);
+    started(&machine, Slot::B, mark);
+    machine.wait_served("in time", BOOT).unwrap();
+}

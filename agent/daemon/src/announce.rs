@@ -32,7 +32,7 @@ pub(crate) fn state(agent: &Agent) {
     };
     agent.console.say("state", &format!("state {word}"));
     // A version on trial is judged by what worked before it.
-    let judged = !agent.updates.on_trial() && !agent.updates.unread();
+    let judged = agent.updates.record().trial.is_none() && !agent.updates.unread();
     if health == Health::Healthy && !addresses.is_empty() && judged {
         confirm_slot(agent);
     }

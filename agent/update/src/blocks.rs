@@ -71,10 +71,12 @@ impl<'a> Blocks<'a> {
             .open(folder.join(ASIDE))
             .map_err(|error| put_aside(&error))?;
         let mut end = known(&aside, &mut places)?;
+        let most = end + room(&aside);
         for (_, device) in &slots.target {
             scan(device, |_, hash, bytes| {
                 // Without room for it, it is fetched instead.
                 if let Some(place @ Place::Unseen) = places.get_mut(&hash)
+                    && end < most
                     && aside.write_all_at(bytes, end * BLOCK).is_ok()
                 {
                     *place = Place::Aside(end);
@@ -97,6 +99,12 @@ impl<'a> Blocks<'a> {
         };
         read && hash(block) == *wanted
     }
+}
+
+/// Blocks that may be put aside: a tenth of the file system is left to what the box is there for.
+fn room(aside: &File) -> u64 {
+    let Ok(all) = rustix::fs::fstatvfs(aside) else { return 0 };
+    (all.f_bavail.saturating_sub(all.f_blocks / 10) * all.f_frsize) / BLOCK
 }
 
 /// Forgets what was put aside.

@@ -1,7 +1,7 @@
 //! A release written to the slot that does not run.
 //!
-//! Order, so that a cut at any instant leaves a slot that either starts whole or does not start: the first
-//! block of the boot partition is made zeroes; root and the rest of boot are written and compared as a whole
+//! Order, so that a cut at any instant leaves a slot that either starts whole or does not start: that the slot is
+//! written over is noted; the first block of the boot partition is made zeroes; root and the rest of boot are written and compared as a whole
 //! with the signed sums; the first block of the boot partition is written last. A run after a cut finds what
 //! is already in place and goes on from there.
 
@@ -65,6 +65,7 @@ fn write(
     writing.iter_mut().filter(|w| w.image().part == Part::Boot).for_each(Writing::take_first);
     let wanted = writing.iter().flat_map(|w| w.missing().map(|(_, block)| block));
     let known = Blocks::find(slots, folder, wanted)?;
+    counted.begin()?;
     let boot = slots.target(Part::Boot)?;
     boot.write(0, &ZEROES)?;
     boot.sync()?;
@@ -90,6 +91,12 @@ struct Counted<'a> {
 }
 
 impl Counted<'_> {
+    /// Notes for good that the slot is about to be written over.
+    fn begin(&self) -> Result<(), UpdateError> {
+        let text = serde_json::to_vec(&self.progress).unwrap_or_default();
+        Ok(files::write_atomic(self.folder.join(Progress::FILE), text, 0o600)?)
+    }
+
     fn count(&mut self, bytes: u64) {
         self.progress.fetched += bytes;
         if self.progress.fetched >= self.noted + NOTE {
@@ -97,7 +104,7 @@ impl Counted<'_> {
         }
     }
 
-    /// It is for looking at: neither missed after a power cut, nor worth ending a staging for.
+    /// How far it is, is for looking at: neither missed after a power cut, nor worth ending a staging for.
     fn note(&mut self) {
         self.noted = self.progress.fetched;
         let text = serde_json::to_vec(&self.progress).unwrap_or_default();

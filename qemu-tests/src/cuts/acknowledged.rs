@@ -1,6 +1,7 @@
 //! What a box has acknowledged, and must still know after a power cut.
 
 use anyhow::Result;
+use image_layout::Slot;
 use serde_json::Value;
 
 /// Something that a box said is done.
@@ -25,6 +26,10 @@ pub enum Record {
     AtLeast(String, u64),
     /// A page with this text, which only a running box has.
     Page(String),
+    /// A slot that can be started.
+    Starts(Slot),
+    /// This slot is the one that the boot loader has for good.
+    Good(Slot),
 }
 
 impl Acknowledged {
@@ -39,11 +44,11 @@ impl Record {
     pub fn path(&self) -> Option<&str> {
         match self {
             Record::Content(path, _) | Record::Field(path, ..) | Record::AtLeast(path, _) => Some(path),
-            Record::Page(_) => None,
+            Record::Page(_) | Record::Starts(_) | Record::Good(_) => None,
         }
     }
 
-    /// What is wrong with its file; `read` gives a file's content, `None` when there is none. The content is not
+    /// What is wrong with its file, if it is in one; `read` gives a file's content, `None` when there is none. The content is not
     /// told: it may be a secret.
     pub fn missing(&self, read: impl FnOnce(&str) -> Result<Option<Vec<u8>>>) -> Result<Option<String>> {
         let Some(path) = self.path() else { return Ok(None) };
@@ -63,7 +68,7 @@ impl Record {
                     .is_none_or(|there| there < *number)
                     .then(|| format!("`{path}` holds {:?}, less than {number}", text.trim()))
             }
-            Record::Page(_) => None,
+            Record::Page(_) | Record::Starts(_) | Record::Good(_) => None,
         };
         Ok(wrong)
     }

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use image_layout::Slot;
 
 use super::acknowledged::Record;
 use super::recording::{Recorder, Recording, Stage};
@@ -181,10 +182,12 @@ fn updated(stage: &Stage<'_>, name: &'static str) -> Result<Recording> {
     recorder.wait_synchronized()?;
     recorder.machine.json(&["update", "stage"], &[0])?;
     recorder.acknowledge_fields("update.json", &["/staged/version"])?;
+    recorder.acknowledge(Record::Starts(Slot::B))?;
     recorder.withdraw("update.json")?;
     recorder.machine.json(&["update", "apply"], &[0])?;
     recorder.wait_update("version that stays", |status| status["last"]["kept"] == true)?;
     recorder.acknowledge_fields("update.json", &["/last/version", "/last/ending", "/previous/version"])?;
+    recorder.acknowledge(Record::Good(Slot::B))?;
     finish(recorder)
 }
 

@@ -19,4 +19,4 @@ pub use record::{
 pub use schedule::{Clock, Due, MOST_ATTEMPTS, Opening, due, jitter, may_try, next_window};
 pub use scrub::{Damage, Good, LastScrub, ScrubRecord, Seen, in_other, scrub_due};
 pub use start::{BootTrace, Running, Started, start};
-pub use trial::{Facts, NETWORK_LIMIT, STARTS, STEADY, Verdict, judge};
+pub use trial::{Facts, NETWORK_LIMIT, STARTS, STEADY, Verdict, judge, that_count};

@@ -101,6 +101,9 @@ pub struct Trial {
 /// What worked before.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Baseline {
+    /// The generation of the document that was in force; 0 for none, and where it is not on record.
+    #[serde(default)]
+    pub generation: u64,
     /// Instances that were healthy, each with the seconds within which it must be again.
     pub instances: BTreeMap<String, u64>,
     /// Gateways that answered, as text.
@@ -180,7 +183,11 @@ impl UpdateRecord {
     /// The trial ended well.
     pub fn proved(&mut self, now: u64) {
         let Some(trial) = self.trial.take() else { return };
-        self.failed.retain(|version, _| *version > trial.version);
+        // Its own attempts stay counted: it may still turn out not to start each time.
+        self.failed.retain(|version, _| *version >= trial.version);
+        if let Some(own) = self.failed.get_mut(&trial.version) {
+            own.held = false;
+        }
         let (version, slot) = (trial.from.clone(), trial.slot.other());
         self.previous = Some(Previous { version, level: trial.level, slot });
         self.staged = None;
@@ -194,30 +201,38 @@ impl UpdateRecord {
         });
     }
 
-    /// The version before runs without a trial: the slot with the last that proved itself used up its tries.
-    /// Gives that version.
-    pub fn gave_way(&mut self, running: &Running) -> Option<Version> {
+    /// The version that had proved itself and was left without a trial, when it is the one before that runs.
+    pub fn gave_way(&self, running: &Running) -> Option<Version> {
         let before = self.previous.as_ref().is_some_and(|previous| previous.slot == running.slot);
         let last = self.last.as_ref().filter(|last| last.ending == Ending::Good)?;
-        if !before || self.trial.is_some() || last.version == running.version {
-            return None;
-        }
-        let version = last.version.clone();
+        let left = before && self.trial.is_none() && last.version != running.version;
+        left.then(|| last.version.clone())
+    }
+
+    /// The box left `version` without a trial, for this reason. It counts as an attempt.
+    pub fn left(&mut self, version: Version, running: &Running, reason: &str, now: u64) {
+        self.fail(&version, reason, 0);
         self.previous = Some(Previous { version: version.clone(), level: LEVEL, slot: running.slot.other() });
-        Some(version)
+        self.last = Some(LastUpdate {
+            version,
+            from: running.version.clone(),
+            ending: Ending::WentBack,
+            reason: Some(reason.to_owned()),
+            at: now,
+        });
+    }
+
+    /// Counts an attempt that failed.
+    fn fail(&mut self, version: &Version, reason: &str, window: u64) {
+        let attempts = self.failed.get(version).map_or(0, |failed| failed.attempts) + 1;
+        let failed = FailedVersion { attempts, reason: reason.to_owned(), window, held: false };
+        self.failed.insert(version.clone(), failed);
     }
 
     /// The box went back from the version on trial. What lies in its slot stays staged.
     pub fn went_back(&mut self, reason: &str, now: u64) {
         let Some(trial) = self.trial.take() else { return };
-        let attempts = self.failed.get(&trial.version).map_or(0, |failed| failed.attempts);
-        let failed = FailedVersion {
-            attempts: attempts + 1,
-            reason: reason.to_owned(),
-            window: trial.window,
-            held: false,
-        };
-        self.failed.insert(trial.version.clone(), failed);
+        self.fail(&trial.version, reason, trial.window);
         self.last = Some(LastUpdate {
             version: trial.version,
             from: trial.from,
@@ -244,21 +259,32 @@ mod tests {
             at: 5,
         };
         let before = UpdateRecord { previous: Some(previous), last: Some(last), ..UpdateRecord::default() };
-        let check = |record: &UpdateRecord, running: &Running, expect: Option<&str>| {
-            let mut record = record.clone();
-            let lost = record.gave_way(running).map(|version| version.to_string());
-            assert_eq!(lost.as_deref(), expect, "{record:?}");
-            record
-        };
-        check(&before, &running("2", Slot::B), None);
-        let after = check(&before, &running("1", Slot::A), Some("2"));
-        let previous = after.previous.clone().unwrap();
+        let lost = |record: &UpdateRecord, running: &Running| record.gave_way(running).map(|v| v.to_string());
+        assert_eq!(lost(&before, &running("2", Slot::B)), None);
+        assert_eq!(lost(&before, &running("1", Slot::A)).as_deref(), Some("2"));
+        let mut after = before.clone();
+        after.left("2".parse().unwrap(), &running("1", Slot::A), "it rots", 9);
+        let (previous, last) = (after.previous.clone().unwrap(), after.last.clone().unwrap());
         assert_eq!((previous.version.to_string().as_str(), previous.slot), ("2", Slot::B));
-        check(&after, &running("1", Slot::A), None);
-        // And the other way round, after a rollback by hand.
-        check(&after, &running("2", Slot::B), None);
-        let mut back = before;
-        back.last.as_mut().unwrap().ending = Ending::WentBack;
-        check(&back, &running("1", Slot::A), None);
+        assert_eq!((last.ending, last.reason.as_deref(), last.at), (Ending::WentBack, Some("it rots"), 9));
+        assert_eq!(after.failed[&last.version].attempts, 1);
+        for slot in [Slot::A, Slot::B] {
+            assert_eq!(lost(&after, &running("1", slot)), None);
+        }
+        // Once more on trial, and good: it is not forgotten that it did not start.
+        after.trial = Some(Trial {
+            version: last.version.clone(),
+            from: last.from,
+            level: 1,
+            slot: Slot::B,
+            at: 10,
+            boot: String::new(),
+            window: 0,
+            baseline: Baseline::default(),
+            progress: TrialProgress::default(),
+        });
+        after.proved(11);
+        assert_eq!(after.failed[&last.version].attempts, 1);
+        assert_eq!(lost(&after, &running("1", Slot::A)).as_deref(), Some("2"));
     }
 }

@@ -76,8 +76,10 @@ pub fn due(
     if clock.now < start(opening) {
         return Due::In(start(opening) - clock.now);
     }
-    let again = tried.filter(|tried| *tried >= opening.opens).map(|tried| tried + AGAIN);
-    let over = record.window >= opening.opens || again.is_some_and(|again| again >= opening.closes);
+    let again = tried.filter(|tried| (opening.opens..=clock.now).contains(tried)).map(|tried| tried + AGAIN);
+    // A time that is still to come was noted by a clock that was wrong.
+    let done = record.window >= opening.opens && record.window <= clock.now;
+    let over = done || again.is_some_and(|again| again >= opening.closes);
     if over {
         let next = next_window(&update.window, zone, opening.closes);
         return next.map_or(Due::Never, |next| Due::In(start(next).saturating_sub(clock.now).max(1)));
@@ -101,7 +103,7 @@ pub fn may_try(record: &UpdateRecord, version: &Version, window: u64) -> Result<
             failed.attempts
         ));
     }
-    if failed.window >= window {
+    if failed.window == window {
         return Err(format!("{version} is tried again in the next window: {reason}"));
     }
     Ok(())
@@ -216,6 +218,9 @@ mod tests {
         check("2026-11-28T01:00:00Z", 0, None, &today);
         check("2026-11-28T03:10:00Z", 0, None, "now true true");
         check("2026-11-28T03:10:00Z", opens, None, &tomorrow);
+        // By a clock that was wrong.
+        check("2026-11-28T03:10:00Z", at("2038-01-01T03:00:00Z"), None, "now true true");
+        check("2026-11-28T03:10:00Z", 0, Some("2038-01-01T03:00:00Z"), "now true true");
         check("2026-11-28T03:20:00Z", 0, Some("2026-11-28T03:15:00Z"), "2026-11-28T03:25:00Z");
         check("2026-11-28T03:25:00Z", 0, Some("2026-11-28T03:15:00Z"), "now true true");
         check("2026-11-28T04:55:00Z", 0, Some("2026-11-28T04:52:00Z"), &tomorrow);
@@ -247,6 +252,7 @@ mod tests {
         check(1, 100, false, 100, Err("2 is tried again in the next window: no network"));
         check(1, 100, false, 200, Ok(()));
         check(2, 200, false, 300, Ok(()));
+        check(1, 4_000_000_000, false, 300, Ok(()));
         check(3, 300, false, 400, Err("2 was tried 3 times and is left until told: no network"));
         check(1, 0, true, 400, Err("2 is left until told: no network"));
         assert_eq!(may_try(&UpdateRecord::default(), &version, 1), Ok(()));

@@ -82,9 +82,13 @@ pub enum Good {
     Running,
 }
 
-/// What lies in the slot that does not run, and whether it has proved itself; none when nothing is known of it.
+/// What lies in the slot that does not run, and whether it has proved itself; none when nothing is known of it,
+/// or when it did not prove itself: that is not worth a word.
 pub fn in_other(updates: &UpdateRecord, scrubs: &ScrubRecord, other: Slot) -> Option<(Version, bool)> {
     let staged = updates.staged.as_ref().filter(|staged| staged.slot == other);
+    if staged.is_some_and(|staged| updates.failed.contains_key(&staged.version)) {
+        return None;
+    }
     let previous = updates.previous.as_ref().filter(|previous| previous.slot == other);
     let marked = scrubs.damaged.get(&other);
     staged
@@ -174,7 +178,7 @@ impl ScrubRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::update::{Previous, StagedRelease};
+    use crate::update::{FailedVersion, Previous, StagedRelease};
 
     fn version(text: &str) -> Version {
         text.parse().unwrap()
@@ -267,6 +271,9 @@ mod tests {
         };
         updates.staged = Some(staged);
         check(&updates, &scrubs, Some(("3", false)));
+        let failed = FailedVersion { attempts: 1, reason: String::new(), window: 0, held: false };
+        updates.failed.insert(version("3"), failed);
+        check(&updates, &scrubs, None);
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub enum Started {
     Proved,
     /// The switch was cut before the boot loader was told: nothing came of it.
     NeverSwitched,
+    /// The slot on trial runs and holds another version: the box has to go back, for this reason.
+    Wrong(String),
     /// The box went back, for this reason.
     WentBack(String),
 }
@@ -48,7 +50,9 @@ pub fn start(record: &UpdateRecord, running: &Running, trace: &BootTrace) -> Sta
         return if trace.good == Some(trial.slot) { Started::Proved } else { Started::OnTrial };
     }
     if running.slot == trial.slot {
-        return Started::WentBack(format!("slot {} holds {} in place of it", trial.slot, running.version));
+        let reason = format!("slot {} holds {} in place of it", trial.slot, running.version);
+        // Once: a box that comes back to it has nothing better.
+        return if trial.progress.starts == 0 { Started::Wrong(reason) } else { Started::Proved };
     }
     if trace.first.is_some_and(|first| first != trial.slot)
         && trial.progress.starts == 0
@@ -160,6 +164,7 @@ mod tests {
             &trace(Slot::B, Slot::A, "y"),
             back("2 was restarted before it had proved itself; it lacked: a is settling"),
         );
-        check(none(), ("3", Slot::B), &trace(Slot::B, Slot::A, "y"), back("slot b holds 3 in place of it"));
+        let wrong = Started::Wrong("slot b holds 3 in place of it".to_owned());
+        check(none(), ("3", Slot::B), &trace(Slot::B, Slot::A, "y"), wrong);
     }
 }

@@ -4,6 +4,7 @@
 //! something is still lacking after its time, or when its agent does not stay up.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::record::{Baseline, Trial};
 use crate::healing::Millis;
@@ -23,6 +24,8 @@ pub struct Facts {
     pub since_answer: Millis,
     /// Since when nothing has been lacking, on the same clock.
     pub steady_since: Option<Millis>,
+    /// The generation of the document in force.
+    pub generation: u64,
     /// How the instances stand that the box should run.
     pub instances: BTreeMap<String, Standing>,
     /// Gateways that answer.
@@ -40,6 +43,17 @@ pub enum Verdict {
     Good,
     /// The box goes back, for this reason.
     Bad(String),
+}
+
+/// Of instances with the time that each has and how it stands, those that have to be healthy again, with their
+/// seconds: they are now, and are not `ignored`.
+pub fn that_count<'a>(
+    all: impl Iterator<Item = (&'a str, Duration, Standing)>,
+    ignored: &[String],
+) -> BTreeMap<String, u64> {
+    all.filter(|(name, _, standing)| *standing == Standing::Healthy && !ignored.iter().any(|i| i == name))
+        .map(|(name, time, _)| (name.to_owned(), time.as_secs()))
+        .collect()
 }
 
 /// Judges.
@@ -74,12 +88,17 @@ fn lacking(baseline: &Baseline, facts: &Facts) -> Vec<(String, Millis)> {
         let names: Vec<&str> = baseline.endpoints.iter().map(String::as_str).collect();
         lacking.push((format!("{} cannot be reached", names.join(" and ")), NETWORK_LIMIT));
     }
+    if facts.generation < baseline.generation {
+        let what = format!("generation {} of the document cannot be used", baseline.generation);
+        lacking.push((what, NETWORK_LIMIT));
+    }
     for (name, seconds) in &baseline.instances {
-        // One that its owner took away meanwhile is not missed.
-        let Some(standing) = facts.instances.get(name) else { continue };
-        let reason = match standing {
-            Standing::Healthy => continue,
-            Standing::Settling(reason) | Standing::Degraded(reason) => reason,
+        let reason = match facts.instances.get(name) {
+            Some(Standing::Healthy) => continue,
+            Some(Standing::Settling(reason) | Standing::Degraded(reason)) => reason,
+            // One that its owner took away meanwhile is not missed.
+            None if facts.generation > baseline.generation => continue,
+            None => "this version does not know of it",
         };
         lacking.push((format!("{name} was healthy and is not: {reason}"), seconds * 1000));
     }
@@ -103,7 +122,8 @@ mod tests {
             boot: String::new(),
             window: 0,
             baseline: Baseline {
-                instances: BTreeMap::from([("site".to_owned(), 600), ("gone".to_owned(), 10)]),
+                generation: 7,
+                instances: BTreeMap::from([("site".to_owned(), 600)]),
                 gateways: set("10.0.2.2"),
                 endpoints: BTreeSet::from(["u.example:443".to_owned(), "r.example:443".to_owned()]),
             },
@@ -115,6 +135,7 @@ mod tests {
         Facts {
             since_answer,
             steady_since: None,
+            generation: 7,
             instances: BTreeMap::from([("site".to_owned(), Standing::Healthy)]),
             gateways: BTreeSet::from(["10.0.2.2".to_owned(), "10.0.3.2".to_owned()]),
             endpoints: BTreeSet::from(["r.example:443".to_owned()]),
@@ -155,5 +176,31 @@ mod tests {
             600_000,
             "site was healthy and is not: site.web is unhealthy: 500",
         );
+        check(
+            &|f| f.instances.clear(),
+            600_000,
+            "site was healthy and is not: this version does not know of it",
+        );
+        check(&|f| f.generation = 6, NETWORK_LIMIT, "generation 7 of the document cannot be used");
+    }
+
+    #[test]
+    fn what_is_not_healthy_or_ignored_does_not_count() {
+        let all = [
+            ("site", Standing::Healthy),
+            ("beta", Standing::Healthy),
+            ("new", Standing::Settling(String::new())),
+            ("sick", Standing::Degraded(String::new())),
+        ];
+        let all = all.into_iter().map(|(name, standing)| (name, Duration::from_secs(600), standing));
+        let counted = that_count(all, &["beta".to_owned()]);
+        assert_eq!(counted, BTreeMap::from([("site".to_owned(), 600)]));
+    }
+
+    #[test]
+    fn what_its_owner_took_away_meanwhile_is_not_missed() {
+        let taken =
+            Facts { generation: 8, instances: BTreeMap::new(), steady_since: Some(45_000), ..facts(60_000) };
+        assert_eq!(judge(&trial(1), &taken), Verdict::Good);
     }
 }

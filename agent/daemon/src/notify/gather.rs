@@ -3,6 +3,7 @@
 use agent_core::notify::{Kind, Sight, Sights, Topic};
 use agent_core::standing::{self, Standing};
 use agent_core::update::Ending;
+use recipes::model::UpdatePolicy;
 
 use crate::agent::{Agent, Live};
 use crate::clock;
@@ -37,8 +38,8 @@ pub(super) fn sights(agent: &Agent, live: &Live) -> Sights {
             sights.insert(Topic::about(Kind::Degraded, &wanted.name), Sight::Unclear);
         }
     }
-    if live.document.settings.update.is_some() {
-        sights.extend(of_updates(agent));
+    if let Some(update) = &live.document.settings.update {
+        sights.extend(of_updates(agent, update.policy));
     }
     let disk = server::disk();
     sights.extend(filling(disk.used, disk.available).map(|sight| (Topic::of(Kind::DataFilling), sight)));
@@ -52,11 +53,13 @@ pub(super) fn went_back(agent: &Agent) -> Option<(u64, String)> {
     Some((last.at, format!("the box went back from {} to {}: {reason}", last.version, last.from)))
 }
 
-fn of_updates(agent: &Agent) -> Sights {
+fn of_updates(agent: &Agent, policy: UpdatePolicy) -> Sights {
     let record = agent.updates.record();
     let blocked = record.problem.map(|problem| Sight::Stands(problem.reason));
     let checked = record.checked.filter(|_| update::synchronized());
     let expiring = match checked {
+        // Nobody looks by themselves, so what was seen last says nothing of what there is now.
+        _ if policy == UpdatePolicy::Manual => None,
         Some(checked) => expiring(checked.expires, checked.at, clock::epoch()),
         // Whether it expires soon is told by a clock that was set.
         None => Some(Sight::Unclear),

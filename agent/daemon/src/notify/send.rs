@@ -32,9 +32,12 @@ pub(crate) enum Untold {
     /// There is nobody to tell.
     #[error("nobody is told of anything: [box.notify] has no `url`")]
     NoAddress,
-    /// It was not taken.
+    /// It will not be taken as it is.
     #[error("{0}")]
-    NotTaken(String),
+    Refused(String),
+    /// It was not taken this time.
+    #[error("{0}")]
+    Failed(String),
 }
 
 impl Untold {
@@ -42,9 +45,10 @@ impl Untold {
     pub(crate) fn hint(&self) -> &'static str {
         match self {
             Untold::NoAddress => "give one in [box.notify] of user-data, and `holdfast apply` it",
-            Untold::NotTaken(_) => {
-                "compare `url` in [box.notify] with what the receiver says it should be, and see that the box's \
-                 network is right: `holdfast status`"
+            Untold::Refused(_) => "compare `url` in [box.notify] with what the receiver says it should be",
+            Untold::Failed(_) => {
+                "see that the box's network and the host and port of `url` are right: `holdfast status`; where \
+                 the server answers, its log may say more"
             }
         }
     }
@@ -74,7 +78,8 @@ pub(crate) async fn test(agent: &Arc<Agent>) -> Result<String, Untold> {
             agent.notices.wake.notify_one();
             Ok(said)
         }
-        Answer::Refused(reason) | Answer::Failed(reason) => Err(Untold::NotTaken(reason)),
+        Answer::Refused(reason) => Err(Untold::Refused(reason)),
+        Answer::Failed(reason) => Err(Untold::Failed(reason)),
     }
 }
 

@@ -32,6 +32,9 @@ const WINDOW: &str = "03:00-05:00";
 const LONGEST: u64 = 3600;
 /// The same while there may soon be a release to repair it from.
 const SOON: u64 = 120;
+/// After so long the slot that runs does not restart the box at each start: it gets its tries back though it was
+/// not read to the end. Without it, power that fails again and again would cost a box its newest version.
+const TRUST: Duration = Duration::from_secs(120);
 
 /// At the agent's start: whether the box was stopped cleanly, and what is known of damage.
 pub(super) fn begin(records: &Records) -> (ScrubRecord, Option<String>) {
@@ -66,14 +69,25 @@ pub(crate) fn stopped(agent: &Agent) {
 
 /// Looks whenever it is due, for ever.
 pub(super) async fn run(agent: Arc<Agent>) {
+    let trusted = agent.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(TRUST).await;
+        trust(&trusted);
+    });
+    let mut slept = 0;
     loop {
         let due = due(&agent).unwrap_or(LONGEST);
         if due > 0 {
-            tokio::time::sleep(Duration::from_secs(due.min(LONGEST))).await;
-            if due > LONGEST {
+            let sleep = due.min(LONGEST);
+            tokio::time::sleep(Duration::from_secs(sleep)).await;
+            slept += sleep;
+            // Without a clock that is set no release can be asked, and the slots are as they were.
+            let idle = due == SOON && !work::synchronized() && slept < LONGEST;
+            if due > LONGEST || idle {
                 continue;
             }
         }
+        slept = 0;
         if agent.updates.record().trial.is_some() {
             tokio::time::sleep(Duration::from_secs(SOON)).await;
             continue;
@@ -89,7 +103,8 @@ pub(super) async fn run(agent: Arc<Agent>) {
     }
 }
 
-/// The slots were read, or cannot be: the one that runs gets its tries back, if it is still the good one.
+/// The slots were read, or cannot be, or nothing came of it for a while: the one that runs gets its tries back,
+/// if it is still the good one.
 fn trust(agent: &Agent) {
     if agent.updates.unread.swap(false, Ordering::Relaxed) {
         if let Err(error) = slots::trusted(agent.boot.slot()) {
@@ -182,6 +197,11 @@ pub(crate) fn damage(agent: &Agent) -> Vec<String> {
 pub(super) fn last(agent: &Agent) -> Option<Scrub> {
     let LastScrub { at, damaged, repaired } = known(agent).last?;
     Some(Scrub { at: clock::rfc3339(at), damaged, repaired })
+}
+
+/// What is wrong with a slot that the box left for it.
+pub(super) fn damage_of(agent: &Agent, slot: Slot) -> Option<String> {
+    known(agent).damaged.get(&slot).filter(|damage| damage.moved).map(|damage| damage.reason.clone())
 }
 
 /// Slots that are marked, for the API.

@@ -45,7 +45,7 @@ pub(crate) fn status(agent: &Agent) -> UpdateStatus {
     };
     UpdateStatus {
         state,
-        running: running.map(|version| version.to_string()).unwrap_or_default(),
+        running: running.as_ref().map(ToString::to_string).unwrap_or_default(),
         url: settings.update.as_ref().map(|update| update.url.as_str().to_owned()),
         channel: settings.update.as_ref().map(|update| update.channel.clone()),
         policy: settings.update.as_ref().map(|update| update.policy.as_str().to_owned()),
@@ -81,6 +81,7 @@ pub(crate) fn status(agent: &Agent) -> UpdateStatus {
         failed: record
             .failed
             .into_iter()
+            .filter(|(version, _)| Some(version) != running.as_ref())
             .map(|(version, failed)| FailedUpdate {
                 version: version.to_string(),
                 attempts: failed.attempts,

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use agent_core::standing::{self, Standing};
+use agent_core::standing;
 use agent_core::state::LEVEL;
-use agent_core::update::{Baseline, FailedVersion, StagedRelease, Trial};
+use agent_core::update::{self, Baseline, FailedVersion, StagedRelease, Trial};
 use anyhow::{Context, bail};
 use image_layout::{Slot, Version};
 
@@ -86,24 +86,32 @@ async fn switch(agent: &Arc<Agent>, version: &Version, slot: Slot, window: u64) 
         });
         record.problem = None;
     })?;
-    slots::switch(running, slot)?;
-    agent.events.add("update", None, format!("the box restarts into {version}"));
-    agent.systemd.enqueue("reboot.target").await.context("systemd refuses to restart")
+    let restarted = match slots::switch(running, slot) {
+        Ok(()) => agent.systemd.enqueue("reboot.target").await.context("systemd refuses to restart"),
+        refused => refused,
+    };
+    if restarted.is_err() {
+        // Nothing came of it.
+        slots::went_back(running).and_then(|()| change(agent, |record| record.trial = None))?;
+    } else {
+        agent.events.add("update", None, format!("the box restarts into {version}"));
+    }
+    restarted
 }
 
 /// What works now, and has to work again.
 async fn baseline(agent: &Agent) -> Baseline {
-    let instances = {
+    let (generation, instances) = {
         let live = agent.live();
         let ignored =
             live.document.settings.update.as_ref().map(|update| update.ignore.clone()).unwrap_or_default();
-        let healthy = live.desired.instances.values().filter(|wanted| {
-            standing::instance(wanted, &live.observed, &live.memory, &live.plan) == Standing::Healthy
+        let all = live.desired.instances.values().map(|wanted| {
+            let standing = standing::instance(wanted, &live.observed, &live.memory, &live.plan);
+            (wanted.name.as_str(), wanted.health_timeout, standing)
         });
-        let counted = healthy.filter(|wanted| !ignored.contains(&wanted.name));
-        counted.map(|wanted| (wanted.name.clone(), wanted.health_timeout.as_secs())).collect()
+        (live.generation, update::that_count(all, &ignored))
     };
     let endpoints = reach::endpoints(agent);
     let (gateways, endpoints) = tokio::join!(reach::gateways(agent), reach::reached(&endpoints));
-    Baseline { instances, gateways, endpoints }
+    Baseline { generation, instances, gateways, endpoints }
 }

@@ -8,9 +8,9 @@ use agent_core::standing;
 use agent_core::update::{self, Facts, Running, Started, Trial, Verdict};
 use agent_system::files;
 use anyhow::Context;
-use image_layout::paths;
+use image_layout::{Version, paths};
 
-use super::{change, note_problem, reach, settle_state};
+use super::{change, note_problem, reach, scrub, settle_state};
 use crate::agent::Agent;
 use crate::{clock, slots};
 
@@ -21,17 +21,16 @@ const EVERY: Duration = Duration::from_secs(3);
 pub(crate) fn begin(agent: &Arc<Agent>) {
     let running = agent.boot.slot().zip(agent.updates.image.version.clone());
     let Some((slot, version)) = running else { return };
+    let running = Running { version, slot };
     let trace = slots::trace();
     let record = agent.updates.record();
     let now = clock::epoch();
     let of = record.trial.as_ref().map(|trial| trial.version.to_string()).unwrap_or_default();
-    let kept = match update::start(&record, &Running { version: version.clone(), slot }, &trace) {
-        Started::Usual => change(agent, |record| {
-            if let Some(lost) = record.gave_way(&Running { version, slot }) {
-                let message = format!("slot {} with {lost} could not be started any more", slot.other());
-                agent.events.add("slot-gave-way", None, message);
-            }
-        }),
+    let kept = match update::start(&record, &running, &trace) {
+        Started::Usual => match record.gave_way(&running) {
+            Some(lost) => gave_way(agent, lost, &running),
+            None => Ok(()),
+        },
         Started::NeverSwitched => {
             agent.events.add("update", None, format!("the switch to {of} was cut and did not happen"));
             change(agent, |record| record.trial = None)
@@ -42,8 +41,22 @@ pub(crate) fn begin(agent: &Arc<Agent>) {
         }
         Started::WentBack(reason) => {
             agent.events.add("rolled-back", None, format!("the box went back from {of}: {reason}"));
-            let told = slots::went_back(slot);
-            change(agent, |record| record.went_back(&reason, now)).and(told)
+            // The record first: of a cut between the two the boot loader knows that no try is left.
+            change(agent, |record| record.went_back(&reason, now)).and_then(|()| slots::went_back(slot))
+        }
+        Started::Wrong(reason) => {
+            let noted = change(agent, |record| {
+                if let Some(trial) = &mut record.trial {
+                    trial.progress.starts += 1;
+                }
+            });
+            let (agent, trial) = (agent.clone(), record.trial.clone());
+            tokio::spawn(async move {
+                if let Some(trial) = trial {
+                    go_back(&agent, &trial, &reason).await;
+                }
+            });
+            noted
         }
         Started::OnTrial => {
             agent.updates.live().trial = Some(None);
@@ -63,6 +76,19 @@ pub(crate) fn begin(agent: &Arc<Agent>) {
     if let Err(error) = kept {
         agent.events.add("update-problem", None, format!("{error:#}"));
     }
+}
+
+/// The box left a version that had proved itself. The one that runs had too, and does not have to again.
+fn gave_way(agent: &Agent, lost: Version, running: &Running) -> anyhow::Result<()> {
+    let other = running.slot.other();
+    let reason = match scrub::damage_of(agent, other) {
+        Some(damage) => format!("slot {other} is damaged: {damage}"),
+        None => format!("slot {other} could not be started any more"),
+    };
+    slots::healthy(Some(running.slot))?;
+    files::remove(paths::TRIAL)?;
+    agent.events.add("rolled-back", None, format!("the box went back from {lost}: {reason}"));
+    change(agent, |record| record.left(lost, running, &reason, clock::epoch()))
 }
 
 /// Watches a version on trial until it stays or the box goes back.
@@ -99,7 +125,14 @@ async fn facts(agent: &Agent, trial: &Trial) -> Facts {
         })
         .collect();
     let steady_since = agent.updates.live().trial.flatten();
-    Facts { since_answer: since_answer(), steady_since, instances, gateways, endpoints }
+    Facts {
+        since_answer: since_answer(),
+        steady_since,
+        generation: live.generation,
+        instances,
+        gateways,
+        endpoints,
+    }
 }
 
 /// Notes what is lacking, and since when nothing is.

@@ -18,7 +18,7 @@ const LONGEST: Duration = Duration::from_secs(3600);
 /// Does what is due, for ever.
 pub(crate) async fn run(agent: Arc<Agent>) {
     trial::watch(agent.clone()).await;
-    if let Err(error) = work::settle_cut(&agent) {
+    if let Err(error) = work::settle_cut(&agent).await {
         note_problem(&agent, &format!("{error:#}"));
     }
     tokio::spawn(scrub::run(agent.clone()));
@@ -80,7 +80,7 @@ async fn act(agent: &Arc<Agent>, window: u64, apply: bool) {
 }
 
 async fn attempt(agent: &Arc<Agent>, window: u64, apply: bool) -> anyhow::Result<()> {
-    let Looked::Newer(version) = work::check(agent).await? else { return Ok(()) };
+    let Looked::Newer(version) = work::look(agent).await? else { return Ok(()) };
     if let Err(reason) = update::may_try(&agent.updates.record(), &version, window) {
         note_problem(agent, &reason);
         return Ok(());

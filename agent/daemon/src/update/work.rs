@@ -61,8 +61,15 @@ pub(crate) fn synchronized() -> bool {
     std::path::Path::new(SYNCHRONIZED).exists()
 }
 
-/// Looks which release the channel has.
+/// Looks which release the channel has, because an admin asks: what came to nothing before is history.
 pub(crate) async fn check(agent: &Arc<Agent>) -> anyhow::Result<Looked> {
+    let looked = look(agent).await?;
+    super::change(agent, |record| record.problem = None)?;
+    Ok(looked)
+}
+
+/// Looks which release the channel has.
+pub(super) async fn look(agent: &Arc<Agent>) -> anyhow::Result<Looked> {
     let _alone = begin(agent, "checking").await;
     match run(agent, Verb::Check, Rights::RELEASE).await? {
         Outcome::Found(found) => looked(agent, &found),
@@ -103,7 +110,10 @@ pub(crate) async fn stage(agent: &Arc<Agent>) -> anyhow::Result<Looked> {
 }
 
 /// A staging that a power cut or a kill ended: what it was at has been written over.
-pub(super) fn settle_cut(agent: &Agent) -> anyhow::Result<()> {
+pub(super) async fn settle_cut(agent: &Agent) -> anyhow::Result<()> {
+    let _alone = begin(agent, "settling").await;
+    // A run may have outlived the agent that began it, and nobody takes in what comes of it.
+    agent.systemd.stop(UNIT).await?;
     match progress(agent) {
         Some(_) => written_over(agent, running(agent)?.other()),
         None => Ok(()),
@@ -160,11 +170,14 @@ pub(super) fn running(agent: &Agent) -> anyhow::Result<Slot> {
 
 fn looked(agent: &Agent, found: &Found) -> anyhow::Result<Looked> {
     let checked = Checked { version: found.version.clone(), at: clock::epoch(), expires: found.expires };
+    let newer = agent.updates.image.version.as_ref().is_some_and(|running| found.version > *running);
     super::change(agent, |record| {
         record.checked = Some(checked);
-        record.problem = None;
+        // What is newer may be what could not be staged.
+        if !newer {
+            record.problem = None;
+        }
     })?;
-    let newer = agent.updates.image.version.as_ref().is_some_and(|running| found.version > *running);
     let version = found.version.clone();
     Ok(if newer { Looked::Newer(version) } else { Looked::Current })
 }

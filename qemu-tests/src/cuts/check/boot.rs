@@ -6,23 +6,38 @@ use anyhow::Result;
 use image_layout::Slot;
 use image_layout::disk::{self, Role, boot};
 
+use crate::cuts::acknowledged::Record;
 use crate::disk::Disk;
 
 /// What is wrong; the slots in `sound` are known to start.
 pub(super) fn problems(disk: &Disk, sound: &[Slot]) -> Result<Vec<String>> {
     let mut problems = vec![];
     // Both copies are written one after the other, so one is whole at any time.
-    if disk.slot_states()?.iter().all(Option::is_none) {
-        problems.push("neither copy of the slot state is whole".into());
-    }
-    let mut starts = !sound.is_empty();
-    for slot in [Slot::A, Slot::B] {
-        starts = starts || self::starts(disk, slot)?;
-    }
-    if !starts {
-        problems.push("no slot can be started".into());
+    match good(disk)? {
+        None => problems.push("neither copy of the slot state is whole".into()),
+        Some(good) if !sound.contains(&good) && !starts(disk, good)? => {
+            problems.push(format!("slot {good} is the good one and cannot be started"));
+        }
+        Some(_) => {}
     }
     Ok(problems)
+}
+
+/// What is wrong where `record` is one for the boot loader.
+pub(super) fn missing(disk: &Disk, record: &Record) -> Result<Option<String>> {
+    Ok(match record {
+        Record::Starts(slot) if !starts(disk, *slot)? => Some(format!("slot {slot} cannot be started")),
+        Record::Good(slot) => {
+            let good = good(disk)?;
+            (good != Some(*slot)).then(|| format!("slot {slot} is not the good one: {good:?}"))
+        }
+        _ => None,
+    })
+}
+
+/// The slot that the boot loader has for good: what the first whole copy says.
+fn good(disk: &Disk) -> Result<Option<Slot>> {
+    Ok(disk.slot_states()?.into_iter().flatten().next().map(|state| state.good))
 }
 
 /// Whether a slot's kernel, initrd and arguments are those of its list.

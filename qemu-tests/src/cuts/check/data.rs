@@ -14,10 +14,12 @@ use crate::lab::Lab;
 use crate::sparse;
 
 /// What is read out of the state folder, besides images.
-const READ: [&str; 8] = [
+const READ: [&str; 10] = [
     "counters.json",
     "provider.json",
     "update.json",
+    "scrub.json",
+    "notify.json",
     "identity",
     "generations",
     "instances",

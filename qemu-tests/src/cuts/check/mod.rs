@@ -70,6 +70,7 @@ impl<'a> Checker<'a> {
         let root = data::read_out(self.lab, &data, &self.dir)?;
         problems.extend(state::problems(&root)?);
         for acknowledged in self.recording.acknowledged.iter().filter(|a| a.holds_at(cut.entry)) {
+            problems.extend(boot::missing(disk, &acknowledged.record)?);
             problems.extend(acknowledged.record.missing(|path| state::read(&root.join(path)))?);
         }
         Ok(problems)

@@ -4,10 +4,11 @@ use std::fs::{self, File};
 use std::io::{BufReader, ErrorKind};
 use std::path::{Path, PathBuf};
 
+use agent_core::notify::NotifyRecord;
 use agent_core::state::{
     self, Counters, Format, Generation, InstanceRecord, Provider, SecretsRecord, VolumeId, VolumeRecord,
 };
-use agent_core::update::UpdateRecord;
+use agent_core::update::{ScrubRecord, UpdateRecord};
 use anyhow::{Context, Result};
 use serde_json::Value;
 
@@ -29,6 +30,8 @@ pub(super) fn problems(root: &Path) -> Result<Vec<String>> {
         problems.extend(decoded::<Counters>(&path, "counters.json")?);
         problems.extend(decoded::<Provider>(&path, "provider.json")?);
         problems.extend(decoded::<UpdateRecord>(&path, "update.json")?);
+        problems.extend(decoded::<ScrubRecord>(&path, "scrub.json")?);
+        problems.extend(decoded::<NotifyRecord>(&path, "notify.json")?);
     }
     for path in files(&root.join("generations"))? {
         problems.extend(decoded::<Generation>(&path, ".json")?);

@@ -57,3 +57,20 @@ fn full_a_release_that_fails_is_tried_in_three_windows_and_then_left() {
     follower.stays(mark, SECOND);
     follower.machine.kill().unwrap();
 }
+
+#[test]
+fn full_a_box_that_only_stages_waits_for_its_owner() {
+    let mut follower = Follower::new(Setup::default(), &SETTINGS.replace("auto", "stage"));
+    follower.publish(&follower.publisher.image(SECOND));
+    let mark = next_window(&mut follower);
+    common::wait_until("a release that is staged", UPDATE, || {
+        let status = follower.machine.json(&["update", "status"], &[0, 3]).map_err(|e| e.to_string())?;
+        if status["staged"]["version"] == SECOND { Ok(()) } else { Err(status.to_string()) }
+    });
+    assert_eq!(follower.status()["state"], "staged");
+    follower.serves();
+    assert!(!follower.machine.console.text()[mark..].contains("starting slot"));
+    let mark = follower.apply(SECOND);
+    follower.stays(mark, SECOND);
+    follower.machine.kill().unwrap();
+}

@@ -51,10 +51,7 @@ pub(crate) fn five(lab: &Lab, publisher: &Publisher) -> Result<PathBuf> {
             lock(&[])?.into_iter().filter(|name| config.contains(&format!("\n\"{name}\" = ["))).collect();
         newer.sort_by_key(|name| std::cmp::Reverse(size(&locked, name)));
         newer.truncate(PACKAGES);
-        ensure!(!newer.is_empty(), "the mirror has no newer package");
-        if newer.len() < PACKAGES {
-            eprintln!("  the mirror has {} newer packages only", newer.len());
-        }
+        ensure!(newer.len() == PACKAGES, "the mirror has {} newer packages only: {newer:?}", newer.len());
         archive(lab, source)?;
         let moved = lock(&newer.iter().map(String::as_str).collect::<Vec<_>>())?;
         eprintln!("  packages in another version: {}", moved.join(", "));

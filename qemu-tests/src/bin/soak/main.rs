@@ -38,6 +38,9 @@ enum Task {
         /// How many of them are booted [default: one of 33].
         #[arg(long)]
         boots: Option<usize>,
+        /// Of this recording alone [default: all of them].
+        #[arg(long)]
+        only: Option<String>,
     },
     /// Restart one box: cleanly, by a reset, and by a cut.
     Reboots {
@@ -111,8 +114,9 @@ fn soak(arguments: &Arguments, stop: &Stop) -> Result<bool> {
     let mut counts = Counts::open(name, count, seed, now)?;
     println!("{name} {count} --seed {seed}");
     match arguments.task {
-        Task::PowerCuts { boots, .. } => {
-            power_cuts::run(&mut counts, count, boots.unwrap_or(count.div_ceil(33)), seed, stop)?;
+        Task::PowerCuts { boots, ref only, .. } => {
+            let boots = boots.unwrap_or(count.div_ceil(33));
+            power_cuts::run(&mut counts, only.as_deref(), count, boots, seed, stop)?;
         }
         Task::Reboots { .. } => reboots::run(&mut counts, count, seed, stop)?,
         _ => kills::run(&mut counts, count, seed, stop)?,

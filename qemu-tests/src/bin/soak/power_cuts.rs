@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use qemu_tests::cuts::{Checker, Cut, Loss, RECORDINGS, Recording, Stage, boot_problems};
 use qemu_tests::{Disk, Lab, Registry, Stop};
 
@@ -12,13 +12,27 @@ use crate::counts::{Counts, Failure};
 /// A line is printed after so many disks.
 const PROGRESS: usize = 25;
 
-/// Looks at `count` disks, and boots `boots` of them.
-pub(crate) fn run(counts: &mut Counts, count: usize, boots: usize, seed: u64, stop: &Stop) -> Result<()> {
+/// Looks at `count` disks, and boots `boots` of them, of all recordings or of the one with that name.
+pub(crate) fn run(
+    counts: &mut Counts,
+    only: Option<&str>,
+    count: usize,
+    boots: usize,
+    seed: u64,
+    stop: &Stop,
+) -> Result<()> {
+    let chosen: Vec<_> =
+        RECORDINGS.into_iter().filter(|subject| only.is_none_or(|only| only == subject.name)).collect();
+    ensure!(
+        !chosen.is_empty(),
+        "there is no such recording; there are {}",
+        RECORDINGS.map(|s| s.name).join(", ")
+    );
     let lab = Lab::new()?;
     let registry = Registry::with_apps(&lab, &["nginx", "probe"])?;
     let stage = Stage { lab: &lab, registry: &registry, stop };
-    let share = |all: usize, n: usize| all / RECORDINGS.len() + usize::from(n < all % RECORDINGS.len());
-    for (n, subject) in RECORDINGS.iter().enumerate() {
+    let share = |all: usize, n: usize| all / chosen.len() + usize::from(n < all % chosen.len());
+    for (n, subject) in chosen.iter().enumerate() {
         let (disks, boots) = (share(count, n), share(boots, n).min(share(count, n)));
         if disks == 0 {
             continue;

@@ -237,8 +237,7 @@ fn full(machine: &mut Machine, receiver: &Receiver) {
     let message = raised.body["message"].as_str().unwrap_or_default().to_owned();
     assert!(message.starts_with("the data file system is 9") && message.contains(" % full; "), "{message}");
     machine.shell("rm /var/fill").unwrap();
-    let resolved = receiver.wait("data-filling", "resolved", 204);
-    assert_eq!(resolved.id(), raised.id());
+    receiver.wait("data-filling", "resolved", 204);
 }
 
 /// The agent is killed while a message waits, and while it is being sent.

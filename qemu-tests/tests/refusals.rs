@@ -42,39 +42,35 @@ fn file(folder: &Path, end: &str) -> PathBuf {
     found[0].clone()
 }
 
-/// The newest metadata of a role.
-fn newest(publisher: &Publisher, role: &str) -> PathBuf {
-    let folder = publisher.repository().join("metadata");
-    let number = |path: &PathBuf| {
-        let name = path.file_name()?.to_str()?;
-        name.strip_suffix(&format!(".{role}.json"))?.parse::<u64>().ok()
-    };
-    let all = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    all.filter(|path| number(path).is_some()).max_by_key(|path| number(path)).unwrap()
-}
-
 fn edit(path: &Path, change: impl FnOnce(&mut Value)) {
     let mut json: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
     change(&mut json);
     fs::write(path, json.to_string()).unwrap();
 }
 
-/// `update apply` that must come to nothing, for a reason with these words, which `update status` has too.
-fn refuses(machine: &Machine, words: &str) {
+/// Of metadata that nobody has signed whom the box trusts for it.
+const UNTRUSTED: &str = "the timestamp metadata has 0 of 1 signatures by keys that this box trusts for it";
+
+/// `update apply` that must come to nothing, for just this reason, which `update status` has too. In it `HOST` is
+/// the publisher's address, and `HASH` what a target's name begins with.
+fn refuses(machine: &Machine, url: &str, reason: &str) {
     let before = machine.json(&["status"], &[0, 3]).unwrap()["slots"].clone();
     let done: Output = machine.cli(&["update", "apply"]).unwrap();
-    assert_eq!(done.status.code(), Some(1), "{words}: {}", out(&done));
+    assert_eq!(done.status.code(), Some(1), "{reason}: {}", out(&done));
     let status = machine.json(&["update"], &[0, 3]).unwrap();
     let problem = status["problem"].as_str().unwrap_or_default();
-    println!("REASON {words} => {problem}");
-    assert!(problem.contains(words), "{words}: {status}");
+    let mut told = problem.replace(url, "HOST");
+    if let Some(start) = told.find("/targets/").map(|at| at + "/targets/".len()) {
+        told.replace_range(start..start + 64, "HASH");
+    }
+    assert_eq!(told, reason);
     assert!(String::from_utf8_lossy(&done.stderr).contains(problem), "{}", out(&done));
     assert_eq!((&status["running"], &status["state"]), (&json!(FIRST), &json!("blocked")), "{status}");
     let after = machine.json(&["status"], &[0, 3]).unwrap()["slots"].clone();
     for key in ["running", "next", "good"] {
-        assert_eq!(after[key], before[key], "{words}");
+        assert_eq!(after[key], before[key], "{reason}");
     }
-    assert!(machine.serves("as before"), "{words}");
+    assert!(machine.serves("as before"), "{reason}");
 }
 
 /// A box with a page that follows a publisher.
@@ -104,10 +100,11 @@ fn full_releases_that_are_not_what_they_should_be_are_never_switched_to() {
     let disk = Disk::of(&lab, &publisher.raw(FIRST), "disk.raw", DISK).unwrap();
     let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
     serves(&machine);
+    let url = publisher.url();
     let timestamp = publisher.repository().join("metadata/timestamp.json");
 
     edit(&timestamp, |json| json["signatures"] = json!([]));
-    refuses(&machine, "the timestamp metadata has 0 of 1 signatures");
+    refuses(&machine, &url, UNTRUSTED);
     good.put_back(&publisher);
 
     // A stranger's repository, with keys of its own, on the same address.
@@ -123,16 +120,19 @@ fn full_releases_that_are_not_what_they_should_be_are_never_switched_to() {
     add.args(["add", "--repository"]).arg(&own).arg("--keys").arg(&strangers);
     assert!(add.arg(publisher.image(SECOND)).status().unwrap().success());
     fs::copy(own.join("metadata/timestamp.json"), &timestamp).unwrap();
-    refuses(&machine, "the timestamp metadata has 0 of 1 signatures");
+    refuses(&machine, &url, UNTRUSTED);
     good.put_back(&publisher);
 
     let blocks = file(&publisher.repository().join("targets"), "-root.blocks");
     let bytes = fs::read(&blocks).unwrap();
     fs::write(&blocks, &bytes[..bytes.len() / 2]).unwrap();
-    refuses(&machine, "root.blocks");
+    let (has, signed) = (bytes.len() / 2, bytes.len());
+    let target = "holdfast-0.1.0.2-root.blocks";
+    let short = format!("`HOST/targets/HASH.{target}` has {has} bytes, and {signed} were signed");
+    refuses(&machine, &url, &short);
     let wrong: Vec<u8> = bytes.iter().map(|byte| !byte).collect();
     fs::write(&blocks, wrong).unwrap();
-    refuses(&machine, "root.blocks");
+    refuses(&machine, &url, &format!("block 0 of `{target}` cannot be unpacked"));
     good.put_back(&publisher);
 
     // What a staging that was given up left of the other slot cannot be started.
@@ -145,24 +145,20 @@ fn full_releases_that_are_not_what_they_should_be_are_never_switched_to() {
     let root = disk.partition(Role::Root(Slot::B)).unwrap();
     root.flip(5_000_000, 1).unwrap();
     publisher.down().unwrap();
-    refuses(&machine, "is not what was staged");
+    refuses(&machine, &url, "target-root is not what was staged: it has changed since");
     publisher.up(&lab).unwrap();
 
     // Older metadata than the box has seen, and metadata of two times side by side.
-    publisher.release(&["refresh", "--keys"], &[&publisher.keys()]).unwrap();
+    let other = ["point", "--channel", "other", "--keys"];
+    publisher.release(&other, &[&publisher.keys(), Path::new(SECOND)]).unwrap();
     machine.json(&["update", "check"], &[0]).unwrap();
     let refreshed = Kept::of(&publisher, lab.dir().join("refreshed"));
     good.put_back(&publisher);
-    refuses(&machine, "this box has seen version");
+    refuses(&machine, &url, "the timestamp metadata has version 1, and this box has seen version 2");
     refreshed.put_back(&publisher);
-    let snapshot = newest(&publisher, "snapshot");
-    let one = file(&good.0.join("metadata"), "1.snapshot.json");
-    if snapshot != publisher.repository().join("metadata").join(one.file_name().unwrap()) {
-        fs::copy(one, snapshot).unwrap();
-    } else {
-        fs::copy(newest(&publisher, "targets"), snapshot).unwrap();
-    }
-    refuses(&machine, "snapshot");
+    let metadata = publisher.repository().join("metadata");
+    fs::copy(metadata.join("1.snapshot.json"), metadata.join("2.snapshot.json")).unwrap();
+    refuses(&machine, &url, "`HOST/metadata/2.snapshot.json` is not what the signed metadata says");
     refreshed.put_back(&publisher);
 
     // A key that was taken from its role signs once more.
@@ -178,12 +174,12 @@ fn full_releases_that_are_not_what_they_should_be_are_never_switched_to() {
     let forged = fs::read(&timestamp).unwrap();
     rotated.put_back(&publisher);
     fs::write(&timestamp, forged).unwrap();
-    refuses(&machine, "the timestamp metadata has 0 of 1 signatures");
+    refuses(&machine, &url, UNTRUSTED);
     rotated.put_back(&publisher);
 
     // Nobody refreshed it for a month.
     machine.shell("date -s @$(( $(date +%s) + 2592000 ))").unwrap();
-    refuses(&machine, "the timestamp metadata has expired");
+    refuses(&machine, &url, "the timestamp metadata has expired: the publisher has to refresh it");
     machine.shell("date -s @$(( $(date +%s) - 2592000 ))").unwrap();
 
     // Signed in all honesty, and older than what runs: nothing is done.
@@ -230,7 +226,11 @@ fn full_a_release_that_is_too_big_for_its_slot_is_never_switched_to() {
     serves(&machine);
     let size = fs::read_to_string(publisher.image(SECOND).join("manifest.json")).unwrap();
     let size = serde_json::from_str::<Value>(&size).unwrap()["root_size"].clone();
-    refuses(&machine, &format!("the root image has {size} bytes, and target-root has {SMALL}"));
+    refuses(
+        &machine,
+        &publisher.url(),
+        &format!("the root image has {size} bytes, and target-root has {SMALL}"),
+    );
     machine.power_off(CHANGE).unwrap();
 
     disk.resize_partition(Role::Root(Slot::B), whole).unwrap();

@@ -202,12 +202,13 @@ fn full_a_slot_that_restarts_the_box_at_each_start_is_left_and_repaired() {
     machine.wait_ssh(BOOT).unwrap();
     wait_until("a slot that is repaired", Duration::from_secs(300), || {
         let events = text(&machine, &["events"]);
-        let told = events.contains("slot b with") && events.contains("slot-repaired");
+        let told = events.contains("rolled-back") && events.contains("slot-repaired");
         if told { Ok(()) } else { Err(events) }
     });
     assert!(root(&disk, Slot::B) == whole);
     let status = machine.json(&["update"], &[0, 3]).unwrap();
     assert_eq!((&status["running"], &status["previous"]), (&FIRST.into(), &SECOND.into()), "{status}");
+    assert_eq!(status["last"]["reason"], "slot b could not be started any more", "{status}");
     text(&machine, &["update", "rollback"]);
     started(&machine, Slot::B, mark);
     machine.wait_served("rots", BOOT).unwrap();

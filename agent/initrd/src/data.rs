@@ -57,5 +57,14 @@ fn mount_checked(device: &Path, watchdog: &mut Watchdog, report: &mut Report) ->
         Ok(false) => {}
         Err(error) => report.event("data-not-grown", console::chain(&error)),
     }
+    forget_time(report);
     Ok(data)
+}
+
+/// Removes what timesyncd noted of the clock: no time server may have set it, and it may have been wrong by years.
+/// The root's init would go on from there; without it, it starts from the machine's clock and the image's build.
+fn forget_time(report: &mut Report) {
+    if let Err(error) = files::remove(Path::new(root::var()).join("lib/systemd/timesync/clock")) {
+        report.event("clock", console::chain(&error));
+    }
 }

@@ -33,7 +33,7 @@ pub use cpio::{Entry, cpio};
 pub use disk::{Disk, Image, Sums};
 pub use lab::Lab;
 pub use machine::{Bus, Firmware, Machine, Nic, Setup};
-pub use publisher::{FIRST, Publisher, SECOND};
+pub use publisher::{FIRST, Publisher, SECOND, unpack};
 pub use registry::{Registry, USER};
 pub use schema::Schema;
 pub use seed::Channel;

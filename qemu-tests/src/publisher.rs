@@ -125,14 +125,9 @@ impl Publisher {
     pub fn tagged(&self, lab: &Lab, tag: &str, version: &str) -> Result<PathBuf> {
         let tree = lab.root().join("target/tags").join(tag);
         if !tree.exists() {
-            let (archive, fresh) = (lab.dir().join(format!("{tag}.tar")), lab.dir().join(tag));
-            let mut git = Command::new("git");
-            git.arg("-C").arg(lab.root()).args(["archive", "--output"]).arg(&archive).arg(tag);
-            run(&mut git).with_context(|| format!("`git fetch --tags` gets the tag `{tag}`"))?;
-            fs::create_dir(&fresh)?;
-            run(Command::new("tar").arg("-xf").arg(&archive).arg("-C").arg(&fresh))?;
-            fs::create_dir_all(lab.root().join("target/tags"))?;
-            run(Command::new("cp").arg("-r").arg(&fresh).arg(&tree))?;
+            let fresh = tree.with_file_name(format!("{tag}.new"));
+            unpack(lab, tag, &fresh).with_context(|| format!("`git fetch --tags` gets the tag `{tag}`"))?;
+            fs::rename(&fresh, &tree)?;
         }
         let mut cargo = Command::new("cargo");
         cargo.args(["build", "--quiet", "--locked", "--profile", "tool", "-p", "image-builder"]);
@@ -182,6 +177,16 @@ impl Drop for Publisher {
             eprintln!("the web server did not end: {error}");
         }
     }
+}
+
+/// Puts the files of a commit into a folder, with the time of now, by which cargo sees that they changed.
+pub fn unpack(lab: &Lab, commit: &str, folder: &Path) -> Result<()> {
+    fs::create_dir_all(folder)?;
+    let archive = folder.with_extension("tar");
+    let mut git = Command::new("git");
+    run(git.args(["archive", commit, "--output"]).arg(&archive).current_dir(lab.root()))?;
+    run(Command::new("tar").arg("-xmf").arg(&archive).arg("-C").arg(folder))?;
+    Ok(fs::remove_file(archive)?)
 }
 
 /// Images and keys for the image under test: one test makes them, others wait for it.

@@ -1,9 +1,9 @@
 //! A release written to the slot that does not run.
 //!
-//! Order, so that a cut at any instant leaves a slot that either starts whole or does not start: that the slot is
-//! written over is noted; the first block of the boot partition is made zeroes; root and the rest of boot are written and compared as a whole
-//! with the signed sums; the first block of the boot partition is written last. A run after a cut finds what
-//! is already in place and goes on from there.
+//! Order, so that a cut at any instant leaves a slot that either starts whole or does not start: that the slot
+//! is written over is noted; the first block of the boot partition is made zeroes; root and the rest of boot are
+//! written and compared as a whole with the signed sums; the first block of the boot partition is written last. A
+//! run after a cut finds what is already in place and goes on from there.
 
 use std::path::Path;
 

@@ -48,8 +48,8 @@ impl Record {
         }
     }
 
-    /// What is wrong with its file, if it is in one; `read` gives a file's content, `None` when there is none. The content is not
-    /// told: it may be a secret.
+    /// What is wrong with its file, if it is in one; `read` gives a file's content, `None` when there is none. The
+    /// content is not told: it may be a secret.
     pub fn missing(&self, read: impl FnOnce(&str) -> Result<Option<Vec<u8>>>) -> Result<Option<String>> {
         let Some(path) = self.path() else { return Ok(None) };
         let Some(found) = read(path)? else { return Ok(Some(format!("`{path}` is not there"))) };

@@ -39,6 +39,8 @@ pub enum Started {
     NeverSwitched,
     /// The slot on trial runs and holds another version: the box has to go back, for this reason.
     Wrong(String),
+    /// So it is once more: the box has nothing better, and stays with what runs.
+    Stuck(String),
     /// The box went back, for this reason.
     WentBack(String),
 }
@@ -51,8 +53,7 @@ pub fn start(record: &UpdateRecord, running: &Running, trace: &BootTrace) -> Sta
     }
     if running.slot == trial.slot {
         let reason = format!("slot {} holds {} in place of it", trial.slot, running.version);
-        // Once: a box that comes back to it has nothing better.
-        return if trial.progress.starts == 0 { Started::Wrong(reason) } else { Started::Proved };
+        return if trial.progress.starts == 0 { Started::Wrong(reason) } else { Started::Stuck(reason) };
     }
     if trace.first.is_some_and(|first| first != trial.slot)
         && trial.progress.starts == 0
@@ -164,7 +165,9 @@ mod tests {
             &trace(Slot::B, Slot::A, "y"),
             back("2 was restarted before it had proved itself; it lacked: a is settling"),
         );
-        let wrong = Started::Wrong("slot b holds 3 in place of it".to_owned());
-        check(none(), ("3", Slot::B), &trace(Slot::B, Slot::A, "y"), wrong);
+        let holds = || "slot b holds 3 in place of it".to_owned();
+        let at = trace(Slot::B, Slot::A, "y");
+        check(none(), ("3", Slot::B), &at, Started::Wrong(holds()));
+        check(started(None, &[]), ("3", Slot::B), &at, Started::Stuck(holds()));
     }
 }

@@ -67,7 +67,8 @@ pub(crate) fn listen(path: &Path) -> anyhow::Result<UnixListener> {
 
 /// Serves for ever.
 pub(crate) async fn serve(agent: Arc<Agent>, listener: UnixListener) -> anyhow::Result<()> {
-    let admin = sandbox::user("admin").map(|(uid, _)| uid).ok();
+    let admin = sandbox::user("admin").map(|(uid, _)| uid);
+    let admin = admin.inspect_err(|error| tracing::warn!("root alone may use the API: {error:#}")).ok();
     let service = router(agent, admin).into_make_service_with_connect_info::<Peer>();
     axum::serve(listener, service).await.context("the API ended")
 }

@@ -90,11 +90,13 @@ async fn switch(agent: &Arc<Agent>, version: &Version, slot: Slot, window: u64) 
         Ok(()) => agent.systemd.enqueue("reboot.target").await.context("systemd refuses to restart"),
         refused => refused,
     };
-    if restarted.is_err() {
-        // Nothing came of it.
-        slots::went_back(running).and_then(|()| change(agent, |record| record.trial = None))?;
-    } else {
-        agent.events.add("update", None, format!("the box restarts into {version}"));
+    match &restarted {
+        Ok(()) => agent.events.add("update", None, format!("the box restarts into {version}")),
+        // Nothing came of it; where one of the two cannot be told so, the other is.
+        Err(_) => {
+            let undone = [slots::went_back(running), change(agent, |record| record.trial = None)];
+            undone.into_iter().filter_map(Result::err).for_each(|error| tracing::error!("{error:#}"));
+        }
     }
     restarted
 }

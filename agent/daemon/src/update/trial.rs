@@ -26,7 +26,9 @@ pub(crate) fn begin(agent: &Arc<Agent>) {
     let record = agent.updates.record();
     let now = clock::epoch();
     let of = record.trial.as_ref().map(|trial| trial.version.to_string()).unwrap_or_default();
-    let kept = match update::start(&record, &running, &trace) {
+    let started = update::start(&record, &running, &trace);
+    let over = !matches!(started, Started::Usual | Started::OnTrial | Started::Wrong(_));
+    let kept = match started {
         Started::Usual => match record.gave_way(&running) {
             Some(lost) => gave_way(agent, lost, &running),
             None => Ok(()),
@@ -43,6 +45,10 @@ pub(crate) fn begin(agent: &Arc<Agent>) {
             agent.events.add("rolled-back", None, format!("the box went back from {of}: {reason}"));
             // The record first: of a cut between the two the boot loader knows that no try is left.
             change(agent, |record| record.went_back(&reason, now)).and_then(|()| slots::went_back(slot))
+        }
+        Started::Stuck(reason) => {
+            agent.events.add("update-problem", None, format!("there is no way back from {of}: {reason}"));
+            change(agent, |record| record.went_back(&reason, now))
         }
         Started::Wrong(reason) => {
             let noted = change(agent, |record| {
@@ -70,7 +76,7 @@ pub(crate) fn begin(agent: &Arc<Agent>) {
             kept.and(flag.map_err(Into::into))
         }
     };
-    if record.trial.is_some() && !agent.updates.on_trial() {
+    if over {
         settle_state(agent);
     }
     if let Err(error) = kept {

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
-use qemu_tests::{Lab, Publisher};
+use qemu_tests::{Lab, Publisher, unpack};
 
-/// In how many packages [`five`] differs, where the mirror has so many that are newer.
+/// In how many packages [`five`] differs; the mirror has to have so many that are newer.
 const PACKAGES: usize = 5;
 const TARGET: &str = "x86_64-unknown-linux-gnu/release";
 /// The program's version, which all of the box's programs are compiled with.
@@ -99,12 +99,7 @@ fn archive(lab: &Lab, source: &Path) -> Result<()> {
             fs::remove_file(entry.path())?
         }
     }
-    let archive = source.with_extension("tar");
-    let mut git = Command::new("git");
-    run(git.args(["archive", "HEAD", "--output"]).arg(&archive).current_dir(lab.root()))?;
-    // With the time of now, by which cargo sees that they changed.
-    run(Command::new("tar").arg("-xmf").arg(&archive).arg("-C").arg(source))?;
-    Ok(fs::remove_file(archive)?)
+    unpack(lab, "HEAD", source)
 }
 
 /// The programs of the image under test in one folder.

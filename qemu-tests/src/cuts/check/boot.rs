@@ -72,3 +72,28 @@ pub(super) fn arguments(disk: &Disk, slot: Slot) -> Result<Option<String>> {
     let text = String::from_utf8_lossy(&read(boot::ARGS)?).into_owned();
     Ok(text.lines().find_map(|line| line.strip_prefix("args=")).map(str::to_owned))
 }
+
+#[cfg(test)]
+mod tests {
+    use image_layout::SlotState;
+
+    use super::*;
+
+    #[test]
+    fn a_slot_state_or_a_slot_that_was_lost_is_missed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("disk.raw");
+        let end = disk::start(Role::Data);
+        std::fs::File::create(&path).unwrap().set_len(end).unwrap();
+        let disk = Disk::at(path);
+        assert_eq!(problems(&disk, &[]).unwrap(), ["neither copy of the slot state is whole"]);
+        let state = SlotState { slot: Slot::B, good: Slot::A, tries_a: 3, tries_b: 1, boot: "x".into() };
+        disk.set_slot_state(&state).unwrap();
+        assert_eq!(problems(&disk, &[]).unwrap(), ["slot a is the good one and cannot be started"]);
+        assert_eq!(problems(&disk, &[Slot::B]).unwrap().len(), 1);
+        assert!(problems(&disk, &[Slot::A]).unwrap().is_empty());
+        let missed = |record| missing(&disk, &record).unwrap().is_some();
+        assert!(missed(Record::Good(Slot::B)) && missed(Record::Starts(Slot::B)));
+        assert!(!missed(Record::Good(Slot::A)) && !missed(Record::Page(String::new())));
+    }
+}

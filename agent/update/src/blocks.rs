@@ -21,6 +21,8 @@ use crate::slot::{Device, Slots};
 const AT_ONCE: u64 = 64;
 /// Its name in the folder.
 const ASIDE: &str = "aside";
+/// Bytes that are enough to leave on a large file system.
+const LEFT: u64 = 1 << 28;
 /// A block of zeroes needs no place.
 pub(crate) const ZEROES: [u8; BLOCK as usize] = [0; BLOCK as usize];
 
@@ -101,10 +103,11 @@ impl<'a> Blocks<'a> {
     }
 }
 
-/// Blocks that may be put aside: a tenth of the file system is left to what the box is there for.
+/// Blocks that may be put aside: a tenth of the file system, or [`LEFT`], is left to what the box is there for.
 fn room(aside: &File) -> u64 {
     let Ok(all) = rustix::fs::fstatvfs(aside) else { return 0 };
-    (all.f_bavail.saturating_sub(all.f_blocks / 10) * all.f_frsize) / BLOCK
+    let left = (all.f_blocks * all.f_frsize / 10).min(LEFT);
+    (all.f_bavail * all.f_frsize).saturating_sub(left) / BLOCK
 }
 
 /// Forgets what was put aside.

@@ -18,6 +18,8 @@ use crate::results::{Outcome, Results};
 
 /// How long a test of the quick set, and one of the full set, may take; the latter may compile everything.
 const LIMITS: [Duration; 2] = [Duration::from_secs(1200), Duration::from_secs(3600)];
+/// Files whose tests take minutes: they start first, so that none of them is left alone at the end.
+const LONG: [&str; 4] = ["vm updates::", "vm probes::", "vm commands::", "vm cuts::"];
 /// Machines at once: each is busy on two cores while it boots, and waits most of the time after that.
 const AT_ONCE: usize = 2;
 
@@ -167,7 +169,8 @@ fn vm_tests() -> Result<Vec<VmTest>> {
     if tests.is_empty() {
         bail!("there are no tests in virtual machines");
     }
-    tests.sort_by(|a, b| a.name.cmp(&b.name));
+    let place = |name: &str| LONG.iter().position(|file| name.starts_with(file)).unwrap_or(LONG.len());
+    tests.sort_by_cached_key(|test| (place(&test.name), test.name.clone()));
     Ok(tests)
 }
 

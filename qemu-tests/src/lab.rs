@@ -45,6 +45,17 @@ impl Lab {
         self.given("HOLDFAST_TEST_IMAGE", "target/image/holdfast.raw")
     }
 
+    /// What the image under test is: its path, and what the manifest beside it says; without one, when it was
+    /// written. Building the same image again changes nothing.
+    pub fn identity(&self) -> Result<String> {
+        let image = self.image();
+        let is = match std::fs::read_to_string(image.with_file_name("manifest.json")) {
+            Ok(manifest) => manifest,
+            Err(_) => format!("{:?}", std::fs::metadata(&image)?.modified()?),
+        };
+        Ok(format!("{image:?} {is}"))
+    }
+
     /// `holdfast-image`.
     pub fn builder(&self) -> PathBuf {
         self.given("HOLDFAST_IMAGE", "target/tool/holdfast-image")

@@ -194,8 +194,7 @@ fn shared(lab: &Lab) -> Result<PathBuf> {
     let folder = lab.root().join("target/releases");
     let lock = File::create(folder.with_extension("lock"))?;
     lock.lock().context("cannot wait for the images")?;
-    let image = lab.image();
-    let origin = format!("{image:?} {:?}", fs::metadata(&image)?.modified()?);
+    let origin = lab.identity()?;
     if fs::read_to_string(folder.join("origin")).is_ok_and(|text| text == origin) {
         return Ok(folder);
     }

@@ -98,10 +98,8 @@ impl Saved {
 
 /// What a saved box depends on.
 fn origin(lab: &Lab) -> Result<String> {
-    let image = lab.image();
-    let found = fs::metadata(&image)?;
-    let modified = found.modified()?;
+    let identity = lab.identity()?;
     let qemu = lab.tool_file("usr/bin/qemu-system-x86_64")?;
     let accel = std::env::var("HOLDFAST_ACCEL").ok();
-    Ok(format!("{image:?} {} {modified:?} {qemu:?} {accel:?} {:?}", found.len(), Saved::setup()))
+    Ok(format!("{identity} {qemu:?} {accel:?} {:?}", Saved::setup()))
 }

@@ -108,7 +108,7 @@ fn layer(layout: &Path, manifest: &serde_json::Value) -> (BTreeMap<String, Strin
     let digest = manifest["layers"][0]["digest"].as_str().unwrap();
     let blob = fs::read(layout.join("blobs/sha256").join(&digest[7..])).unwrap();
     let mut bytes = Vec::new();
-    flate2::read::GzDecoder::new(blob.as_slice()).read_to_end(&mut bytes).unwrap();
+    zstd::Decoder::new(blob.as_slice()).unwrap().read_to_end(&mut bytes).unwrap();
     let mut entries = BTreeMap::new();
     for entry in tar::Archive::new(bytes.as_slice()).entries().unwrap() {
         let mut entry = entry.unwrap();

@@ -16,7 +16,7 @@ pub(crate) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
 /// Of an index.
 pub(crate) const INDEX: &str = "application/vnd.oci.image.index.v1+json";
 /// Of a layer.
-pub(crate) const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+gzip";
+pub(crate) const LAYER: &str = "application/vnd.oci.image.layer.v1.tar+zstd";
 
 /// A blob by its digest.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

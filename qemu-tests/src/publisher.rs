@@ -194,7 +194,8 @@ fn shared(lab: &Lab) -> Result<PathBuf> {
     let folder = lab.root().join("target/releases");
     let lock = File::create(folder.with_extension("lock"))?;
     lock.lock().context("cannot wait for the images")?;
-    let origin = lab.identity()?;
+    // Another builder may make others of the same.
+    let origin = format!("{} {:?}", lab.identity()?, fs::metadata(lab.builder())?.modified()?);
     if fs::read_to_string(folder.join("origin")).is_ok_and(|text| text == origin) {
         return Ok(folder);
     }

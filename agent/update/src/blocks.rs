@@ -105,9 +105,13 @@ impl<'a> Blocks<'a> {
 
 /// Blocks that may be put aside: a tenth of the file system, or [`LEFT`], is left to what the box is there for.
 fn room(aside: &File) -> u64 {
-    let Ok(all) = rustix::fs::fstatvfs(aside) else { return 0 };
-    let left = (all.f_blocks * all.f_frsize / 10).min(LEFT);
-    (all.f_bavail * all.f_frsize).saturating_sub(left) / BLOCK
+    rustix::fs::fstatvfs(aside)
+        .map_or(0, |all| spare(all.f_blocks * all.f_frsize, all.f_bavail * all.f_frsize))
+}
+
+/// The same of a file system of so many bytes, of which so many are available.
+fn spare(size: u64, available: u64) -> u64 {
+    available.saturating_sub((size / 10).min(LEFT)) / BLOCK
 }
 
 /// Forgets what was put aside.
@@ -174,6 +178,14 @@ mod tests {
     use super::*;
     use image_layout::block_map::Stored;
     use image_layout::release::Part;
+
+    #[test]
+    fn a_tenth_or_what_is_enough_is_left() {
+        const GIB: u64 = 1 << 30;
+        assert_eq!(spare(10 * BLOCK, 3 * BLOCK), 2);
+        assert_eq!(spare(10 * BLOCK, BLOCK / 2), 0);
+        assert_eq!(spare(252 * GIB, 25 * GIB), (25 * GIB - LEFT) / BLOCK);
+    }
 
     #[test]
     fn a_block_that_has_changed_since_is_not_there() {

@@ -30,7 +30,10 @@ pub(crate) fn power(bench: &Bench, name: &str) -> Result<Vec<Figure>> {
         seconds[0].push(after.wait_served(TEXT, LIMIT)?.as_secs_f64());
         after.kill()?;
         let after = cut(|| peer.machine(ours, &peers, 1024))?;
-        let served = after.wait_served(TEXT, LIMIT).inspect_err(|_| eprintln!("  the peer does not serve"));
+        let served = after.wait_served(TEXT, LIMIT).inspect_err(|error| {
+            let said = error.to_string();
+            eprintln!("  the peer does not serve: {}", said.lines().next().unwrap_or_default());
+        });
         seconds[1].push(served.unwrap_or(LIMIT).as_secs_f64());
         after.kill()?;
     }

@@ -25,10 +25,12 @@ const AT_ONCE: usize = 2;
 
 pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
     let mut results = Results::open(full)?;
-    if only.is_none() {
-        units(&mut results)?;
-    }
-    let built = Command::new("scripts/build").status().context("cannot run scripts/build")?;
+    let tools = peers()?;
+    // Compiling for the image and the unit tests wait for each other nowhere: one fills what the other leaves idle.
+    let mut build = Command::new("scripts/build").spawn().context("cannot run scripts/build")?;
+    let tested = if only.is_none() { units(&mut results, tools) } else { Ok(()) };
+    let built = build.wait()?;
+    tested?;
     ensure!(built.success(), "scripts/build failed");
     image(&mut results)?;
     let wanted = |name: &str| only.is_none_or(|o| name.contains(o)) && (full || !is_full(name));
@@ -99,11 +101,11 @@ fn peers() -> Result<Vec<(&'static str, PathBuf)>> {
 }
 
 /// All tests that need no machine.
-fn units(results: &mut Results) -> Result<()> {
+fn units(results: &mut Results, tools: Vec<(&str, PathBuf)>) -> Result<()> {
     let mut child = Command::new(env!("CARGO"))
         .args(["test", "--workspace", "--locked", "--no-fail-fast", "--lib", "--bins", "--tests"])
         .args(["--exclude", "qemu-tests", "--", "--include-ignored"])
-        .envs(peers()?)
+        .envs(tools)
         .env("HOLDFAST_RELOCK", "1")
         .stdout(Stdio::piped())
         .spawn()

@@ -7,10 +7,12 @@ use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use common::follower::{Follower, other_root};
 use common::{BOOT, CHANGE, DISK, apply, lab, out, probe, resumed, settings, settled, text, wait_until};
-use qemu_tests::{Disk, Machine, Registry, Setup};
+use image_layout::Slot;
+use qemu_tests::{Disk, Machine, Registry, SECOND, Setup};
 use serde_json::{Value, json};
 
 /// All that lets someone send.
@@ -101,13 +103,15 @@ impl Receiver {
         self.posts().iter().filter(taken).map(Post::id).collect()
     }
 
-    /// `[box.notify]`, and a source of updates that is not there: to look for one is blocked at once.
+    /// `[box.notify]`.
+    fn table(&self) -> String {
+        let port = self.port;
+        format!("[box.notify]\nurl = \"http://hub:{TOKEN}@10.0.2.2:{port}/hooks/{TOKEN}?key={TOKEN}\"\n")
+    }
+
+    /// The same, and a source of updates that is not there: to look for one is blocked at once.
     fn settings(&self) -> String {
-        format!(
-            "[box.notify]\nurl = \"http://hub:{TOKEN}@10.0.2.2:{}/hooks/{TOKEN}?key={TOKEN}\"\n\
-             [box.update]\nurl = \"http://10.0.2.2:1\"\npolicy = \"manual\"\n",
-            self.port
-        )
+        self.table() + "[box.update]\nurl = \"http://10.0.2.2:1\"\npolicy = \"manual\"\n"
     }
 }
 
@@ -365,4 +369,47 @@ fn full_a_message_that_waits_outlives_a_power_cut() {
     assert_eq!(status["standing"][0]["kind"], "update-blocked", "{status}");
     assert_eq!(receiver.taken("update-blocked", "raised").len(), 1);
     machine.kill().unwrap();
+}
+
+#[test]
+fn full_a_box_that_goes_back_and_metadata_that_expires_are_told() {
+    let receiver = Receiver::start(503);
+    // Its window is half a day away: it looks when it is told to.
+    let hour = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs() / 3600;
+    let window = format!("{:02}:00-{:02}:00", (hour + 12) % 24, (hour + 13) % 24);
+    let settings = format!("policy = \"stage\"\nwindow = \"{window}\"\n\n{}", receiver.table());
+    let mut follower = Follower::new(Setup::default(), &settings);
+
+    let bad = follower.next_version();
+    let image =
+        follower.publisher.changed(&follower.lab, &bad, |disk| disk.change_arguments(Slot::A, other_root));
+    follower.publish(&image.unwrap());
+    let mark = follower.apply(&bad);
+    let reason = format!("the agent of {bad} was never up: its initrd ran");
+    follower.is_back(mark, &bad, |said| said == reason, BOOT);
+    let refused = receiver.wait("rolled-back", "event", 503);
+    let message = refused.body["message"].as_str().unwrap_or_default();
+    assert!(message.contains(&bad) && message.ends_with(&reason), "{message}");
+    receiver.answer(204);
+    assert_eq!(receiver.wait("rolled-back", "event", 204).id(), refused.id());
+
+    follower.publish(&follower.publisher.image(SECOND));
+    for (valid, state) in [("2d", "raised"), ("14d", "resolved")] {
+        let keys = follower.publisher.keys();
+        follower.publisher.release(&["refresh", "--expires", valid, "--keys"], &[&keys]).unwrap();
+        let found = follower.machine.json(&["update", "check"], &[0, 3]).unwrap();
+        assert_eq!(found["available"], SECOND, "{found}");
+        let told = receiver.wait("metadata-expiring", state, 204);
+        let message = told.body["message"].as_str().unwrap_or_default();
+        assert!(state == "resolved" || message.contains("metadata expires at"), "{message}");
+    }
+    for (kind, state) in
+        [("rolled-back", "event"), ("metadata-expiring", "raised"), ("metadata-expiring", "resolved")]
+    {
+        assert_eq!(receiver.taken(kind, state).len(), 1, "{:#?}", receiver.posts());
+    }
+    assert!(receiver.taken("update-blocked", "raised").is_empty(), "{:#?}", receiver.posts());
+    let status = notify(&follower.machine);
+    assert_eq!((&status["waiting"], &status["standing"]), (&json!([]), &json!([])), "{status}");
+    follower.machine.kill().unwrap();
 }

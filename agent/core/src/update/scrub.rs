@@ -146,10 +146,14 @@ impl ScrubRecord {
         events
     }
 
-    /// What is to be told to the boot loader, once nothing more is tried; slots that are whole lose their marks.
+    /// What is to be told to the boot loader, once nothing more is tried; slots that are whole lose their marks, and
+    /// so does the other one where it was not looked at: what did not prove itself is not worth a word.
     /// `proved` says whether what lies in the other slot has proved itself.
     pub fn conclude(&mut self, running: Slot, seen: &[Seen], proved: bool) -> Option<Good> {
         let mut back = false;
+        if seen.iter().all(|seen| seen.slot == running) {
+            self.damaged.remove(&running.other());
+        }
         for seen in seen.iter().filter(|seen| seen.damaged == seen.repaired) {
             let damage = self.damaged.remove(&seen.slot);
             back |= seen.slot == running && damage.is_some_and(|damage| damage.moved);
@@ -240,6 +244,11 @@ mod tests {
         let mut of_other = record.clone();
         let repaired = [seen(Slot::A, 1, 1), seen(Slot::B, 0, 0)];
         assert_eq!(record.conclude(Slot::A, &repaired, true), Some(Good::Running));
+        // What lies there has failed meanwhile.
+        let mut failed = record.clone();
+        failed.note(&[seen(Slot::B, 1, 0)], 3);
+        failed.conclude(Slot::A, &[seen(Slot::A, 0, 0)], false);
+        assert!(failed.damaged.is_empty());
         // The box went over to the other slot meanwhile: there it stays.
         assert_eq!(of_other.conclude(Slot::B, &repaired, false), None);
         assert!(of_other.damaged.is_empty());

@@ -20,8 +20,8 @@ use crate::{clock, slots};
 /// The user that runs it.
 const USER: &str = "holdfast-update";
 const UNIT: &str = "holdfast-update.service";
-/// Memory that it may take, what it reads and writes included; the kernel counts a little more at times.
-const MEMORY: u64 = 60 << 20;
+/// Memory that it may take, what it reads and writes included; the kernel counts up to 2 MiB more at times.
+const MEMORY: u64 = 56 << 20;
 /// Bytes of what it says.
 const RESULT: u64 = 1 << 20;
 /// Time that it may take: the slowest link is as good as none after that.

@@ -49,8 +49,12 @@ impl Lab {
     /// written. Building the same image again changes nothing.
     pub fn identity(&self) -> Result<String> {
         let image = self.image();
-        let is = match std::fs::read_to_string(image.with_file_name("manifest.json")) {
+        let manifest = image.with_file_name("manifest.json");
+        let is = match std::fs::read_to_string(&manifest) {
             Ok(manifest) => manifest,
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("cannot read {}", manifest.display()));
+            }
             Err(_) => format!("{:?}", std::fs::metadata(&image)?.modified()?),
         };
         Ok(format!("{image:?} {is}"))

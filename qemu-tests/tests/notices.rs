@@ -9,9 +9,8 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use common::follower::{Follower, other_root};
+use common::follower::Follower;
 use common::{BOOT, CHANGE, DISK, apply, lab, out, probe, resumed, settings, settled, text, wait_until};
-use image_layout::Slot;
 use qemu_tests::{Disk, Machine, Registry, SECOND, Setup};
 use serde_json::{Value, json};
 
@@ -380,12 +379,8 @@ fn full_a_box_that_goes_back_and_metadata_that_expires_are_told() {
     let settings = format!("policy = \"stage\"\nwindow = \"{window}\"\n\n{}", receiver.table());
     let mut follower = Follower::new(Setup::default(), &settings);
 
-    let bad = follower.next_version();
-    let image =
-        follower.publisher.changed(&follower.lab, &bad, |disk| disk.change_arguments(Slot::A, other_root));
-    follower.publish(&image.unwrap());
+    let (bad, reason) = follower.publish_another_root();
     let mark = follower.apply(&bad);
-    let reason = format!("the agent of {bad} was never up: its initrd ran");
     follower.is_back(mark, &bad, |said| said == reason, BOOT);
     let refused = receiver.wait("rolled-back", "event", 503);
     let message = refused.body["message"].as_str().unwrap_or_default();

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use common::BOOT;
 use common::follower::Follower;
-use image_layout::Slot;
 use qemu_tests::{SECOND, Setup};
 
 /// The most that an update may take from the window's opening to the restart.
@@ -28,12 +27,7 @@ fn next_window(follower: &mut Follower) -> usize {
 #[test]
 fn full_a_release_that_fails_is_tried_in_three_windows_and_then_left() {
     let mut follower = Follower::new(Setup::default(), SETTINGS);
-    let bad = follower.next_version();
-    let image = follower
-        .publisher
-        .changed(&follower.lab, &bad, |disk| disk.change_arguments(Slot::A, common::follower::other_root));
-    follower.publish(&image.unwrap());
-    let reason = format!("the agent of {bad} was never up: its initrd ran");
+    let (bad, reason) = follower.publish_another_root();
     for attempts in 1..=3 {
         let mark = next_window(&mut follower);
         follower.machine.console.wait_after(mark, "starting slot b", UPDATE).unwrap();

@@ -69,11 +69,27 @@ impl Follower {
         self.publisher.add(image).unwrap();
     }
 
+    /// Publishes a release whose root is not the one that its kernel is told of: its version, and why the box goes
+    /// back from it.
+    pub(crate) fn publish_another_root(&mut self) -> (String, String) {
+        let version = self.next_version();
+        let changed =
+            self.publisher.changed(&self.lab, &version, |disk| disk.change_arguments(Slot::A, other_root));
+        self.publish(&changed.unwrap());
+        let reason = format!("the agent of {version} was never up: its initrd ran");
+        (version, reason)
+    }
+
     /// Switches to what is published. Where the console was then.
     pub(crate) fn apply(&mut self, version: &str) -> usize {
         self.clock();
         // Only what was healthy before has to be healthy again.
         super::settled(&self.machine);
+        self.switch(version)
+    }
+
+    /// The same of a box that has something to complain of.
+    pub(crate) fn switch(&mut self, version: &str) -> usize {
         let mark = self.machine.console.mark();
         let done = self.machine.cli(&["update", "apply"]).unwrap();
         // The box may be gone before ssh has ended.

@@ -44,10 +44,10 @@ pub(crate) fn begin(agent: &Arc<Agent>) {
         Started::WentBack(reason) => {
             agent.events.add("rolled-back", None, format!("the box went back from {of}: {reason}"));
             // The record first: of a cut behind it the boot loader knows that no try is left, and the next scrub
-            // that the mark means nothing.
+            // that the mark of the other slot means nothing.
             change(agent, |record| record.went_back(&reason, now))
-                .and_then(|()| scrub::forget(agent, slot.other()))
                 .and_then(|()| slots::went_back(slot))
+                .and_then(|()| scrub::forget(agent, slot.other()))
         }
         Started::Stuck(reason) => {
             agent.events.add("update-problem", None, format!("there is no way back from {of}: {reason}"));

@@ -21,7 +21,7 @@ const LIMITS: [Duration; 2] = [Duration::from_secs(1200), Duration::from_secs(36
 /// Files whose tests take minutes: they start first, so that none of them is left alone at the end.
 const LONG: [&str; 4] = ["vm updates::", "vm probes::", "vm commands::", "vm cuts::"];
 /// Machines at once: each is busy on two cores while it boots, and waits most of the time after that.
-const AT_ONCE: usize = 2;
+const AT_ONCE: usize = 3;
 
 pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
     let mut results = Results::open(full)?;

@@ -220,7 +220,8 @@ fn terminal(machine: &Machine) {
         }
     };
     talk("test -t 0 && test -t 1 && echo terminal-$((40 + 2))\r", "terminal-42");
-    talk("echo before-$((1 + 1)); sleep 3600\r", "before-2");
+    // What speaks is what sleeps: Ctrl-C cannot come before it is there.
+    talk("/bin/sh -c 'echo before-$((1 + 1)); exec sleep 3600'\r", "before-2");
     talk("\x03", "^C");
     talk("echo after-$((1 + 2))\r", "after-3");
     talk("exit 5\r", "exit 5");

@@ -3,20 +3,28 @@
 //! Reads files and returns data; mounts nothing and writes nothing. Channels are asked in a fixed
 //! order, and the first that offers user-data wins: nothing is merged. A channel that is present but
 //! cannot be read is told beside the result and never keeps another from being found. Deliberately
-//! absent: metadata services on the network, and the providers' network documents.
+//! absent: metadata services on the network. Networks are read by [`explain`] alone.
 
 #![forbid(unsafe_code)]
 
 mod decode;
+mod explain;
 mod keys;
+mod kind;
+pub mod network;
+mod page;
 mod providers;
 mod read;
+mod tree;
 
 use std::fmt;
 use std::path::PathBuf;
 
 pub use decode::{DecodeError, MAX_DELIVERED, MAX_UNPACKED, decode};
+pub use explain::{ExplainError, Explanation, UserData, explain, explain_document};
+pub use kind::Kind as UserDataKind;
 pub use read::ReadError;
+pub use tree::Wrong;
 
 /// Where the channels are found, as far as they are there.
 #[derive(Clone, Debug, Default)]

@@ -3,6 +3,8 @@
 //! Of `meta-data` the fields `instance-id`, `local-hostname` (or `hostname`) and `public-keys` are
 //! read; the others are passed over.
 
+pub(crate) mod network;
+
 use std::fmt;
 use std::path::Path;
 
@@ -14,11 +16,22 @@ use crate::{Channel, Offer, ReadError, read};
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "kebab-case")]
-struct MetaData {
+pub(crate) struct MetaData {
     instance_id: Option<String>,
     local_hostname: Option<String>,
     hostname: Option<String>,
     public_keys: Option<Keys>,
+}
+
+/// The keys that are read.
+pub(crate) const KEYS: [&str; 4] = ["instance-id", "local-hostname", "hostname", "public-keys"];
+
+impl MetaData {
+    /// Puts it into an offer.
+    pub(crate) fn fill(self, offer: &mut Offer) {
+        let MetaData { instance_id, local_hostname, hostname, public_keys } = self;
+        fill(offer, instance_id, local_hostname.or(hostname), public_keys.unwrap_or_default().0);
+    }
 }
 
 /// One key, a list, a map by name, or EC2's map of maps: every text in it, however deep.
@@ -81,10 +94,8 @@ pub(crate) fn offer(root: &Path) -> Result<Option<Offer>, ReadError> {
     if offer.user_data.is_none() && metadata.is_none() {
         return Ok(None);
     }
-    if let Some(MetaData { instance_id, local_hostname, hostname, public_keys }) = metadata {
-        let hostname = local_hostname.or(hostname);
-        let keys = public_keys.unwrap_or_default().0;
-        fill(&mut offer, instance_id, hostname, keys);
+    if let Some(metadata) = metadata {
+        metadata.fill(&mut offer);
     }
     if root.join("network-config").exists() {
         offer.notes.push(NETWORK_NOTE.to_owned());
@@ -92,18 +103,23 @@ pub(crate) fn offer(root: &Path) -> Result<Option<Offer>, ReadError> {
     Ok(Some(offer))
 }
 
-fn metadata(path: &Path) -> Result<Option<MetaData>, ReadError> {
-    let Some(bytes) = read::metadata(path)? else { return Ok(None) };
+/// Reads `meta-data`; none when there is no such file.
+pub(crate) fn metadata(path: &Path) -> Result<Option<MetaData>, ReadError> {
+    read::metadata(path)?.map(|bytes| parse(path, &bytes)).transpose()
+}
+
+/// Reads the text of `meta-data`; `path` is what errors call it.
+pub(crate) fn parse(path: &Path, bytes: &[u8]) -> Result<MetaData, ReadError> {
     let wrong = |reason: String| {
         let reason = reason.lines().next().unwrap_or_default().to_owned();
         ReadError::Yaml { path: path.to_owned(), reason }
     };
-    let text = std::str::from_utf8(&bytes).map_err(|error| wrong(error.to_string()))?;
+    let text = std::str::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;
     if text.trim().is_empty() {
-        return Ok(Some(MetaData::default()));
+        return Ok(MetaData::default());
     }
     serde_saphyr::from_str::<Option<MetaData>>(text)
-        .map(|document| Some(document.unwrap_or_default()))
+        .map(Option::unwrap_or_default)
         .map_err(|error| wrong(error.to_string()))
 }
 

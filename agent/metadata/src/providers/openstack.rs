@@ -3,6 +3,8 @@
 //! Only `openstack/latest` is read. Metadata is taken leniently, field by field: providers send
 //! numbers as text, `null` or `""` for empty lists, and an object wrapped in a list.
 
+pub(crate) mod network;
+
 use std::path::Path;
 
 use serde_json::Value;
@@ -45,7 +47,14 @@ pub(crate) fn offer(root: &Path) -> Result<Option<Offer>, ReadError> {
     Ok(Some(offer))
 }
 
-fn take(offer: &mut Offer, metadata: Value) {
+/// Whether this is `meta_data.json`.
+pub(crate) fn is(bytes: &[u8]) -> bool {
+    let Ok(json) = serde_json::from_slice::<Value>(bytes) else { return false };
+    ["uuid", "public_keys", "launch_index", "availability_zone"].iter().any(|key| json.get(key).is_some())
+}
+
+/// Puts metadata into an offer.
+pub(crate) fn take(offer: &mut Offer, metadata: Value) {
     let metadata = match metadata {
         Value::Array(items) => items.into_iter().next().unwrap_or_default(),
         value => value,

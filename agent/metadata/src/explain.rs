@@ -1,0 +1,231 @@
+//! What a folder or a saved document of a provider's would give a box.
+//!
+//! The same readers as on the box, but strict: the first value that cannot be used is an error with
+//! its place, where a box would go on with what it can use.
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::kind::Kind;
+use crate::network::Network;
+use crate::providers::{self, digitalocean, nocloud, openstack};
+use crate::read::{self, ReadError};
+use crate::tree::{Tree, Wrong};
+use crate::{Channel, DecodeError, Offer};
+
+/// What was found.
+#[derive(Debug, Serialize)]
+pub struct Explanation {
+    /// What kind of folder or document this is, for people.
+    pub source: &'static str,
+    /// The provider's identity of the box.
+    pub instance_id: Option<String>,
+    /// A host name that is one (RFC 1123).
+    pub hostname: Option<String>,
+    /// OpenSSH public keys.
+    pub public_keys: Vec<String>,
+    /// User-data, where there is some.
+    pub user_data: Option<UserData>,
+    /// The network, where one is described.
+    pub network: Option<Network>,
+    /// What was passed over, for people.
+    pub notes: Vec<String>,
+}
+
+/// User-data that is there.
+#[derive(Debug, Serialize)]
+pub struct UserData {
+    /// What it is.
+    pub kind: Kind,
+    /// Bytes, unpacked.
+    pub bytes: usize,
+}
+
+/// A path that cannot be explained.
+#[derive(Debug, thiserror::Error)]
+pub enum ExplainError {
+    /// There is nothing at this path.
+    #[error("there is no `{0}`")]
+    Missing(PathBuf),
+    /// A file cannot be read, or is no document.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A value cannot be used.
+    #[error("`{path}`: {wrong}")]
+    Wrong {
+        /// In which file.
+        path: PathBuf,
+        /// Where in it, and why.
+        wrong: Wrong,
+    },
+    /// User-data cannot be unpacked.
+    #[error("`{path}` cannot be unpacked")]
+    UserData {
+        /// Which file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: DecodeError,
+    },
+    /// It is nothing that providers give.
+    #[error("`{0}` is neither a config drive, a NoCloud folder nor a document of a provider's")]
+    Unknown(PathBuf),
+}
+
+/// Reads the folder or document at `path`.
+pub fn explain(path: &Path) -> Result<Explanation, ExplainError> {
+    if path.is_dir() {
+        return folder(path);
+    }
+    let Some(bytes) = read::metadata(path)? else { return Err(ExplainError::Missing(path.to_owned())) };
+    explain_document(path, &bytes)
+}
+
+fn folder(path: &Path) -> Result<Explanation, ExplainError> {
+    let has = |names: &[&str]| names.iter().any(|name| path.join(name).exists());
+    if has(&["openstack/latest"]) {
+        return config_drive(&path.join("openstack/latest"));
+    }
+    if has(&["meta_data.json", "network_data.json"]) {
+        return config_drive(path);
+    }
+    if has(&["meta-data", "user-data", "network-config"]) {
+        return no_cloud(path);
+    }
+    Err(ExplainError::Unknown(path.to_owned()))
+}
+
+fn config_drive(latest: &Path) -> Result<Explanation, ExplainError> {
+    let mut offer = Offer::new(Channel::ConfigDrive);
+    let path = latest.join("meta_data.json");
+    if let Some(bytes) = read::metadata(&path)? {
+        let json = serde_json::from_slice(&bytes).map_err(|source| ReadError::Json { path, source })?;
+        openstack::take(&mut offer, json);
+    }
+    let path = latest.join("network_data.json");
+    let network = match read::metadata(&path)? {
+        Some(bytes) => Some(openstack::network::read(&json(&path, &bytes)?).map_err(wrong(&path))?),
+        None => None,
+    };
+    for name in ["vendor_data.json", "vendor_data2.json"] {
+        if latest.join(name).exists() {
+            offer.notes.push(providers::vendor_note(name));
+        }
+    }
+    let mut explanation = from_offer("config drive", offer);
+    explanation.user_data = user_data(&latest.join("user_data"))?;
+    explanation.network = network;
+    Ok(explanation)
+}
+
+fn no_cloud(root: &Path) -> Result<Explanation, ExplainError> {
+    let mut offer = Offer::new(Channel::NoCloud);
+    if let Some(metadata) = nocloud::metadata(&root.join("meta-data"))? {
+        metadata.fill(&mut offer);
+    }
+    let path = root.join("network-config");
+    let network = match read::metadata(&path)? {
+        Some(bytes) => nocloud::network::read(&yaml(&path, &bytes)?).map_err(wrong(&path))?,
+        None => None,
+    };
+    if root.join("vendor-data").metadata().is_ok_and(|file| file.len() > 0) {
+        offer.notes.push(providers::vendor_note("vendor-data"));
+    }
+    let mut explanation = from_offer("NoCloud", offer);
+    explanation.user_data = user_data(&root.join("user-data"))?;
+    explanation.network = network;
+    Ok(explanation)
+}
+
+/// Explains a single document by what is in it; `path` is what errors call it.
+pub fn explain_document(path: &Path, bytes: &[u8]) -> Result<Explanation, ExplainError> {
+    let text = std::str::from_utf8(bytes).unwrap_or_default().trim_start_matches('\u{feff}').trim_start();
+    let tree = if text.starts_with('{') {
+        Some(json(path, bytes)?)
+    } else if text.starts_with('[') {
+        serde_json::from_slice(bytes).ok()
+    } else if Kind::of(bytes) == Kind::Toml {
+        yaml(path, bytes).ok()
+    } else {
+        None
+    };
+    match tree {
+        Some(tree) if digitalocean::is(&tree) => droplet(path, &tree),
+        Some(tree) if openstack::network::is(&tree) => {
+            let network = openstack::network::read(&tree).map_err(wrong(path))?;
+            Ok(Explanation { network: Some(network), ..from_offer("OpenStack network data", offer()) })
+        }
+        Some(tree) if nocloud::network::is(&tree) => {
+            let network = nocloud::network::read(&tree).map_err(wrong(path))?;
+            Ok(Explanation { network, ..from_offer("NoCloud network-config", offer()) })
+        }
+        Some(_) if openstack::is(bytes) => {
+            let mut offer = offer();
+            let json = serde_json::from_slice(bytes)
+                .map_err(|source| ReadError::Json { path: path.to_owned(), source })?;
+            openstack::take(&mut offer, json);
+            Ok(from_offer("OpenStack metadata", offer))
+        }
+        Some(Tree::Map(entries)) if entries.iter().any(|(key, _)| nocloud::KEYS.contains(&key.as_str())) => {
+            let mut offer = offer();
+            nocloud::parse(path, bytes)?.fill(&mut offer);
+            Ok(from_offer("NoCloud meta-data", offer))
+        }
+        Some(Tree::Map(_)) => Err(ExplainError::Unknown(path.to_owned())),
+        _ => {
+            let user_data = Some(unpack(path, bytes)?);
+            Ok(Explanation { user_data, ..from_offer("user-data", offer()) })
+        }
+    }
+}
+
+fn droplet(path: &Path, tree: &Tree) -> Result<Explanation, ExplainError> {
+    let droplet = digitalocean::droplet(tree).map_err(wrong(path))?;
+    let mut offer = offer();
+    providers::fill(&mut offer, droplet.id, droplet.hostname, droplet.public_keys);
+    if droplet.vendor_data {
+        offer.notes.push(providers::vendor_note("vendor_data"));
+    }
+    let user_data = droplet.user_data.map(|text| unpack(path, text.as_bytes())).transpose()?;
+    let network = digitalocean::network(tree).map_err(wrong(path))?;
+    Ok(Explanation { user_data, network, ..from_offer("DigitalOcean metadata", offer) })
+}
+
+/// An offer of nothing yet.
+fn offer() -> Offer {
+    Offer::new(Channel::ConfigDrive)
+}
+
+fn from_offer(source: &'static str, offer: Offer) -> Explanation {
+    let Offer { instance_id, hostname, public_keys, notes, .. } = offer;
+    Explanation { source, instance_id, hostname, public_keys, user_data: None, network: None, notes }
+}
+
+fn user_data(path: &Path) -> Result<Option<UserData>, ExplainError> {
+    let delivered = read::start(path, crate::MAX_DELIVERED)?;
+    delivered.map(|delivered| unpack(path, &delivered)).transpose()
+}
+
+fn unpack(path: &Path, delivered: &[u8]) -> Result<UserData, ExplainError> {
+    let data = crate::decode(delivered)
+        .map_err(|source| ExplainError::UserData { path: path.to_owned(), source })?;
+    Ok(UserData { kind: Kind::of(&data), bytes: data.len() })
+}
+
+fn json(path: &Path, bytes: &[u8]) -> Result<Tree, ReadError> {
+    serde_json::from_slice(bytes).map_err(|source| ReadError::Json { path: path.to_owned(), source })
+}
+
+fn yaml(path: &Path, bytes: &[u8]) -> Result<Tree, ReadError> {
+    let wrong = |reason: String| {
+        let reason = reason.lines().next().unwrap_or_default().to_owned();
+        ReadError::Yaml { path: path.to_owned(), reason }
+    };
+    let text = std::str::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;
+    serde_saphyr::from_str(text).map_err(|error| wrong(error.to_string()))
+}
+
+fn wrong(path: &Path) -> impl FnOnce(Wrong) -> ExplainError {
+    move |wrong| ExplainError::Wrong { path: path.to_owned(), wrong }
+}

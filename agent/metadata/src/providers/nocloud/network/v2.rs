@@ -1,0 +1,163 @@
+//! Version 2: links by kind and name, as netplan writes them.
+
+use super::v1::lacp_fast;
+use super::{not_made, resolver};
+use crate::network::{Bond, BondMode, Dhcp6, Draft, Kind, Link, MTU, Match, Route, Vlan, hash_policy};
+use crate::tree::{Node, Wrong};
+
+/// Keys of any link. `optional`, `set-name` and the like concern how others boot and name.
+const COMMON: [&str; 19] = [
+    "dhcp4",
+    "dhcp6",
+    "accept-ra",
+    "addresses",
+    "gateway4",
+    "gateway6",
+    "routes",
+    "nameservers",
+    "mtu",
+    "macaddress",
+    "optional",
+    "set-name",
+    "wakeonlan",
+    "link-local",
+    "dhcp-identifier",
+    "renderer",
+    "critical",
+    "dhcp4-overrides",
+    "dhcp6-overrides",
+];
+const PARAMETERS: [&str; 6] =
+    ["mode", "mii-monitor-interval", "up-delay", "down-delay", "lacp-rate", "transmit-hash-policy"];
+
+/// Reads a document.
+pub(super) fn read<'a>(draft: &mut Draft<'a>, top: &Node<'a>) -> Result<(), Wrong> {
+    for (id, node) in entries(top, "ethernets")? {
+        let matcher = matcher(draft, id, &node)?;
+        link(draft, id, &node, Kind::Nic(matcher), &["match"])?;
+    }
+    for (id, node) in entries(top, "bonds")? {
+        let bond = bond(draft, &node)?;
+        link(draft, id, &node, Kind::Bond(bond), &["interfaces", "parameters"])?;
+    }
+    for (id, node) in entries(top, "vlans")? {
+        let mac = node.get("macaddress").map(|node| node.mac()).transpose()?;
+        let on = node.need("link")?.text()?.to_owned();
+        let tag = node.need("id")?.number(1..=4094)? as u16;
+        link(draft, id, &node, Kind::Vlan(Vlan { mac, link: on, tag }), &["id", "link"])?;
+    }
+    for kind in ["bridges", "wifis", "tunnels", "modems", "vrfs", "dummy-devices"] {
+        if let Some((id, node)) = entries(top, kind)?.into_iter().next() {
+            return Err(not_made(&node, &format!("{id:?}, one of `{kind}`,")));
+        }
+    }
+    draft.pass_over(top, &["version", "renderer", "ethernets", "bonds", "vlans"]);
+    Ok(())
+}
+
+fn entries<'a>(top: &Node<'a>, key: &str) -> Result<Vec<(&'a str, Node<'a>)>, Wrong> {
+    top.get(key).map_or(Ok(Vec::new()), |node| node.entries())
+}
+
+/// Without `match` the id is the NIC's name.
+fn matcher<'a>(draft: &mut Draft<'a>, id: &str, node: &Node<'a>) -> Result<Match, Wrong> {
+    let Some(given) = node.get("match") else {
+        return Ok(Match { mac: None, name: Some(id.to_owned()) });
+    };
+    let mac = given.get("macaddress").map(|node| node.mac()).transpose()?;
+    let name = given.get("name").map(|node| node.text()).transpose()?;
+    if mac.is_none() && name.is_none() {
+        return Err(given.wrong("`macaddress` or `name` is needed"));
+    }
+    draft.pass_over(&given, &["macaddress", "name"]);
+    Ok(Match { mac, name: name.filter(|_| mac.is_none()).map(str::to_owned) })
+}
+
+fn bond<'a>(draft: &mut Draft<'a>, node: &Node<'a>) -> Result<Bond, Wrong> {
+    let links = node.list("interfaces")?;
+    let mut bond = Bond {
+        mac: node.get("macaddress").map(|node| node.mac()).transpose()?,
+        links: links.iter().map(|id| Ok(id.text()?.to_owned())).collect::<Result<_, Wrong>>()?,
+        mode: BondMode::BalanceRr,
+        miimon: None,
+        up_delay: None,
+        down_delay: None,
+        lacp_fast: false,
+        xmit_hash_policy: None,
+    };
+    let Some(parameters) = node.get("parameters") else { return Ok(bond) };
+    let time = |key: &str| parameters.get(key).map(|node| node.number(0..=60_000)).transpose();
+    if let Some(mode) = parameters.get("mode") {
+        bond.mode = BondMode::read(&mode)?;
+    }
+    bond.miimon = time("mii-monitor-interval")?;
+    bond.up_delay = time("up-delay")?;
+    bond.down_delay = time("down-delay")?;
+    bond.lacp_fast = parameters.get("lacp-rate").map(|node| lacp_fast(&node)).transpose()?.unwrap_or(false);
+    bond.xmit_hash_policy =
+        parameters.get("transmit-hash-policy").map(|node| hash_policy(&node)).transpose()?;
+    draft.pass_over(&parameters, &PARAMETERS);
+    Ok(bond)
+}
+
+fn link<'a>(draft: &mut Draft<'a>, id: &str, node: &Node<'a>, kind: Kind, own: &[&str]) -> Result<(), Wrong> {
+    let mut notes = Vec::new();
+    let link = draft.link(id, kind, node)?;
+    link.mtu = node.get("mtu").map(|node| node.number(MTU)).transpose()?;
+    link.dhcp4 = node.get("dhcp4").map_or(Ok(false), |node| node.truth())?;
+    link.accept_ra = node.get("accept-ra").map(|node| node.truth()).transpose()?;
+    if node.get("dhcp6").map_or(Ok(false), |node| node.truth())? {
+        link.dhcp6 = Some(Dhcp6::Stateful);
+        link.accept_ra = link.accept_ra.or(Some(true));
+    }
+    for address in node.list("addresses")? {
+        addresses(link, &address)?;
+    }
+    for key in ["gateway4", "gateway6"] {
+        if let Some(gateway) = node.get(key) {
+            link.routes.push(Route::default(gateway.host()?));
+        }
+    }
+    for node in node.list("routes")? {
+        notes.extend(route(link, &node)?);
+    }
+    if let Some(servers) = node.get("nameservers") {
+        resolver(link, &servers, "addresses", "search")?;
+    }
+    draft.notes.extend(notes);
+    draft.pass_over(node, &[&COMMON[..], own].concat());
+    Ok(())
+}
+
+/// An address, or an object of one key, the address, with its options.
+fn addresses(link: &mut Link, node: &Node<'_>) -> Result<(), Wrong> {
+    if !node.is_map() {
+        link.addresses.push(node.interface(None)?);
+        return Ok(());
+    }
+    for (address, node) in node.entries()? {
+        link.addresses.push(
+            address
+                .parse()
+                .map_err(|_| node.wrong(format!("{address:?} is no address with its prefix length")))?,
+        );
+    }
+    Ok(())
+}
+
+/// Adds a route; what comes back is a note of one that is not for the main table.
+fn route(link: &mut Link, node: &Node<'_>) -> Result<Option<String>, Wrong> {
+    if node.get("table").is_some() || node.get("type").is_some_and(|kind| kind.text() != Ok("unicast")) {
+        return Ok(Some(format!("`{}`: only unicast routes of the main table are used", node.place())));
+    }
+    let on_link = node.get("on-link").map_or(Ok(false), |node| node.truth())?;
+    let via = node.get("via").map(|node| node.host()).transpose()?;
+    let to = node.need("to")?;
+    let Some(like) = via.or_else(|| to.text().ok()?.split('/').next()?.parse().ok()) else {
+        return Err(node.wrong("`via` is missing"));
+    };
+    let to = to.destination(None, like)?;
+    let metric = node.get("metric").map(|node| node.number(0..=u32::MAX)).transpose()?;
+    link.routes.push(Route { to, via, on_link, metric });
+    Ok(None)
+}

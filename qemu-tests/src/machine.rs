@@ -278,6 +278,11 @@ impl Machine {
         format!("http://127.0.0.1:{}/", self.http)
     }
 
+    /// The port of this host that leads to the box's sshd.
+    pub fn ssh_port(&self) -> u16 {
+        self.ssh
+    }
+
     /// A command line that opens the CLI on the box.
     pub fn ssh_line(&self) -> String {
         let options = "-o StrictHostKeyChecking=no -o UserKnownHostsFile=/dev/null";

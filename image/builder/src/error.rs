@@ -8,6 +8,8 @@ use std::process::ExitCode;
 
 /// An error's exit code when the user's document or usage is at fault.
 pub(crate) const INVALID: u8 = 2;
+/// The exit code when the user stopped it.
+pub(crate) const INTERRUPTED: u8 = 130;
 
 /// An error to which a hint is attached at the edge, where the way out is known.
 #[derive(Debug)]
@@ -58,6 +60,12 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     let hints: String = hints(error).iter().map(|hint| format!("hint: {hint}\n")).collect();
     // What cannot be printed has nobody to read it.
     let _ = write!(std::io::stderr().lock(), "error: {message}\n{hints}");
+    let interrupted = |cause: &(dyn Error + 'static)| {
+        cause.downcast_ref::<crate::commands::cloud::CloudError>().is_some_and(|error| error.is_interrupted())
+    };
+    if kinds(error).into_iter().any(interrupted) {
+        return ExitCode::from(INTERRUPTED);
+    }
     ExitCode::from(if is_invalid(error) { INVALID } else { 1 })
 }
 
@@ -114,6 +122,9 @@ fn hint_of(error: &(dyn Error + 'static)) -> Option<String> {
         return error.hint();
     }
     if let Some(error) = error.downcast_ref::<crate::release::verify::VerifyError>() {
+        return error.hint();
+    }
+    if let Some(error) = error.downcast_ref::<crate::commands::cloud::CloudError>() {
         return error.hint();
     }
     None

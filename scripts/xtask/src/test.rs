@@ -25,7 +25,8 @@ const AT_ONCE: usize = 3;
 
 pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
     let mut results = Results::open(full)?;
-    let tools = peers()?;
+    let mut tools = peers()?;
+    tools.push(("HOLDFAST_OPENSTACK", openstack()?));
     // Compiling for the image and the unit tests wait for each other nowhere: one fills what the other leaves idle.
     let mut build = Command::new("scripts/build").spawn().context("cannot run scripts/build")?;
     let tested = if only.is_none() { units(&mut results, tools) } else { Ok(()) };
@@ -98,6 +99,30 @@ fn peers() -> Result<Vec<(&'static str, PathBuf)>> {
         peers.push((variable, script));
     }
     Ok(peers)
+}
+
+/// Puts Keystone and Glance into a place of their own, in the versions of `scripts/peers/openstack.txt`; gives the
+/// folder of their programs.
+fn openstack() -> Result<PathBuf> {
+    let root = crate::root().canonicalize()?;
+    let (wanted, folder) = (root.join("scripts/peers/openstack.txt"), root.join("target/peers/openstack"));
+    let have = folder.join("versions.txt");
+    let text = std::fs::read(&wanted).with_context(|| format!("no {}", wanted.display()))?;
+    if std::fs::read(&have).is_ok_and(|have| have == text) {
+        return Ok(folder.join("bin"));
+    }
+    println!("fetching Keystone and Glance");
+    let made = Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder).status();
+    ensure!(
+        made.context("cannot run python3")?.success(),
+        "python3 makes no venv: apt-get install python3-venv"
+    );
+    let mut pip = Command::new(folder.join("bin/pip"));
+    let fetched =
+        pip.args(["install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r"]).arg(&wanted);
+    ensure!(fetched.status()?.success(), "Keystone and Glance cannot be fetched");
+    std::fs::write(have, text)?;
+    Ok(folder.join("bin"))
 }
 
 /// All tests that need no machine.

@@ -70,6 +70,12 @@ fn start(reader: impl Read) -> std::io::Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// Checks one document, whose library recipes are those of the repository.
+pub(crate) fn document(context: &Context, name: &str, text: &str) -> Report {
+    let library = context.root().ok().map(|root| root.join("recipes/library"));
+    check(name, text, library.as_deref())
+}
+
 fn check(name: &str, text: &str, library: Option<&Path>) -> Report {
     recipes::check::check(name, text, text.len(), |declared| find(&declared.source, library))
 }

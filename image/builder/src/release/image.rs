@@ -111,8 +111,13 @@ impl Built {
 
     /// The disk in one of its forms, checked.
     pub(crate) fn disk(&self) -> Result<PathBuf, ImageError> {
-        let forms = [Format::Raw, Format::RawGz, Format::Qcow2].map(Format::file_name);
-        let mut there = forms.into_iter().filter(|name| self.folder.join(name).exists());
+        self.disk_in(&[Format::Raw, Format::RawGz, Format::Qcow2])
+    }
+
+    /// The disk in the first of these forms that is there, checked.
+    pub(crate) fn disk_in(&self, forms: &[Format]) -> Result<PathBuf, ImageError> {
+        let names = forms.iter().map(|form| form.file_name());
+        let mut there = names.filter(|name| self.folder.join(name).exists());
         let output = there.find_map(|name| self.output(name));
         let output = output.ok_or_else(|| ImageError::NoDisk(self.folder.clone()))?;
         let path = self.folder.join(&output.name);

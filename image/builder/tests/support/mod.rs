@@ -3,7 +3,9 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 pub(crate) mod archive;
+pub(crate) mod digitalocean;
 pub(crate) mod files;
+pub(crate) mod openstack;
 pub(crate) mod release;
 pub(crate) mod s3;
 pub(crate) mod workspace;

@@ -1,15 +1,19 @@
 //! A server of S3 on loopback: `s3s` with its file system behind, which checks signatures. How many writes it
-//! takes can be limited.
+//! takes can be limited. Objects that were written as public can be read by everybody.
 
+#![allow(dead_code, reason = "each test uses its own part")]
+
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use hyper_util::rt::TokioIo;
+use s3s::access::{S3Access, S3AccessContext};
 use s3s::auth::SimpleAuth;
 use s3s::dto::{
-    DeleteObjectInput, DeleteObjectOutput, GetObjectInput, GetObjectOutput, ListObjectsV2Input,
-    ListObjectsV2Output, PutObjectInput, PutObjectOutput,
+    DeleteObjectInput, DeleteObjectOutput, GetObjectInput, GetObjectOutput, HeadObjectInput,
+    HeadObjectOutput, ListObjectsV2Input, ListObjectsV2Output, PutObjectInput, PutObjectOutput,
 };
 use s3s::service::S3ServiceBuilder;
 use s3s::{S3, S3Request, S3Response, S3Result, s3_error};
@@ -22,6 +26,24 @@ pub(crate) const BUCKET: &str = "releases";
 struct Limited {
     files: FileSystem,
     writes: Arc<AtomicUsize>,
+    public: Public,
+}
+
+/// Keys of the objects that everybody may read.
+#[derive(Clone, Default)]
+struct Public(Arc<Mutex<BTreeSet<String>>>);
+
+#[tough::async_trait]
+impl S3Access for Public {
+    async fn check(&self, context: &mut S3AccessContext<'_>) -> S3Result<()> {
+        let reads = ["GetObject", "HeadObject"].contains(&context.s3_op().name());
+        let object = context.s3_path().as_object().map(|(_, key)| key.to_owned());
+        let public = |key: String| reads && self.0.lock().unwrap().contains(&key);
+        if context.credentials().is_some() || object.is_some_and(public) {
+            return Ok(());
+        }
+        Err(s3_error!(AccessDenied, "nobody may do this"))
+    }
 }
 
 impl Limited {
@@ -35,6 +57,9 @@ impl Limited {
 impl S3 for Limited {
     async fn put_object(&self, request: S3Request<PutObjectInput>) -> S3Result<S3Response<PutObjectOutput>> {
         self.write()?;
+        if request.input.acl.as_ref().is_some_and(|acl| acl.as_str() == "public-read") {
+            self.public.0.lock().unwrap().insert(request.input.key.clone());
+        }
         self.files.put_object(request).await
     }
 
@@ -48,6 +73,13 @@ impl S3 for Limited {
 
     async fn get_object(&self, request: S3Request<GetObjectInput>) -> S3Result<S3Response<GetObjectOutput>> {
         self.files.get_object(request).await
+    }
+
+    async fn head_object(
+        &self,
+        request: S3Request<HeadObjectInput>,
+    ) -> S3Result<S3Response<HeadObjectOutput>> {
+        self.files.head_object(request).await
     }
 
     async fn list_objects_v2(
@@ -71,7 +103,10 @@ impl Server {
         std::fs::create_dir_all(folder.join(BUCKET)).unwrap();
         let writes = Arc::new(AtomicUsize::new(usize::MAX));
         let files = FileSystem::new(folder).unwrap();
-        let mut builder = S3ServiceBuilder::new(Limited { files, writes: writes.clone() });
+        let public = Public::default();
+        let limited = Limited { files, writes: writes.clone(), public: public.clone() };
+        let mut builder = S3ServiceBuilder::new(limited);
+        builder.set_access(public);
         builder.set_auth(SimpleAuth::from_single(ID, SECRET));
         let service = builder.build();
         let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();

@@ -49,7 +49,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<ExitCode> {
     let Args { repository, to, endpoint, region } = args;
     let _lock = repository::lock_existing(&repository)?;
     let source = Source::open(Folder::new(&repository))?;
-    let place = Place::open(&to, &Options { endpoint, region })?;
+    let place = Place::open(&to, &Options { endpoint, region, spaces: false })?;
     if let Place::Folder(folder) = &place
         && folder.path().canonicalize()? == repository.canonicalize()?
     {

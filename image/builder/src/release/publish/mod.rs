@@ -4,12 +4,11 @@
 //! was pruned here is removed there when nothing leads to it any more. A target is known by its name, which has
 //! its hash; other files are compared.
 
-mod credentials;
 mod place;
 mod s3;
 
+pub(crate) use image_cloud::s3::Options;
 pub(crate) use place::{Place, PlaceError};
-pub(crate) use s3::Options;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::s3::{Bucket, BucketError, Options};
+use image_cloud::s3::Options;
+
+use super::s3::{Bucket, BucketError};
 use crate::release::folder::{Folder, FolderError};
 
 /// A place that cannot be used.

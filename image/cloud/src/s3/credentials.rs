@@ -1,23 +1,25 @@
-//! Who publishes: the variables that AWS's programs read, else a profile of their credentials file.
+//! Who writes: the variables that AWS's programs read, else a profile of their credentials file.
 //!
 //! Deliberately absent: roles, SSO and the metadata service of a cloud's machines.
 
 use std::path::PathBuf;
 
+use crate::Secret;
+
 /// Credentials of S3.
-#[derive(PartialEq, Eq)]
-pub(crate) struct Credentials {
-    /// Not secret.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// Which key.
     pub id: String,
-    /// Secret.
-    pub secret: String,
-    /// Of temporary credentials; secret.
-    pub token: Option<String>,
+    /// The key.
+    pub secret: Secret,
+    /// Of temporary credentials.
+    pub token: Option<Secret>,
 }
 
 /// Why there are none.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum CredentialsError {
+pub enum CredentialsError {
     /// Nothing says them.
     #[error("there are no credentials: neither AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, nor `{0}`")]
     Absent(PathBuf),
@@ -32,10 +34,11 @@ pub(crate) enum CredentialsError {
 }
 
 /// Finds them; `variable` gives the environment's.
-pub(crate) fn find(variable: impl Fn(&str) -> Option<String>) -> Result<Credentials, CredentialsError> {
+pub fn find(variable: impl Fn(&str) -> Option<String>) -> Result<Credentials, CredentialsError> {
     let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
     if let (Some(id), Some(secret)) = (variable("AWS_ACCESS_KEY_ID"), variable("AWS_SECRET_ACCESS_KEY")) {
-        return Ok(Credentials { id, secret, token: variable("AWS_SESSION_TOKEN") });
+        let token = variable("AWS_SESSION_TOKEN").map(Secret::new);
+        return Ok(Credentials { id, secret: Secret::new(secret), token });
     }
     let home = || PathBuf::from(variable("HOME").unwrap_or_default()).join(".aws/credentials");
     let path = variable("AWS_SHARED_CREDENTIALS_FILE").map_or_else(home, PathBuf::from);
@@ -59,7 +62,7 @@ fn parse(text: &str, profile: &str) -> Option<Credentials> {
         };
         *slot = Some(value.trim().to_owned());
     }
-    Some(Credentials { id: id?, secret: secret?, token })
+    Some(Credentials { id: id?, secret: Secret::new(secret?), token: token.map(Secret::new) })
 }
 
 #[cfg(test)]
@@ -80,7 +83,10 @@ mod tests {
                 let file = (name == "AWS_SHARED_CREDENTIALS_FILE").then(|| path.to_owned());
                 set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned()).or(file)
             })
-            .map(|Credentials { id, secret, token }| (id, secret, token.unwrap_or_default()))
+            .map(|Credentials { id, secret, token }| {
+                let shown = |secret: &Secret| secret.expose().to_owned();
+                (id, shown(&secret), token.as_ref().map(shown).unwrap_or_default())
+            })
         };
         let of =
             |id: &str, secret: &str, token: &str| Ok((id.to_owned(), secret.to_owned(), token.to_owned()));

@@ -1,0 +1,290 @@
+//! Images and boxes at DigitalOcean, against a control plane that is held to the provider's specification and a
+//! bucket that checks signatures.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use support::archive::sha256;
+use support::digitalocean::{ControlPlane, TOKEN};
+use support::release::noise;
+use support::s3::{BUCKET, ID, SECRET, Server};
+use support::workspace::{Run, output};
+
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGk0LlHVvXMDgW2VPZhoMRqsX4fL0vQ7QK2UQkSpZ1aA ops";
+
+/// A workstation, the provider, and a bucket of its.
+struct Place {
+    folder: tempfile::TempDir,
+    provider: ControlPlane,
+    bucket: Server,
+}
+
+impl Place {
+    fn new() -> Place {
+        let folder = tempfile::tempdir().unwrap();
+        let bucket = Server::start(&folder.path().join("buckets"));
+        let place = Place { provider: ControlPlane::start(), bucket, folder };
+        let disk = noise(1, 300_000);
+        let sbom = b"{ \"spdxVersion\": \"SPDX-2.3\" }\n";
+        let output =
+            |name: &str, bytes: &[u8]| json!({ "name": name, "size": bytes.len(), "sha256": sha256(bytes) });
+        let manifest = json!({
+            "format": 1, "version": "0.3.1", "epoch": 1_700_000_000, "root_hash": "00", "root_size": 0,
+            "packages": [], "images": [],
+            "outputs": [output("holdfast.raw.gz", &disk), output("sbom.spdx.json", sbom)],
+        });
+        fs::create_dir(place.image()).unwrap();
+        fs::write(place.image().join("holdfast.raw.gz"), disk).unwrap();
+        fs::write(place.image().join("sbom.spdx.json"), sbom).unwrap();
+        fs::write(place.image().join("manifest.json"), manifest.to_string()).unwrap();
+        place.write("box.toml", &format!("[box]\nhostname = \"hub1\"\nadmins = [\"{KEY}\"]\n"));
+        place
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn image(&self) -> PathBuf {
+        self.path("image")
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.path(name), text).unwrap();
+    }
+
+    /// The program, not yet started, with the provider's and the bucket's credentials.
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast-image"));
+        command.env_clear().env("HOME", self.folder.path()).current_dir(self.folder.path());
+        command.env("DIGITALOCEAN_ACCESS_TOKEN", TOKEN).env("DIGITALOCEAN_API_URL", &self.provider.url);
+        command.env("SPACES_ACCESS_KEY_ID", ID).env("SPACES_SECRET_ACCESS_KEY", SECRET);
+        command.args(arguments);
+        command
+    }
+
+    fn run(&self, arguments: &[&str]) -> Run {
+        let run = output(&mut self.command(arguments));
+        for secret in [TOKEN, SECRET] {
+            assert!(!run.stdout.contains(secret) && !run.stderr.contains(secret), "a secret was shown");
+        }
+        run
+    }
+
+    fn upload_command(&self, more: &[&str]) -> Command {
+        let endpoint = self.bucket.endpoint();
+        let upload =
+            ["upload", "digitalocean", "image", "--region", "fra1", "--bucket", BUCKET, "--endpoint"];
+        self.command(&[&upload[..], &[endpoint.as_str()], more].concat())
+    }
+
+    fn upload(&self, more: &[&str]) -> Run {
+        output(&mut self.upload_command(&[&["--timeout", "20s"], more].concat()))
+    }
+
+    fn launch(&self, more: &[&str]) -> Run {
+        let launch =
+            ["launch", "digitalocean", "--user-data", "box.toml", "--size", "s-1vcpu-1gb", "--region"];
+        self.run(&[&launch[..], &["fra1", "--no-wait", "--timeout", "20s"], more].concat())
+    }
+
+    /// Names of the objects that are in the bucket.
+    #[track_caller]
+    fn nothing_is_left_in_the_bucket(&self) {
+        let left = files(&self.bucket.objects(""));
+        assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+fn files(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap().flatten();
+    let names = entries.map(|entry| entry.file_name().into_string().unwrap());
+    names.filter(|name| !name.starts_with('.')).collect()
+}
+
+#[test]
+fn an_image_is_imported_from_an_object_that_is_gone_afterwards() {
+    let place = Place::new();
+    let run = place.upload(&["--json"]).ok();
+    let image: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!((&image["name"], &image["state"]), (&json!("holdfast-0.3.1"), &json!("available")));
+    assert!(
+        run.stderr.contains("public until it is imported: s3://releases/holdfast-upload-"),
+        "{}",
+        run.stderr
+    );
+    place.nothing_is_left_in_the_bucket();
+    let sent = fs::read(place.image().join("holdfast.raw.gz")).unwrap();
+    assert!(place.provider.state().contents == [sent], "the provider has what was built");
+    let second = place.upload(&["--name", "mine"]).ok();
+    assert_eq!(second.stdout, "7555621 mine\n");
+    let names = |run: Run| -> Vec<String> {
+        let images: Vec<Value> = serde_json::from_str(&run.ok().stdout).unwrap();
+        images.iter().map(|image| image["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(place.run(&["images", "digitalocean", "--json"])), ["mine", "holdfast-0.3.1"]);
+    place.provider.state().page = 1;
+    assert_eq!(names(place.run(&["images", "digitalocean", "--json"])), ["mine", "holdfast-0.3.1"]);
+}
+
+#[test]
+fn whatever_fails_nothing_stays_public() {
+    let place = Place::new();
+    place.provider.state().refuse = Some("Image format is not supported".to_owned());
+    let run = place.upload(&[]);
+    run.fails(1, &["the image was not imported: Image format is not supported", "hint: "]);
+    place.nothing_is_left_in_the_bucket();
+
+    let mut stranger = place.upload_command(&[]);
+    let run = output(stranger.env("DIGITALOCEAN_ACCESS_TOKEN", "other"));
+    run.fails(1, &["answered with 401: Unable to authenticate you", "hint: make a token with write access"]);
+    place.nothing_is_left_in_the_bucket();
+
+    place.provider.state().slow = 1_000;
+    let run = output(&mut place.upload_command(&["--timeout", "1s"]));
+    run.fails(1, &["the import of the image took longer than 1 s"]);
+    place.nothing_is_left_in_the_bucket();
+    let images = place.provider.state().images.clone();
+    assert_eq!(images.len(), 1, "what is not waited for is removed: {images:?}");
+
+    let mut wrong = place.upload_command(&[]);
+    let run = output(wrong.env("SPACES_SECRET_ACCESS_KEY", "other"));
+    run.fails(1, &["failed to write `s3://releases/holdfast-upload-", "SignatureDoesNotMatch"]);
+    let mut nobody = place.upload_command(&[]);
+    nobody.env_remove("DIGITALOCEAN_ACCESS_TOKEN");
+    output(&mut nobody)
+        .fails(1, &["there is no token: neither DIGITALOCEAN_ACCESS_TOKEN", "hint: `doctl auth init`"]);
+    assert_eq!(place.provider.state().images.len(), 1);
+}
+
+#[test]
+fn an_upload_that_is_stopped_cleans_up() {
+    let place = Place::new();
+    place.provider.state().slow = 1_000_000;
+    let mut command = place.upload_command(&["--timeout", "60s"]);
+    let child =
+        command.stderr(std::process::Stdio::null()).stdout(std::process::Stdio::null()).spawn().unwrap();
+    let end = Instant::now() + Duration::from_secs(20);
+    while place.provider.state().images.is_empty() {
+        assert!(Instant::now() < end, "nothing is imported");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(!files(&place.bucket.objects("")).is_empty());
+    let id = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
+    let status = child.wait_with_output().unwrap().status;
+    assert_eq!(status.code(), Some(130));
+    place.nothing_is_left_in_the_bucket();
+    assert!(place.provider.state().images.is_empty());
+}
+
+#[test]
+fn only_what_was_built_is_sent() {
+    let place = Place::new();
+    let disk = place.image().join("holdfast.raw.gz");
+    let mut bytes = fs::read(&disk).unwrap();
+    bytes[1000] ^= 1;
+    fs::write(&disk, &bytes).unwrap();
+    place.upload(&[]).fails(1, &["is not what the manifest says", "hint: build it again"]);
+    fs::remove_file(&disk).unwrap();
+    place.upload(&[]).fails(1, &["there is no disk image in `image` that its manifest names"]);
+    place
+        .run(&["upload", "digitalocean", "none", "--bucket", "x"])
+        .fails(1, &["failed to read `none/manifest.json`"]);
+    place.nothing_is_left_in_the_bucket();
+    assert!(place.provider.state().images.is_empty());
+}
+
+#[test]
+fn a_box_is_made_with_the_first_admins_key_and_without_the_providers_agent() {
+    let place = Place::new();
+    place.launch(&[]).fails(2, &["there is no image at this provider", "hint: `holdfast-image upload`"]);
+    place.upload(&[]).ok();
+    let run = place.launch(&["--json"]).ok();
+    let server: Value = serde_json::from_str(&run.stdout).unwrap();
+    assert_eq!(
+        (&server["name"], &server["addresses"]),
+        (&json!("hub1"), &json!(["127.0.0.1", "10.110.0.7"]))
+    );
+    let asked = place.provider.state().launched.pop().unwrap();
+    let user_data = fs::read_to_string(place.path("box.toml")).unwrap();
+    let expect = json!({
+        "name": "hub1", "region": "fra1", "size": "s-1vcpu-1gb", "image": 7_555_620, "ssh_keys": [1],
+        "user_data": user_data, "with_droplet_agent": false, "tags": ["holdfast"],
+    });
+    assert_eq!(asked, expect);
+    assert_eq!(place.provider.state().keys[0]["public_key"], json!(KEY));
+
+    place.write("other.pub", "ssh-rsa AAAAB3NzaC1yc2E= other\n");
+    place.launch(&["--name", "hub2", "--ssh-key", "other.pub", "--image", "holdfast-0.3.1"]).ok();
+    place.provider.state().failing = 1;
+    place.launch(&["--name", "hub3"]).ok();
+    let keys: Vec<Value> =
+        place.provider.state().launched.iter().map(|asked| asked["ssh_keys"].clone()).collect();
+    assert_eq!(keys, [json!([2]), json!([1])], "a key that is known is not added again");
+
+    let shown = place.run(&["boxes", "digitalocean"]).ok().stdout;
+    let names: Vec<&str> = shown.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).collect();
+    assert_eq!(names, ["hub3", "hub2", "hub1"]);
+}
+
+#[test]
+fn what_no_box_could_use_is_not_launched() {
+    let place = Place::new();
+    place.upload(&[]).ok();
+    place.launch(&["--image", "none"]).fails(2, &["there is no image `none` at this provider"]);
+    place.write("box.toml", "[box]\nhostnam = \"hub1\"\n");
+    place.launch(&[]).fails(2, &["box.toml:2:1", "hostnam"]);
+    place.write("box.toml", "[box]\nhostname = \"hub1\"\n");
+    place.launch(&[]).fails(2, &["DigitalOcean makes no box without a key", "hint: add one to `admins`"]);
+    place.write("box.toml", &format!("[box]\nadmins = [\"{KEY}\"]\n"));
+    place.launch(&[]).fails(2, &["the box needs a name"]);
+    assert!(place.provider.state().launched.is_empty());
+}
+
+#[test]
+fn what_is_destroyed_is_asked_for() {
+    let place = Place::new();
+    place.upload(&[]).ok();
+    for name in ["a", "b", "b"] {
+        place.launch(&["--name", name]).ok();
+    }
+    let destroy = |more: &[&str]| place.run(&[&["destroy", "digitalocean"], more].concat());
+    destroy(&["box", "a"]).fails(2, &["nobody can be asked", "hint: --yes"]);
+    destroy(&["box", "a", "none", "--yes"]).fails(2, &["there is no box `none`"]);
+    destroy(&["box", "b", "--yes"])
+        .fails(2, &["there are 2 of the name `b`", "hint: name one by its identity: 3164446, 3164445"]);
+    assert_eq!(place.provider.state().droplets.len(), 3);
+    assert_eq!(
+        destroy(&["box", "a", "3164445", "--yes"]).ok().stdout,
+        "removed box 3164444 a\nremoved box 3164445 b\n"
+    );
+    assert_eq!(destroy(&["image", "holdfast-0.3.1", "--yes", "--json"]).ok().stdout, "[\n  \"7555620\"\n]\n");
+    assert!(place.provider.state().images.is_empty());
+    assert_eq!(place.run(&["boxes", "digitalocean", "--json"]).ok().stdout.matches("\"id\"").count(), 1);
+}
+
+#[test]
+fn an_image_becomes_an_object_or_a_file() {
+    let place = Place::new();
+    let endpoint = place.bucket.endpoint();
+    let to = format!("s3://{BUCKET}/images/box.raw.gz");
+    let mut command = place.command(&["upload", "s3", "image", &to, "--endpoint", &endpoint]);
+    command.env("AWS_ACCESS_KEY_ID", ID).env("AWS_SECRET_ACCESS_KEY", SECRET);
+    assert_eq!(output(&mut command).ok().stdout, format!("{to}\n"));
+    let built = fs::read(place.image().join("holdfast.raw.gz")).unwrap();
+    assert!(fs::read(place.bucket.objects("images/box.raw.gz")).unwrap() == built);
+    let denied = ureq::get(format!("{endpoint}/{BUCKET}/images/box.raw.gz")).call();
+    assert!(matches!(denied, Err(ureq::Error::StatusCode(403))), "nobody else reads it: {denied:?}");
+
+    place.run(&["upload", "file", "image", "out.gz"]).ok();
+    assert!(fs::read(place.path("out.gz")).unwrap() == built);
+    place.run(&["upload", "file", "image", "none/out.gz"]).fails(1, &["failed to write `none/out.gz`"]);
+    place.run(&["upload", "file", "image", "out", "--format", "qcow2"]).fails(1, &["there is no disk image"]);
+    place.run(&["upload", "s3", "image", "s3://x"]).fails(2, &["`s3://x` is no object: s3://BUCKET/NAME"]);
+}

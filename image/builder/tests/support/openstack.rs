@@ -1,0 +1,188 @@
+//! Keystone and Glance as their project releases them, on loopback, with a database and a store of their own.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+/// Serves a program's interface to web servers; the program would take the arguments for its own.
+const SERVE: &str = "
+import importlib, sys, waitress
+name, port = sys.argv[1:]
+del sys.argv[1:]
+application = importlib.import_module(name + '.wsgi.api').application
+waitress.serve(application, listen='127.0.0.1:' + port)
+";
+pub(crate) const PASSWORD: &str = "open sesame";
+
+/// A running cloud with an administrator, `admin`, and a project of that name.
+pub(crate) struct Cloud {
+    services: Vec<Child>,
+    pub(crate) auth_url: String,
+    token: String,
+}
+
+impl Cloud {
+    /// Starts one that keeps everything in `folder`. `programs`: where Python's programs are.
+    pub(crate) fn start(programs: &Path, folder: &Path) -> Cloud {
+        let [identity, image] = [port(), port()];
+        let auth_url = format!("http://127.0.0.1:{identity}/v3");
+        keystone(programs, folder, &auth_url);
+        let mut cloud = Cloud { services: Vec::new(), auth_url, token: String::new() };
+        cloud.serve(programs, folder, "keystone", identity);
+        cloud.token = cloud.authenticate();
+        cloud.offer("image", image);
+        glance(programs, folder, &cloud.auth_url);
+        cloud.serve(programs, folder, "glance", image);
+        cloud
+    }
+
+    /// Asks the identity service as its administrator.
+    fn ask(&self, path: &str, body: &Value) -> Value {
+        let request = ureq::post(format!("{}{path}", self.auth_url)).header("x-auth-token", &self.token);
+        let mut answer = request.content_type("application/json").send(body.to_string()).unwrap();
+        serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap()
+    }
+
+    fn authenticate(&self) -> String {
+        let domain = json!({ "id": "default" });
+        let user = json!({ "name": "admin", "domain": domain, "password": PASSWORD });
+        let auth = json!({ "auth": {
+            "identity": { "methods": ["password"], "password": { "user": user } },
+            "scope": { "project": { "name": "admin", "domain": domain } },
+        }});
+        let request = ureq::post(format!("{}/auth/tokens", self.auth_url)).content_type("application/json");
+        let answer = request.send(auth.to_string()).unwrap();
+        answer.headers()["x-subject-token"].to_str().unwrap().to_owned()
+    }
+
+    /// Puts a service into the catalog, in two regions.
+    fn offer(&self, kind: &str, port: u16) {
+        let service = self.ask("/services", &json!({ "service": { "type": kind, "name": kind } }));
+        for (region, port) in [("RegionOne", port), ("elsewhere", 9)] {
+            if region != "RegionOne" {
+                self.ask("/regions", &json!({ "region": { "id": region } }));
+            }
+            let endpoint = json!({
+                "service_id": service["service"]["id"], "interface": "public", "region": region,
+                "url": format!("http://127.0.0.1:{port}"),
+            });
+            self.ask("/endpoints", &json!({ "endpoint": endpoint }));
+        }
+    }
+
+    /// An application credential of the administrator's: its id and secret.
+    pub(crate) fn application_credential(&self) -> (String, String) {
+        let users = self.get("/users?name=admin");
+        let user = users["users"][0]["id"].as_str().unwrap().to_owned();
+        let body = json!({ "application_credential": { "name": "robot" } });
+        let made = self.ask(&format!("/users/{user}/application_credentials"), &body);
+        let text = |key: &str| made["application_credential"][key].as_str().unwrap().to_owned();
+        (text("id"), text("secret"))
+    }
+
+    fn get(&self, path: &str) -> Value {
+        let request = ureq::get(format!("{}{path}", self.auth_url)).header("x-auth-token", &self.token);
+        serde_json::from_str(&request.call().unwrap().body_mut().read_to_string().unwrap()).unwrap()
+    }
+
+    fn serve(&mut self, programs: &Path, folder: &Path, name: &str, port: u16) {
+        let log = folder.join(format!("{name}.log"));
+        let variable = name.to_uppercase();
+        let mut command = Command::new(programs.join("python3"));
+        command.args(["-c", SERVE, name, &port.to_string()]);
+        command.env(format!("OS_{variable}_CONFIG_DIR"), folder.join(name));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
+        self.services.push(command.spawn().unwrap());
+        let end = Instant::now() + Duration::from_secs(120);
+        // Glance answers with 300, which leads nowhere.
+        let url = format!("http://127.0.0.1:{port}/");
+        let request = || ureq::get(&url).config().http_status_as_error(false).max_redirects(0);
+        let answers = || request().max_redirects_will_error(false).build().call().is_ok();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() || !answers() {
+            let told = || fs::read_to_string(&log).unwrap();
+            assert!(Instant::now() < end, "{name} does not run: {}", told());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+impl Drop for Cloud {
+    fn drop(&mut self) {
+        for service in &mut self.services {
+            let id = rustix::process::Pid::from_child(service);
+            let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+            let _ = service.wait();
+        }
+    }
+}
+
+fn port() -> u16 {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn keystone(programs: &Path, folder: &Path, auth_url: &str) {
+    let own = folder.join("keystone");
+    fs::create_dir_all(&own).unwrap();
+    let config = own.join("keystone.conf");
+    let at = own.display();
+    let text = format!(
+        "[database]\nconnection = sqlite:///{at}/keystone.db\n[fernet_tokens]\nkey_repository = {at}/fernet\n\
+         [fernet_receipts]\nkey_repository = {at}/receipts\n[credential]\nkey_repository = {at}/credential\n"
+    );
+    fs::write(&config, text).unwrap();
+    let manage = |arguments: &[&str]| {
+        let mut command = Command::new(programs.join("keystone-manage"));
+        run(command.arg("--config-file").arg(&config).args(arguments));
+    };
+    let user = rustix::process::geteuid().as_raw().to_string();
+    let group = rustix::process::getegid().as_raw().to_string();
+    let owner = ["--keystone-user", &user, "--keystone-group", &group];
+    manage(&["db_sync"]);
+    manage(&[&["fernet_setup"], &owner[..]].concat());
+    manage(&[&["credential_setup"], &owner[..]].concat());
+    manage(&[
+        "bootstrap",
+        "--bootstrap-password",
+        PASSWORD,
+        "--bootstrap-region-id",
+        "RegionOne",
+        "--bootstrap-public-url",
+        auth_url,
+        "--bootstrap-admin-url",
+        auth_url,
+        "--bootstrap-internal-url",
+        auth_url,
+    ]);
+}
+
+fn glance(programs: &Path, folder: &Path, auth_url: &str) {
+    let own = folder.join("glance");
+    fs::create_dir_all(own.join("images")).unwrap();
+    let at = own.display();
+    let text = format!(
+        "[DEFAULT]\nenabled_backends = disk:file\n[glance_store]\ndefault_backend = disk\n\
+         [disk]\nfilesystem_store_datadir = {at}/images\n\
+         [os_glance_staging_store]\nfilesystem_store_datadir = {at}/staging\n\
+         [os_glance_tasks_store]\nfilesystem_store_datadir = {at}/tasks\n\
+         [database]\nconnection = sqlite:///{at}/glance.db\n[paste_deploy]\nflavor = keystone\n\
+         [keystone_authtoken]\nauth_url = {auth_url}\nwww_authenticate_uri = {auth_url}\nauth_type = password\n\
+         username = admin\npassword = {PASSWORD}\nproject_name = admin\nuser_domain_id = default\n\
+         project_domain_id = default\n"
+    );
+    fs::write(own.join("glance-api.conf"), text).unwrap();
+    let paste: PathBuf = programs.parent().unwrap().join("etc/glance/glance-api-paste.ini");
+    fs::copy(paste, own.join("glance-api-paste.ini")).unwrap();
+    run(Command::new(programs.join("glance-manage"))
+        .arg("--config-file")
+        .arg(own.join("glance-api.conf"))
+        .arg("db_sync"));
+}

@@ -1,0 +1,409 @@
+//! Images and boxes of a project.
+
+use std::fs::File;
+use std::io::Read;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha512};
+
+use super::config::Cloud;
+use super::identity::{self, Access};
+use crate::http::{Answer, Http, HttpError};
+use crate::{Image, Launch, MARK, Patience, Secret, Server, WaitError};
+
+/// Most bytes of user-data, in base64.
+pub const MAX_USER_DATA: usize = 65_535;
+
+/// A request to OpenStack that did not do what it should.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenStackError {
+    /// A request failed.
+    #[error(transparent)]
+    Http(#[from] HttpError),
+    /// Waiting ended.
+    #[error(transparent)]
+    Wait(#[from] WaitError),
+    /// Keystone gave none.
+    #[error("the identity service gave no token")]
+    Token,
+    /// The cloud has no such service.
+    #[error("the cloud has no service `{kind}`{}", region.as_ref().map(|r| format!(" in the region `{r}`")).unwrap_or_default())]
+    Service {
+        /// As the catalog calls it.
+        kind: &'static str,
+        /// Where it was looked for.
+        region: Option<String>,
+    },
+    /// The cloud has several regions and none is named.
+    #[error("the cloud has several regions: {}", .0.join(", "))]
+    Region(Vec<String>),
+    /// There is no such thing.
+    #[error("there is no {what} `{name}`")]
+    Unknown {
+        /// Which kind.
+        what: &'static str,
+        /// The name that was given.
+        name: String,
+    },
+    /// A file cannot be read.
+    #[error("failed to read `{0}`")]
+    File(PathBuf, #[source] std::io::Error),
+    /// What the cloud stored is not what was sent.
+    #[error("the cloud stored another image than was sent: {what} {found} instead of {expected}")]
+    Stored {
+        /// What was compared.
+        what: &'static str,
+        /// What was sent.
+        expected: String,
+        /// What is there.
+        found: String,
+    },
+    /// An image or a box failed.
+    #[error("{what} failed: {reason}")]
+    Failed {
+        /// An image or a box.
+        what: &'static str,
+        /// What the cloud says.
+        reason: String,
+    },
+}
+
+impl OpenStackError {
+    /// What would help.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            OpenStackError::Http(error) if error.status() == Some(401) => {
+                "check user, password and project, or make a new application credential".to_owned()
+            }
+            OpenStackError::Http(error) if error.status() == Some(409) => {
+                "of several networks one must be named: --network NAME".to_owned()
+            }
+            OpenStackError::Region(_) => "name one with --region or OS_REGION_NAME".to_owned(),
+            OpenStackError::Unknown { what: "size", .. } => {
+                "`openstack flavor list` shows what there is".to_owned()
+            }
+            _ => return None,
+        })
+    }
+}
+
+type Result<T> = std::result::Result<T, OpenStackError>;
+
+/// How the disk and the firmware of a box are to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// A SCSI disk (`/dev/sda`), which most clouds can enlarge and detach best; else virtio (`/dev/vda`).
+    pub scsi: bool,
+    /// Started by UEFI; else by BIOS.
+    pub uefi: bool,
+}
+
+#[derive(Deserialize)]
+struct ImageDocument {
+    id: String,
+    name: Option<String>,
+    status: String,
+    created_at: String,
+    size: Option<u64>,
+    os_hash_algo: Option<String>,
+    os_hash_value: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct ServerDocument {
+    id: String,
+    name: String,
+    status: String,
+    created: String,
+    #[serde(default)]
+    addresses: std::collections::BTreeMap<String, Vec<Address>>,
+    #[serde(default)]
+    metadata: std::collections::BTreeMap<String, String>,
+    fault: Option<Fault>,
+}
+
+#[derive(Deserialize)]
+struct Address {
+    addr: IpAddr,
+}
+
+#[derive(Deserialize)]
+struct Fault {
+    message: String,
+}
+
+#[derive(Deserialize)]
+struct Named {
+    id: String,
+    name: String,
+}
+
+impl From<ImageDocument> for Image {
+    fn from(document: ImageDocument) -> Image {
+        let ImageDocument { id, name, status, created_at, .. } = document;
+        Image { id, name: name.unwrap_or_default(), state: status, created: created_at }
+    }
+}
+
+impl From<ServerDocument> for Server {
+    fn from(document: ServerDocument) -> Server {
+        let ServerDocument { id, name, status, created, addresses, .. } = document;
+        let mut addresses: Vec<IpAddr> = addresses.into_values().flatten().map(|a| a.addr).collect();
+        addresses.sort_by_key(rank);
+        Server {
+            id,
+            name,
+            state: status,
+            addresses: addresses.iter().map(IpAddr::to_string).collect(),
+            created,
+        }
+    }
+}
+
+/// Public IPv4 first, then public IPv6, then private ones.
+fn rank(address: &IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(v4) if v4.is_private() || v4.is_link_local() || v4.is_loopback() => 2,
+        IpAddr::V4(_) => 0,
+        IpAddr::V6(v6) if v6.is_unique_local() || v6.is_unicast_link_local() => 3,
+        IpAddr::V6(_) => 1,
+    }
+}
+
+/// A project of a cloud.
+pub struct OpenStack {
+    http: Http,
+    access: Access,
+}
+
+impl OpenStack {
+    /// Logs in.
+    pub fn open(cloud: &Cloud) -> Result<OpenStack> {
+        let read = |path: &PathBuf| std::fs::read(path).map_err(|e| OpenStackError::File(path.clone(), e));
+        let ca = cloud.ca.as_ref().map(read).transpose()?;
+        let base = cloud.auth_url.trim_end_matches('/');
+        let base = if base.ends_with("/v3") { base.to_owned() } else { format!("{base}/v3") };
+        let http = Http::new(&base, ca.as_deref());
+        let access = identity::authenticate(&http, cloud)?;
+        Ok(OpenStack { http, access })
+    }
+
+    /// A service of the cloud; `version` is added to its address where the catalog leaves it out.
+    fn service(&self, kind: &'static str, version: &str) -> Result<Http> {
+        let url = self.access.endpoint(kind)?.trim_end_matches('/');
+        let url = if url.ends_with(version) { url.to_owned() } else { format!("{url}{version}") };
+        Ok(self.http.of(&url).header("x-auth-token", self.access.token.clone()))
+    }
+
+    fn image(&self) -> Result<Http> {
+        self.service("image", "/v2")
+    }
+
+    fn compute(&self) -> Result<Http> {
+        self.service("compute", "")
+    }
+
+    /// The project's images that came from here.
+    pub fn images(&self) -> Result<Vec<Image>> {
+        let mut images = Vec::new();
+        let mut next = Some(format!("/images?tag={MARK}&limit=100"));
+        while let Some(path) = next {
+            let answer = self.image()?.get(&path)?;
+            images.extend(answer.read::<Vec<ImageDocument>>(&["images"])?.into_iter().map(Image::from));
+            next = answer
+                .at(&["next"])
+                .ok()
+                .and_then(Value::as_str)
+                .map(|path| path.trim_start_matches("/v2").to_owned());
+        }
+        Ok(images)
+    }
+
+    /// Sends an image, whose format is `raw` or `qcow2`, and compares what is stored with what was sent.
+    /// `sent` is told how many bytes went.
+    pub fn upload(
+        &self,
+        name: &str,
+        file: &Path,
+        format: &str,
+        disk: Disk,
+        sent: &mut dyn FnMut(u64),
+        patience: &Patience<'_>,
+    ) -> Result<Image> {
+        patience.check()?;
+        let mut body = json!({
+            "name": name,
+            "disk_format": format,
+            "container_format": "bare",
+            "visibility": "private",
+            "tags": [MARK],
+            "os_type": "linux",
+            "hw_disk_bus": if disk.scsi { "scsi" } else { "virtio" },
+            "hw_firmware_type": if disk.uefi { "uefi" } else { "bios" },
+        });
+        if disk.scsi {
+            body["hw_scsi_model"] = json!("virtio-scsi");
+        }
+        let id: String = self.image()?.post("/images", &body)?.read(&["id"])?;
+        let stored = self.content(&id, file, sent, patience);
+        if stored.is_err() {
+            // What led here is told; a second error would hide it.
+            let _ = self.destroy_image(&id);
+        }
+        stored
+    }
+
+    fn content(
+        &self,
+        id: &str,
+        file: &Path,
+        sent: &mut dyn FnMut(u64),
+        patience: &Patience<'_>,
+    ) -> Result<Image> {
+        let unreadable = |error| OpenStackError::File(file.to_owned(), error);
+        let content = File::open(file).map_err(unreadable)?;
+        let length = content.metadata().map_err(unreadable)?.len();
+        let mut content = Hashed { content, hash: Sha512::new(), sent, cancelled: patience.cancelled };
+        let answer = self.image()?.put(&format!("/images/{id}/file"), &mut content, length);
+        let hash = content.hash.finalize();
+        patience.check()?;
+        answer?;
+        let image = patience.until("storing the image", || {
+            let answer: Answer = self.image()?.get(&format!("/images/{id}"))?;
+            let image: ImageDocument = answer.read(&[])?;
+            match image.status.as_str() {
+                "active" => Ok(Some(image)),
+                "queued" | "saving" | "uploading" | "importing" => Ok(None),
+                other => Err(OpenStackError::Failed {
+                    what: "the image",
+                    reason: format!("its state is `{other}`"),
+                }),
+            }
+        })?;
+        let stored = |what, expected: String, found: String| {
+            if expected == found { Ok(()) } else { Err(OpenStackError::Stored { what, expected, found }) }
+        };
+        stored("size", length.to_string(), image.size.unwrap_or_default().to_string())?;
+        if image.os_hash_algo.as_deref() == Some("sha512") {
+            let expected: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+            stored("SHA-512", expected, image.os_hash_value.clone().unwrap_or_default())?;
+        }
+        Ok(image.into())
+    }
+
+    /// Removes an image; says whether it was there.
+    pub fn destroy_image(&self, id: &str) -> Result<bool> {
+        Ok(self.image()?.delete(&format!("/images/{id}"))?)
+    }
+
+    /// The boxes.
+    pub fn servers(&self) -> Result<Vec<Server>> {
+        let all: Vec<ServerDocument> = self.compute()?.get("/servers/detail")?.read(&["servers"])?;
+        let ours = |server: &ServerDocument| server.metadata.contains_key(MARK) && server.status != "DELETED";
+        Ok(all.into_iter().filter(ours).map(Server::from).collect())
+    }
+
+    /// Has a box made; gives its identity. `network`: name or id of the one that it is on, where the
+    /// project has several.
+    pub fn launch(&self, launch: &Launch, network: Option<&str>) -> Result<String> {
+        let flavors: Vec<Named> = self.compute()?.get("/flavors")?.read(&["flavors"])?;
+        let flavor = pick(flavors, "size", &launch.size)?;
+        let mut server = json!({
+            "name": launch.name,
+            "imageRef": launch.image,
+            "flavorRef": flavor,
+            "user_data": STANDARD.encode(launch.user_data.expose()),
+            "config_drive": true,
+            "metadata": { MARK: "1" },
+        });
+        if let Some(key) = &launch.ssh_key {
+            server["key_name"] = json!(self.key(key, &launch.name)?);
+        }
+        if let Some(name) = network {
+            server["networks"] = json!([{ "uuid": self.network_id(name)? }]);
+        }
+        let answer = self.compute()?.post("/servers", &json!({ "server": server }))?;
+        Ok(answer.read(&["server", "id"])?)
+    }
+
+    /// Waits until a box runs and has an address.
+    pub fn ready(&self, id: &str, patience: &Patience<'_>) -> Result<Server> {
+        patience.until("making the box", || {
+            let server: ServerDocument = self.compute()?.get(&format!("/servers/{id}"))?.read(&["server"])?;
+            match server.status.as_str() {
+                "ACTIVE" if server.addresses.values().any(|list| !list.is_empty()) => {
+                    Ok(Some(Server::from(server)))
+                }
+                "ACTIVE" | "BUILD" => Ok(None),
+                other => {
+                    let reason = format!("its state is `{other}`");
+                    let reason = server.fault.map_or(reason, |fault| fault.message);
+                    Err(OpenStackError::Failed { what: "the box", reason })
+                }
+            }
+        })
+    }
+
+    /// Removes a box; says whether it was there.
+    pub fn destroy_server(&self, id: &str) -> Result<bool> {
+        Ok(self.compute()?.delete(&format!("/servers/{id}"))?)
+    }
+
+    /// The name of a public key at Nova, which is given it where it does not know it.
+    fn key(&self, public_key: &str, name: &str) -> Result<String> {
+        let answer = self.compute()?.get("/os-keypairs")?;
+        let known = answer.at(&["keypairs"])?.as_array().cloned().unwrap_or_default();
+        let same = |text: &Value| {
+            let text = text.as_str().unwrap_or_default();
+            text.split_whitespace().take(2).eq(public_key.split_whitespace().take(2))
+        };
+        if let Some(key) = known.iter().map(|pair| &pair["keypair"]).find(|key| same(&key["public_key"])) {
+            return Ok(key["name"].as_str().unwrap_or_default().to_owned());
+        }
+        let name = format!("holdfast {name}");
+        let body = json!({ "keypair": { "name": name, "public_key": public_key } });
+        self.compute()?.post("/os-keypairs", &body)?;
+        Ok(name)
+    }
+
+    fn network_id(&self, name: &str) -> Result<String> {
+        let networks = self.service("network", "/v2.0")?.get("/networks")?.read(&["networks"])?;
+        pick(networks, "network", name)
+    }
+}
+
+/// The id of the thing with this name or id.
+fn pick(all: Vec<Named>, what: &'static str, name: &str) -> Result<String> {
+    let found = all.into_iter().find(|item| item.id == name || item.name == name);
+    found.map(|item| item.id).ok_or_else(|| OpenStackError::Unknown { what, name: name.to_owned() })
+}
+
+/// A file that is hashed while it is read, and ends with an error when the user wants to stop.
+struct Hashed<'a> {
+    content: File,
+    hash: Sha512,
+    sent: &'a mut dyn FnMut(u64),
+    cancelled: &'a dyn Fn() -> bool,
+}
+
+impl Read for Hashed<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if (self.cancelled)() {
+            return Err(std::io::Error::other("interrupted"));
+        }
+        let count = self.content.read(buffer)?;
+        self.hash.update(&buffer[..count]);
+        (self.sent)(count as u64);
+        Ok(count)
+    }
+}
+
+/// User-data as Nova takes it, for its limit.
+pub fn fits(user_data: &Secret) -> bool {
+    STANDARD.encode(user_data.expose()).len() <= MAX_USER_DATA
+}

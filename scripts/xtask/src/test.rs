@@ -25,8 +25,13 @@ const AT_ONCE: usize = 3;
 
 pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
     let mut results = Results::open(full)?;
+    // What is fetched comes while the builder is compiled.
+    let openstack = only.is_none().then(|| std::thread::spawn(openstack));
     let mut tools = peers()?;
-    tools.push(("HOLDFAST_OPENSTACK", openstack()?));
+    if let Some(fetching) = openstack {
+        let panicked = |_| anyhow::anyhow!("fetching Keystone and Glance panicked");
+        tools.push(("HOLDFAST_OPENSTACK", fetching.join().map_err(panicked)??));
+    }
     // Compiling for the image and the unit tests wait for each other nowhere: one fills what the other leaves idle.
     let mut build = Command::new("scripts/build").spawn().context("cannot run scripts/build")?;
     let tested = if only.is_none() { units(&mut results, tools) } else { Ok(()) };

@@ -1,6 +1,6 @@
 //! Images in OpenStack, against Keystone and Glance themselves.
 //!
-//! They are Python's programs, which `scripts/test` puts into a place of their own; a test says where by
+//! They are Python's programs, which `scripts/test --full` puts into a place of their own; a test says where by
 //! `HOLDFAST_OPENSTACK`.
 
 mod support;
@@ -75,8 +75,8 @@ fn json_of(run: Run) -> Value {
 }
 
 #[test]
-#[ignore = "needs Keystone and Glance, which scripts/test prepares"]
-fn an_image_is_stored_as_it_was_sent_and_found_again() {
+#[ignore = "needs Keystone and Glance, which scripts/test --full prepares"]
+fn full_an_image_is_stored_as_it_was_sent_and_found_again() {
     let place = Place::new();
     let image = json_of(place.run(&[], &["upload", "openstack", "image", "--firmware", "uefi", "--json"]));
     assert_eq!((&image["name"], &image["state"]), (&json!("holdfast-0.3.1"), &json!("active")));

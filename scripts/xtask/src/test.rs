@@ -1,8 +1,7 @@
 //! Runs all tests and keeps their results.
 //!
 //! Unit tests go through `cargo test`, whose lines are read. A test in a virtual machine is a process of
-//! its own with a limit on its time; those whose name starts with `full_` run with
-//! `--full` only.
+//! its own with a limit on its time. Tests whose name starts with `full_` run with `--full` only.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -26,7 +25,7 @@ const AT_ONCE: usize = 3;
 pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
     let mut results = Results::open(full)?;
     // What is fetched comes while the builder is compiled.
-    let openstack = only.is_none().then(|| std::thread::spawn(openstack));
+    let openstack = (full && only.is_none()).then(|| std::thread::spawn(openstack));
     let mut tools = peers()?;
     if let Some(fetching) = openstack {
         let panicked = |_| anyhow::anyhow!("fetching Keystone and Glance panicked");
@@ -34,7 +33,7 @@ pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
     }
     // Compiling for the image and the unit tests wait for each other nowhere: one fills what the other leaves idle.
     let mut build = Command::new("scripts/build").spawn().context("cannot run scripts/build")?;
-    let tested = if only.is_none() { units(&mut results, tools) } else { Ok(()) };
+    let tested = if only.is_none() { units(&mut results, full, tools) } else { Ok(()) };
     let built = build.wait()?;
     tested?;
     ensure!(built.success(), "scripts/build failed");
@@ -131,10 +130,11 @@ fn openstack() -> Result<PathBuf> {
 }
 
 /// All tests that need no machine.
-fn units(results: &mut Results, tools: Vec<(&str, PathBuf)>) -> Result<()> {
+fn units(results: &mut Results, full: bool, tools: Vec<(&str, PathBuf)>) -> Result<()> {
     let mut child = Command::new(env!("CARGO"))
         .args(["test", "--workspace", "--locked", "--no-fail-fast", "--lib", "--bins", "--tests"])
         .args(["--exclude", "qemu-tests", "--", "--include-ignored"])
+        .args(if full { &[][..] } else { &["--skip", "full_"] })
         .envs(tools)
         .env("HOLDFAST_RELOCK", "1")
         .stdout(Stdio::piped())

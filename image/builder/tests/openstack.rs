@@ -76,7 +76,7 @@ fn json_of(run: Run) -> Value {
 
 #[test]
 #[ignore = "needs Keystone and Glance, which scripts/test --full prepares"]
-fn full_an_image_is_stored_as_it_was_sent_and_found_again() {
+fn keystone_and_glance_have_an_image_as_it_was_sent() {
     let place = Place::new();
     let image = json_of(place.run(&[], &["upload", "openstack", "image", "--firmware", "uefi", "--json"]));
     assert_eq!((&image["name"], &image["state"]), (&json!("holdfast-0.3.1"), &json!("active")));

@@ -1,7 +1,7 @@
 //! Runs all tests and keeps their results.
 //!
 //! Unit tests go through `cargo test`, whose lines are read. A test in a virtual machine is a process of
-//! its own with a limit on its time. Tests whose name starts with `full_` run with `--full` only.
+//! its own with a limit on its time; those whose name starts with `full_` run with `--full` only.
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
@@ -105,6 +105,9 @@ fn peers() -> Result<Vec<(&'static str, PathBuf)>> {
     Ok(peers)
 }
 
+/// The name of the tests for which there are Keystone and Glance, with `--full` only.
+const OPENSTACK: &str = "keystone_and_glance";
+
 /// Puts Keystone and Glance into a place of their own, in the versions of `scripts/peers/openstack.txt`; gives the
 /// folder of their programs.
 fn openstack() -> Result<PathBuf> {
@@ -134,7 +137,7 @@ fn units(results: &mut Results, full: bool, tools: Vec<(&str, PathBuf)>) -> Resu
     let mut child = Command::new(env!("CARGO"))
         .args(["test", "--workspace", "--locked", "--no-fail-fast", "--lib", "--bins", "--tests"])
         .args(["--exclude", "qemu-tests", "--", "--include-ignored"])
-        .args(if full { &[][..] } else { &["--skip", "full_"] })
+        .args(if full { &[][..] } else { &["--skip", OPENSTACK] })
         .envs(tools)
         .env("HOLDFAST_RELOCK", "1")
         .stdout(Stdio::piped())

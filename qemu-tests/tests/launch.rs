@@ -4,8 +4,10 @@
 //! with the metadata that it would serve.
 
 mod common;
+#[allow(dead_code, reason = "other tests use the rest of it")]
 #[path = "../../image/builder/tests/support/digitalocean.rs"]
 mod digitalocean;
+#[allow(dead_code, reason = "other tests use the rest of it")]
 #[path = "../../image/builder/tests/support/s3.rs"]
 mod s3;
 

@@ -163,6 +163,30 @@ fn whatever_fails_nothing_stays_public() {
 }
 
 #[test]
+fn what_cannot_be_removed_is_told_whatever_became_of_the_image() {
+    let place = Place::new();
+    for refuse in [None, Some("Image format is not supported".to_owned())] {
+        let reason =
+            refuse.clone().unwrap_or_else(|| "failed to remove `s3://releases/holdfast-upload-".to_owned());
+        place.provider.state().refuse = refuse;
+        place.bucket.limit(1);
+        let run = place.upload(&[]);
+        run.fails(1, &["`s3://releases/holdfast-upload-", "is still public: remove it by hand", &reason]);
+    }
+    assert_eq!(files(&place.bucket.objects("")).len(), 2);
+}
+
+#[test]
+fn a_provider_that_breaks_off_keeps_no_image_that_nobody_waits_for() {
+    let place = Place::new();
+    place.provider.state().slow = 1_000_000;
+    place.provider.state().failing_looks = 4;
+    place.upload(&[]).fails(1, &["answered with 500: Unexpected server-side error"]);
+    place.nothing_is_left_in_the_bucket();
+    assert!(place.provider.state().images.is_empty());
+}
+
+#[test]
 fn an_upload_that_is_stopped_cleans_up() {
     let place = Place::new();
     place.provider.state().slow = 1_000_000;

@@ -164,8 +164,8 @@ impl DigitalOcean {
                 _ => Ok(None),
             }
         });
-        // What is not waited for any more would fail when its source is gone.
-        if let Err(DigitalOceanError::Wait(_)) = &waited {
+        // What is not waited for any more would fail when its source is gone; a refused one is gone already.
+        if !matches!(waited, Ok(_) | Err(DigitalOceanError::Import(_))) {
             let _ = self.destroy_image(&id.to_string());
         }
         waited

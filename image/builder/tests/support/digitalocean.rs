@@ -2,8 +2,6 @@
 //! specification: what is asked and what is answered must be what it says, and no key that it does not name is
 //! taken. It fetches images from their URL like the real one, without credentials, HEAD first.
 
-#![allow(dead_code, reason = "each test uses its own part")]
-
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -34,6 +32,8 @@ pub(crate) struct State {
     pub(crate) slow: u64,
     /// Requests that are answered with 500 first.
     pub(crate) failing: usize,
+    /// Looks at one thing that are answered with 500 first.
+    pub(crate) failing_looks: usize,
     /// Items a page, at most.
     pub(crate) page: usize,
 }
@@ -116,6 +116,10 @@ fn answer(method: &str, target: &str, body: Value, state: &mut State) -> (u16, V
     }
     if let Err(problem) = check(&operation, "request", &body) {
         return (422, error("unprocessable_entity", &problem));
+    }
+    if operation.starts_with("GET") && id.is_some() && state.failing_looks > 0 {
+        state.failing_looks -= 1;
+        return (500, error("server_error", "Unexpected server-side error"));
     }
     let (status, answer) = match operation.as_str() {
         "GET /v2/images" => (200, page(&state.images, "images", target, query, state.page)),

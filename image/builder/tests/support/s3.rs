@@ -1,8 +1,6 @@
 //! A server of S3 on loopback: `s3s` with its file system behind, which checks signatures. How many writes it
 //! takes can be limited. Objects that were written as public can be read by everybody.
 
-#![allow(dead_code, reason = "each test uses its own part")]
-
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -96,15 +96,12 @@ pub(crate) enum Session {
 impl Session {
     /// Opens it with the credentials that the provider's own programs use.
     pub(crate) fn open(provider: Provider, access: &Access) -> Result<Session> {
-        let variable = |name: &str| std::env::var(name).ok();
-        if provider == Provider::DigitalOcean {
-            let token = digitalocean::token(variable)?;
-            return Ok(Session::DigitalOcean(DigitalOcean::new(&token, &access.api_url)));
-        }
-        let ovh = provider == Provider::Ovh;
-        let mut cloud = openstack::Cloud::find(access.cloud.as_deref(), ovh, variable)?;
-        cloud.region = access.region.clone().or(cloud.region);
-        Ok(Session::OpenStack(Box::new(OpenStack::open(&cloud)?)))
+        Ok(match provider {
+            Provider::DigitalOcean => Session::DigitalOcean(digitalocean(access)?),
+            Provider::Ovh | Provider::OpenStack => {
+                Session::OpenStack(Box::new(openstack(provider == Provider::Ovh, access)?))
+            }
+        })
     }
 
     /// Images, the newest first.
@@ -150,6 +147,19 @@ impl Session {
             Session::OpenStack(project) => project.destroy_server(id)?,
         })
     }
+}
+
+/// Opens the account at DigitalOcean.
+fn digitalocean(access: &Access) -> Result<DigitalOcean> {
+    let token = digitalocean::token(|name| std::env::var(name).ok())?;
+    Ok(DigitalOcean::new(&token, &access.api_url))
+}
+
+/// Opens the project in OpenStack; `ovh`: in OVHcloud's, where nothing else is said.
+fn openstack(ovh: bool, access: &Access) -> Result<OpenStack> {
+    let mut cloud = openstack::Cloud::find(access.cloud.as_deref(), ovh, |name| std::env::var(name).ok())?;
+    cloud.region = access.region.clone().or(cloud.region);
+    Ok(OpenStack::open(&cloud)?)
 }
 
 /// Waits as long as the user allows, looking every few seconds.

@@ -10,9 +10,9 @@ use image_cloud::openstack::Disk;
 use image_cloud::s3::{Options, Service, Staged};
 use serde_json::json;
 
-use super::{Access, CloudError, Provider, Session, duration, patience, raised};
+use super::{Access, CloudError, duration, patience, raised};
 use crate::context::Context;
-use crate::error::{HintExt, Invalid};
+use crate::error::Invalid;
 use crate::output;
 use crate::plan::machine::Firmware;
 use crate::release::image::Built;
@@ -169,8 +169,8 @@ struct FileArgs {
 pub(crate) fn run(context: &Context, args: Args) -> Result<ExitCode> {
     match args.to {
         To::DigitalOcean(args) => digitalocean(context, args),
-        To::Ovh(args) => openstack(context, Provider::Ovh, args),
-        To::OpenStack(args) => openstack(context, Provider::OpenStack, args),
+        To::Ovh(args) => openstack(context, true, args),
+        To::OpenStack(args) => openstack(context, false, args),
         To::S3(args) => s3(context, args),
         To::File(args) => file(args),
     }
@@ -183,9 +183,7 @@ fn digitalocean(context: &Context, args: DigitalOceanArgs) -> Result<ExitCode> {
     let disk = built.disk_in(&[Format::RawGz, Format::Qcow2])?;
     let region = args.access.region.clone();
     let region = region.ok_or_else(|| Invalid("--region is needed: where boxes will be".to_owned()))?;
-    let Session::DigitalOcean(account) = Session::open(Provider::DigitalOcean, &args.access)? else {
-        unreachable!("a session is of the provider that was asked for")
-    };
+    let account = super::digitalocean(&args.access)?;
     let endpoint = args.endpoint.unwrap_or_else(|| format!("https://{region}.digitaloceanspaces.com"));
     let options = Options { endpoint: Some(endpoint), region: Some(region.clone()), spaces: true };
     let service = Service::open(&options).map_err(CloudError::from)?;
@@ -202,20 +200,22 @@ fn digitalocean(context: &Context, args: DigitalOceanArgs) -> Result<ExitCode> {
         .step("wait for the import", || account.import(&name, &staged.url(), &region, &patience));
     let kept = staged.name();
     let removed = staged.remove().map_err(CloudError::from);
+    // Whatever became of the image: what is still public is told.
+    if removed.is_err() {
+        context.progress.note(format!("`{kept}` is still public: remove it by hand"));
+    }
     let image = imported.map_err(CloudError::from)?;
-    removed.hint(format!("remove it by hand: `{kept}` is still public"))?;
+    removed?;
     done(&image, args.common.json)
 }
 
-fn openstack(context: &Context, provider: Provider, args: OpenStackArgs) -> Result<ExitCode> {
+fn openstack(context: &Context, ovh: bool, args: OpenStackArgs) -> Result<ExitCode> {
     let interrupted = guest::interrupted()?;
     let cancelled = raised(&interrupted);
     let built = Built::open(&args.image)?;
     let file = built.disk_in(&[Format::Qcow2, Format::Raw])?;
     let format = if file.extension().is_some_and(|ext| ext == "raw") { "raw" } else { "qcow2" };
-    let Session::OpenStack(project) = Session::open(provider, &args.access)? else {
-        unreachable!("a session is of the provider that was asked for")
-    };
+    let project = super::openstack(ovh, &args.access)?;
     let name = args.common.name.unwrap_or_else(|| default_name(&built));
     let disk = Disk { scsi: args.disk == Bus::Scsi, uefi: args.firmware == Firmware::Uefi };
     let length = file.metadata().with_context(|| format!("failed to read `{}`", file.display()))?.len();

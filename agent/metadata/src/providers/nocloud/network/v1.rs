@@ -1,7 +1,7 @@
 //! Version 1: a list of links, each with its subnets.
 
-use super::{not_made, resolver};
-use crate::network::{Bond, BondMode, Dhcp6, Draft, Kind, Link, MTU, Match, Route, Vlan, hash_policy};
+use super::{BondKeys, bond, not_made, resolver};
+use crate::network::{Dhcp6, Draft, Kind, Link, MTU, Match, Route, Vlan};
 use crate::tree::{Node, Wrong};
 
 const LINK: [&str; 11] = [
@@ -28,8 +28,17 @@ const SUBNET: [&str; 9] = [
     "control",
     "broadcast",
 ];
-const PARAMS: [&str; 6] =
-    ["bond-mode", "bond-miimon", "bond-updelay", "bond-downdelay", "bond-lacp-rate", "bond-xmit-hash-policy"];
+const BOND: BondKeys = BondKeys {
+    links: "bond_interfaces",
+    mac: "mac_address",
+    parameters: "params",
+    mode: "bond-mode",
+    miimon: "bond-miimon",
+    up_delay: "bond-updelay",
+    down_delay: "bond-downdelay",
+    lacp_rate: "bond-lacp-rate",
+    hash_policy: "bond-xmit-hash-policy",
+};
 
 /// Reads `config`.
 pub(super) fn read<'a>(draft: &mut Draft<'a>, top: &Node<'a>) -> Result<(), Wrong> {
@@ -43,7 +52,7 @@ pub(super) fn read<'a>(draft: &mut Draft<'a>, top: &Node<'a>) -> Result<(), Wron
                 link(draft, &node, Kind::Nic(Match { mac, name }))?;
             }
             "bond" => {
-                let bond = bond(draft, &node)?;
+                let bond = bond(draft, &node, &BOND)?;
                 link(draft, &node, Kind::Bond(bond))?;
             }
             "vlan" => {
@@ -77,41 +86,6 @@ fn nameserver<'a>(draft: &mut Draft<'a>, node: &Node<'a>) -> Result<(), Wrong> {
         draft.search.push(domain.text()?.to_owned());
     }
     Ok(())
-}
-
-fn bond<'a>(draft: &mut Draft<'a>, node: &Node<'a>) -> Result<Bond, Wrong> {
-    let links = node.list("bond_interfaces")?;
-    let mut bond = Bond {
-        mac: node.get("mac_address").map(|node| node.mac()).transpose()?,
-        links: links.iter().map(|id| Ok(id.text()?.to_owned())).collect::<Result<_, Wrong>>()?,
-        mode: BondMode::BalanceRr,
-        miimon: None,
-        up_delay: None,
-        down_delay: None,
-        lacp_fast: false,
-        xmit_hash_policy: None,
-    };
-    let Some(params) = node.get("params") else { return Ok(bond) };
-    let time = |key: &str| params.get(key).map(|node| node.number(0..=60_000)).transpose();
-    if let Some(mode) = params.get("bond-mode") {
-        bond.mode = BondMode::read(&mode)?;
-    }
-    bond.miimon = time("bond-miimon")?;
-    bond.up_delay = time("bond-updelay")?;
-    bond.down_delay = time("bond-downdelay")?;
-    bond.lacp_fast = params.get("bond-lacp-rate").map(|node| lacp_fast(&node)).transpose()?.unwrap_or(false);
-    bond.xmit_hash_policy = params.get("bond-xmit-hash-policy").map(|node| hash_policy(&node)).transpose()?;
-    draft.pass_over(&params, &PARAMS);
-    Ok(bond)
-}
-
-/// How often LACP speaks: `slow` or `fast`, or the kernel's number.
-pub(super) fn lacp_fast(node: &Node<'_>) -> Result<bool, Wrong> {
-    match node.text()? {
-        "fast" | "1" => Ok(true),
-        "slow" | "0" => Ok(false),
-        other => Err(node.wrong(format!("{other:?} is neither \"slow\" nor \"fast\""))),
-    }
 }
 
 fn link<'a>(draft: &mut Draft<'a>, node: &Node<'a>, kind: Kind) -> Result<(), Wrong> {

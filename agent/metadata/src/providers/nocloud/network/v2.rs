@@ -1,8 +1,7 @@
 //! Version 2: links by kind and name, as netplan writes them.
 
-use super::v1::lacp_fast;
-use super::{not_made, resolver};
-use crate::network::{Bond, BondMode, Dhcp6, Draft, Kind, Link, MTU, Match, Route, Vlan, hash_policy};
+use super::{BondKeys, bond, not_made, resolver};
+use crate::network::{Dhcp6, Draft, Kind, Link, MTU, Match, Route, Vlan};
 use crate::tree::{Node, Wrong};
 
 /// Keys of any link. `optional`, `set-name` and the like concern how others boot and name.
@@ -27,8 +26,17 @@ const COMMON: [&str; 19] = [
     "dhcp4-overrides",
     "dhcp6-overrides",
 ];
-const PARAMETERS: [&str; 6] =
-    ["mode", "mii-monitor-interval", "up-delay", "down-delay", "lacp-rate", "transmit-hash-policy"];
+const BOND: BondKeys = BondKeys {
+    links: "interfaces",
+    mac: "macaddress",
+    parameters: "parameters",
+    mode: "mode",
+    miimon: "mii-monitor-interval",
+    up_delay: "up-delay",
+    down_delay: "down-delay",
+    lacp_rate: "lacp-rate",
+    hash_policy: "transmit-hash-policy",
+};
 
 /// Reads a document.
 pub(super) fn read<'a>(draft: &mut Draft<'a>, top: &Node<'a>) -> Result<(), Wrong> {
@@ -37,7 +45,7 @@ pub(super) fn read<'a>(draft: &mut Draft<'a>, top: &Node<'a>) -> Result<(), Wron
         link(draft, id, &node, Kind::Nic(matcher), &["match"])?;
     }
     for (id, node) in entries(top, "bonds")? {
-        let bond = bond(draft, &node)?;
+        let bond = bond(draft, &node, &BOND)?;
         link(draft, id, &node, Kind::Bond(bond), &["interfaces", "parameters"])?;
     }
     for (id, node) in entries(top, "vlans")? {
@@ -71,33 +79,6 @@ fn matcher<'a>(draft: &mut Draft<'a>, id: &str, node: &Node<'a>) -> Result<Match
     }
     draft.pass_over(&given, &["macaddress", "name"]);
     Ok(Match { mac, name: name.filter(|_| mac.is_none()).map(str::to_owned) })
-}
-
-fn bond<'a>(draft: &mut Draft<'a>, node: &Node<'a>) -> Result<Bond, Wrong> {
-    let links = node.list("interfaces")?;
-    let mut bond = Bond {
-        mac: node.get("macaddress").map(|node| node.mac()).transpose()?,
-        links: links.iter().map(|id| Ok(id.text()?.to_owned())).collect::<Result<_, Wrong>>()?,
-        mode: BondMode::BalanceRr,
-        miimon: None,
-        up_delay: None,
-        down_delay: None,
-        lacp_fast: false,
-        xmit_hash_policy: None,
-    };
-    let Some(parameters) = node.get("parameters") else { return Ok(bond) };
-    let time = |key: &str| parameters.get(key).map(|node| node.number(0..=60_000)).transpose();
-    if let Some(mode) = parameters.get("mode") {
-        bond.mode = BondMode::read(&mode)?;
-    }
-    bond.miimon = time("mii-monitor-interval")?;
-    bond.up_delay = time("up-delay")?;
-    bond.down_delay = time("down-delay")?;
-    bond.lacp_fast = parameters.get("lacp-rate").map(|node| lacp_fast(&node)).transpose()?.unwrap_or(false);
-    bond.xmit_hash_policy =
-        parameters.get("transmit-hash-policy").map(|node| hash_policy(&node)).transpose()?;
-    draft.pass_over(&parameters, &PARAMETERS);
-    Ok(bond)
 }
 
 fn link<'a>(draft: &mut Draft<'a>, id: &str, node: &Node<'a>, kind: Kind, own: &[&str]) -> Result<(), Wrong> {

@@ -9,9 +9,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::archive::sha256;
 use support::digitalocean::{ControlPlane, TOKEN};
-use support::release::noise;
+use support::release::{built, noise};
 use support::s3::{BUCKET, ID, SECRET, Server};
 use support::workspace::{Run, output};
 
@@ -29,19 +28,7 @@ impl Place {
         let folder = tempfile::tempdir().unwrap();
         let bucket = Server::start(&folder.path().join("buckets"));
         let place = Place { provider: ControlPlane::start(), bucket, folder };
-        let disk = noise(1, 300_000);
-        let sbom = b"{ \"spdxVersion\": \"SPDX-2.3\" }\n";
-        let output =
-            |name: &str, bytes: &[u8]| json!({ "name": name, "size": bytes.len(), "sha256": sha256(bytes) });
-        let manifest = json!({
-            "format": 1, "version": "0.3.1", "epoch": 1_700_000_000, "root_hash": "00", "root_size": 0,
-            "packages": [], "images": [],
-            "outputs": [output("holdfast.raw.gz", &disk), output("sbom.spdx.json", sbom)],
-        });
-        fs::create_dir(place.image()).unwrap();
-        fs::write(place.image().join("holdfast.raw.gz"), disk).unwrap();
-        fs::write(place.image().join("sbom.spdx.json"), sbom).unwrap();
-        fs::write(place.image().join("manifest.json"), manifest.to_string()).unwrap();
+        built(&place.image(), "holdfast.raw.gz", &noise(1, 300_000));
         place.write("box.toml", &format!("[box]\nhostname = \"hub1\"\nadmins = [\"{KEY}\"]\n"));
         place
     }

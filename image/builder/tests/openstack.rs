@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
-use support::archive::sha256;
 use support::openstack::{Cloud, PASSWORD};
+use support::release::built;
 use support::workspace::{Run, output};
 
 struct Place {
@@ -26,29 +26,13 @@ impl Place {
         let folder = tempfile::tempdir().unwrap();
         let cloud = Cloud::start(Path::new(&programs), &folder.path().join("cloud"));
         let place = Place { folder, cloud };
-        fs::create_dir(place.image()).unwrap();
         // Glance looks at what it is given: a raw disk begins with a boot record.
         let mut disk = vec![0; 3 << 20];
         disk[510..512].copy_from_slice(&[0x55, 0xaa]);
         disk[0x1be..0x1ce]
             .copy_from_slice(&[0, 0, 2, 0, 0xee, 0xff, 0xff, 0xff, 1, 0, 0, 0, 0xff, 0x17, 0, 0]);
-        place.built("holdfast.raw", &disk);
+        built(&place.image(), "holdfast.raw", &disk);
         place
-    }
-
-    /// Writes what a build writes, with one form of the disk.
-    fn built(&self, name: &str, disk: &[u8]) {
-        let sbom = b"{ \"spdxVersion\": \"SPDX-2.3\" }\n";
-        let output =
-            |name: &str, bytes: &[u8]| json!({ "name": name, "size": bytes.len(), "sha256": sha256(bytes) });
-        let manifest = json!({
-            "format": 1, "version": "0.3.1", "epoch": 1_700_000_000, "root_hash": "00", "root_size": 0,
-            "packages": [], "images": [],
-            "outputs": [output(name, disk), output("sbom.spdx.json", sbom)],
-        });
-        fs::write(self.image().join(name), disk).unwrap();
-        fs::write(self.image().join("sbom.spdx.json"), sbom).unwrap();
-        fs::write(self.image().join("manifest.json"), manifest.to_string()).unwrap();
     }
 
     fn image(&self) -> PathBuf {
@@ -105,7 +89,7 @@ fn keystone_and_glance_have_an_image_as_it_was_sent() {
     assert_eq!(json_of(place.run(&[], &["images", "openstack", "--json"])).as_array().unwrap().len(), 1);
 
     // What the cloud refuses leaves nothing behind, and is told in its words.
-    place.built("holdfast.qcow2", b"no qcow2 at all, whatever its name says it would be");
+    built(&place.image(), "holdfast.qcow2", b"no qcow2 at all, whatever its name says it would be");
     fs::remove_file(place.image().join("holdfast.raw")).unwrap();
     place.run(&[], &["upload", "openstack", "image"]).fails(1, &["answered with 415", "qcow2"]);
     assert_eq!(json_of(place.run(&[], &["images", "openstack", "--json"])).as_array().unwrap().len(), 1);

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::http::{Answer, Http, HttpError};
-use crate::{Image, Launch, MARK, Patience, Secret, Server, WaitError};
+use crate::{Image, Launch, MARK, Patience, Secret, Server, WaitError, same_key};
 
 /// Where the API is.
 pub const API: &str = "https://api.digitalocean.com";
@@ -136,7 +136,7 @@ impl DigitalOcean {
 
     /// The account's own images.
     pub fn images(&self) -> Result<Vec<Image>> {
-        let all: Vec<ImageDocument> = self.pages("/v2/images?private=true", "images")?;
+        let all: Vec<ImageDocument> = self.pages("/v2/images", "&private=true", "images")?;
         Ok(all.into_iter().filter(|image| image.kind.as_deref() == Some("custom")).map(Image::from).collect())
     }
 
@@ -178,7 +178,8 @@ impl DigitalOcean {
 
     /// The boxes.
     pub fn servers(&self) -> Result<Vec<Server>> {
-        let all: Vec<DropletDocument> = self.pages(&format!("/v2/droplets?tag_name={MARK}"), "droplets")?;
+        let all: Vec<DropletDocument> =
+            self.pages("/v2/droplets", &format!("&tag_name={MARK}"), "droplets")?;
         Ok(all.into_iter().map(Server::from).collect())
     }
 
@@ -222,7 +223,7 @@ impl DigitalOcean {
 
     /// The account's number of a public key, which is added where it is not known.
     fn key(&self, public_key: &str, name: &str) -> Result<u64> {
-        let known: Vec<KeyDocument> = self.pages("/v2/account/keys?", "ssh_keys")?;
+        let known: Vec<KeyDocument> = self.pages("/v2/account/keys", "", "ssh_keys")?;
         if let Some(key) = known.iter().find(|key| same_key(&key.public_key, public_key)) {
             return Ok(key.id);
         }
@@ -230,18 +231,11 @@ impl DigitalOcean {
         Ok(self.http.post("/v2/account/keys", &body)?.read(&["ssh_key", "id"])?)
     }
 
-    /// The items of all pages of a list.
-    fn pages<T: serde::de::DeserializeOwned>(&self, path: &str, key: &str) -> Result<Vec<T>> {
-        let separator = if path.ends_with('?') {
-            ""
-        } else if path.contains('?') {
-            "&"
-        } else {
-            "?"
-        };
+    /// The items of all pages of a list; `filter`: `&NAME=VALUE`, or nothing.
+    fn pages<T: serde::de::DeserializeOwned>(&self, path: &str, filter: &str, key: &str) -> Result<Vec<T>> {
         let mut all = Vec::new();
         for page in 1.. {
-            let answer = self.http.get(&format!("{path}{separator}per_page={PAGE}&page={page}"))?;
+            let answer = self.http.get(&format!("{path}?per_page={PAGE}&page={page}{filter}"))?;
             let mut items: Vec<T> = answer.read(&[key])?;
             let last = items.is_empty() || !has_next(&answer);
             all.append(&mut items);
@@ -255,9 +249,4 @@ impl DigitalOcean {
 
 fn has_next(answer: &Answer) -> bool {
     answer.at(&["links", "pages", "next"]).is_ok_and(Value::is_string)
-}
-
-/// Whether two public keys are the same, whatever their comments.
-fn same_key(a: &str, b: &str) -> bool {
-    a.split_whitespace().take(2).eq(b.split_whitespace().take(2))
 }

@@ -60,5 +60,10 @@ pub struct Launch {
     pub ssh_key: Option<String>,
 }
 
-/// Who may log in to a box is found by tag or metadata of this name.
+/// Images and boxes from here are found again by a tag or metadata of this name.
 pub(crate) const MARK: &str = "holdfast";
+
+/// Whether two public keys are the same, whatever their comments.
+fn same_key(a: &str, b: &str) -> bool {
+    a.split_whitespace().take(2).eq(b.split_whitespace().take(2))
+}

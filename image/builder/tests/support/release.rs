@@ -106,6 +106,22 @@ impl Image {
     }
 }
 
+/// Writes what a build writes, with these bytes for a disk in one form.
+pub(crate) fn built(folder: &Path, name: &str, disk: &[u8]) {
+    let sbom = b"{ \"spdxVersion\": \"SPDX-2.3\" }\n";
+    let output =
+        |name: &str, bytes: &[u8]| json!({ "name": name, "size": bytes.len(), "sha256": sha256(bytes) });
+    let manifest = json!({
+        "format": 1, "version": "0.3.1", "epoch": 1_700_000_000, "root_hash": "00", "root_size": 0,
+        "packages": [], "images": [],
+        "outputs": [output(name, disk), output("sbom.spdx.json", sbom)],
+    });
+    fs::create_dir_all(folder).unwrap();
+    fs::write(folder.join(name), disk).unwrap();
+    fs::write(folder.join("sbom.spdx.json"), sbom).unwrap();
+    fs::write(folder.join("manifest.json"), manifest.to_string()).unwrap();
+}
+
 /// A folder with keys and a repository, or the places for them.
 pub(crate) struct Publisher {
     pub(crate) dir: TempDir,

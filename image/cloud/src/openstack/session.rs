@@ -14,7 +14,7 @@ use sha2::{Digest, Sha512};
 use super::config::Cloud;
 use super::identity::{self, Access};
 use crate::http::{Answer, Http, HttpError};
-use crate::{Image, Launch, MARK, Patience, Secret, Server, WaitError};
+use crate::{Image, Launch, MARK, Patience, Secret, Server, WaitError, same_key};
 
 /// Most bytes of user-data, in base64.
 pub const MAX_USER_DATA: usize = 65_535;
@@ -358,10 +358,7 @@ impl OpenStack {
     fn key(&self, public_key: &str, name: &str) -> Result<String> {
         let answer = self.compute()?.get("/os-keypairs")?;
         let known = answer.at(&["keypairs"])?.as_array().cloned().unwrap_or_default();
-        let same = |text: &Value| {
-            let text = text.as_str().unwrap_or_default();
-            text.split_whitespace().take(2).eq(public_key.split_whitespace().take(2))
-        };
+        let same = |text: &Value| text.as_str().is_some_and(|text| same_key(text, public_key));
         if let Some(key) = known.iter().map(|pair| &pair["keypair"]).find(|key| same(&key["public_key"])) {
             return Ok(key["name"].as_str().unwrap_or_default().to_owned());
         }

@@ -459,10 +459,16 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
+        let ended = self.child.try_wait().ok().flatten();
         // Both fail only when QEMU has ended already.
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if !std::thread::panicking() {
+        if std::thread::panicking() {
+            if let Some(status) = ended {
+                let said = std::fs::read_to_string(self.dir.join("qemu.log")).unwrap_or_default();
+                eprintln!("QEMU had ended by itself ({status}) and said: {}", said.trim_end());
+            }
+        } else {
             let trouble = self.console.trouble(&self.expected);
             assert!(trouble.is_empty(), "trouble on the console:\n{}", trouble.join("\n"));
         }

@@ -15,6 +15,7 @@ pub mod network;
 mod page;
 mod providers;
 mod read;
+pub mod service;
 mod tree;
 
 use std::fmt;

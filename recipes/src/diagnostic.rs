@@ -41,10 +41,29 @@ impl Anchor {
             offset: self.offset,
             width: self.width,
             kind: Kind::Value,
-            message: message.into(),
-            hint,
+            message: printable(message.into()),
+            hint: hint.map(printable),
         }
     }
+}
+
+/// Most characters of a message, which repeats what stands in the document.
+const LONGEST: usize = 1000;
+
+/// What a terminal shows as it is: keys and values of a document may hold anything.
+fn printable(text: String) -> String {
+    let odd = |c: char| c != '\n' && is_unprintable(c);
+    if text.len() <= LONGEST && !text.contains(odd) {
+        return text;
+    }
+    let end = if text.chars().nth(LONGEST).is_some() { "…" } else { "" };
+    text.chars().take(LONGEST).map(|c| if odd(c) { '\u{fffd}' } else { c }).chain(end.chars()).collect()
+}
+
+/// Characters that would change what a terminal shows around them.
+pub(crate) fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 impl Diagnostic {

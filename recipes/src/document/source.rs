@@ -4,7 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::diagnostic::{Anchor, Diagnostic, Diagnostics, Kind};
+use crate::diagnostic::{self, Anchor, Diagnostic, Diagnostics, Kind};
 
 /// Characters of a line that are shown around an error.
 const WINDOW: usize = 120;
@@ -106,7 +106,7 @@ impl<'a> Source<'a> {
                 _ if i - first == WINDOW => out.push('…'),
                 _ if hidden.peek().is_some_and(|range| range.contains(&at)) => out.push('*'),
                 '\t' => out.push(' '),
-                c if is_unprintable(c) => out.push('\u{fffd}'),
+                c if diagnostic::is_unprintable(c) => out.push('\u{fffd}'),
                 c => out.push(c),
             }
         }
@@ -160,10 +160,4 @@ impl<'a> Source<'a> {
     pub(crate) fn error_count(&self) -> usize {
         self.errors.borrow().len()
     }
-}
-
-/// Characters that would change what a terminal shows around them.
-fn is_unprintable(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }

@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use agent_metadata::explain_document;
 use agent_metadata::network::Kind;
+use agent_metadata::{MAX_UNPACKED, explain_document, open};
 
 /// Reads a document, and holds what it gives to what is promised of it; whether there was anything.
 pub(crate) fn document(data: &[u8]) -> bool {
+    user_data(data);
     let found = match explain_document(Path::new("document"), data) {
         Ok(found) => found,
         Err(error) => {
@@ -46,4 +47,13 @@ pub(crate) fn document(data: &[u8]) -> bool {
     let page = found.to_string();
     assert!(page.lines().all(|line| !line.contains(char::is_control)), "a page is plain text");
     true
+}
+
+/// Opens user-data: what is told and who is let in are lines.
+fn user_data(data: &[u8]) {
+    let opened = open(data);
+    let error = opened.document.as_ref().err().map(ToString::to_string);
+    let lines = opened.keys.iter().chain(&opened.notes).chain(&error);
+    assert!(lines.into_iter().all(|line| !line.is_empty() && !line.contains(char::is_control)));
+    assert!(opened.document.is_ok_and(|document| document.len() <= MAX_UNPACKED) || error.is_some());
 }

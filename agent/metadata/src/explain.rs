@@ -26,7 +26,7 @@ pub struct Explanation {
     /// OpenSSH public keys.
     pub public_keys: Vec<String>,
     /// User-data, where there is some.
-    pub user_data: Option<UserData>,
+    pub user_data: Option<Explained>,
     /// The network, where one is described.
     pub network: Option<Network>,
     /// What was passed over, for people.
@@ -35,7 +35,7 @@ pub struct Explanation {
 
 /// User-data that is there.
 #[derive(Debug, Serialize)]
-pub struct UserData {
+pub struct Explained {
     /// What it is.
     pub kind: Kind,
     /// Bytes, unpacked.
@@ -202,15 +202,15 @@ fn from_offer(source: &'static str, offer: Offer) -> Explanation {
     Explanation { source, instance_id, hostname, public_keys, user_data: None, network: None, notes }
 }
 
-fn user_data(path: &Path) -> Result<Option<UserData>, ExplainError> {
+fn user_data(path: &Path) -> Result<Option<Explained>, ExplainError> {
     let delivered = read::start(path, crate::MAX_DELIVERED)?;
     delivered.map(|delivered| unpack(path, &delivered)).transpose()
 }
 
-fn unpack(path: &Path, delivered: &[u8]) -> Result<UserData, ExplainError> {
+fn unpack(path: &Path, delivered: &[u8]) -> Result<Explained, ExplainError> {
     let data = crate::decode(delivered)
         .map_err(|source| ExplainError::UserData { path: path.to_owned(), source })?;
-    Ok(UserData { kind: Kind::of(&data), bytes: data.len() })
+    Ok(Explained { kind: Kind::of(&data), bytes: data.len() })
 }
 
 fn json(path: &Path, bytes: &[u8]) -> Result<Tree, ReadError> {

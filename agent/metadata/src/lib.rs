@@ -17,15 +17,17 @@ mod providers;
 mod read;
 pub mod service;
 mod tree;
+mod user_data;
 
 use std::fmt;
 use std::path::PathBuf;
 
 pub use decode::{DecodeError, MAX_DELIVERED, MAX_UNPACKED, decode};
-pub use explain::{ExplainError, Explanation, UserData, explain, explain_document};
+pub use explain::{ExplainError, Explained, Explanation, explain, explain_document};
 pub use kind::Kind as UserDataKind;
 pub use read::ReadError;
 pub use tree::Wrong;
+pub use user_data::{OpenError, UserData, open};
 
 /// Where the channels are found, as far as they are there.
 #[derive(Clone, Debug, Default)]

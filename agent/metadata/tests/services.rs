@@ -86,7 +86,9 @@ fn serve(mut stream: TcpStream, paths: &Mutex<Paths>, log: &Mutex<Vec<String>>) 
         Reply::Body(body) => [head("200 OK", body.len()).into_bytes(), body].concat(),
         Reply::Cut(body) => [head("200 OK", body.len() + 100).into_bytes(), body].concat(),
         // What people would read, which is no document.
-        Reply::Status(status) => [head(&format!("{status} No"), 9).into_bytes(), b"not found".to_vec()].concat(),
+        Reply::Status(status) => {
+            [head(&format!("{status} No"), 9).into_bytes(), b"not found".to_vec()].concat()
+        }
         Reply::Redirect(to) => {
             format!("HTTP/1.1 301 Moved\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n").into_bytes()
         }
@@ -126,11 +128,17 @@ fn body(text: &str) -> Vec<Reply> {
 fn a_droplet_is_told_who_it_is() {
     let server = Server::start([(DROPLET, vec![Reply::Body(document("digitalocean.json"))])]);
     let answer = server.ask(Platform::DigitalOcean).unwrap().unwrap();
-    assert_eq!((answer.instance_id.as_str(), answer.hostname.as_deref()), ("2756294", Some("sample-droplet")));
+    assert_eq!(
+        (answer.instance_id.as_str(), answer.hostname.as_deref()),
+        ("2756294", Some("sample-droplet"))
+    );
     assert_eq!(answer.public_keys.len(), 1);
     assert_eq!(answer.user_data.unwrap().unwrap().len(), 26);
     let network = answer.network.unwrap().unwrap();
-    assert_eq!(network.links.iter().map(|link| link.id.as_str()).collect::<Vec<_>>(), ["public0", "private0"]);
+    assert_eq!(
+        network.links.iter().map(|link| link.id.as_str()).collect::<Vec<_>>(),
+        ["public0", "private0"]
+    );
     assert_eq!(answer.notes, ["`vendor_data` is the provider's and is ignored"]);
     assert_eq!(server.asked(), [DROPLET]);
 }
@@ -144,7 +152,10 @@ fn an_instance_is_told_who_it_is() {
         (VENDOR, body(r#"{"cloud-init": "x"}"#)),
     ]);
     let answer = server.ask(Platform::OpenStack).unwrap().unwrap();
-    assert_eq!((answer.instance_id.as_str(), answer.hostname.as_deref()), ("83679162", Some("hub1.novalocal")));
+    assert_eq!(
+        (answer.instance_id.as_str(), answer.hostname.as_deref()),
+        ("83679162", Some("hub1.novalocal"))
+    );
     assert_eq!(answer.public_keys, [KEY]);
     assert_eq!(answer.user_data.unwrap().unwrap(), b"format = 1\n");
     assert!(!answer.network.unwrap().unwrap().links.is_empty());
@@ -184,8 +195,14 @@ fn what_is_not_well_yet_is_asked_again() {
         (Reply::Body(b"<html>log in here</html>".to_vec()), "is not JSON"),
         (Reply::Body(b"{}".to_vec()), "has no `droplet_id` yet"),
         (Reply::Body(br#"{"droplet_id": null, "hostname": "x"}"#.to_vec()), "has no `droplet_id` yet"),
-        (Reply::Body(br#"{"droplet_id": 7, "hostname": {}}"#.to_vec()), "`/metadata/v1.json` of the metadata service: hostname:"),
-        (Reply::Redirect("http://portal.example.org/login".into()), "redirects `/metadata/v1.json` to `http://portal.example.org/login`"),
+        (
+            Reply::Body(br#"{"droplet_id": 7, "hostname": {}}"#.to_vec()),
+            "`/metadata/v1.json` of the metadata service: hostname:",
+        ),
+        (
+            Reply::Redirect("http://portal.example.org/login".into()),
+            "redirects `/metadata/v1.json` to `http://portal.example.org/login`",
+        ),
         (Reply::Redirect("https://127.0.0.1/metadata/v1.json".into()), "which is not its own"),
         (Reply::Redirect("//127.0.0.1:1/metadata/v1.json".into()), "which is not its own"),
         (Reply::Redirect(DROPLET.into()), "which is not its own"),
@@ -216,7 +233,10 @@ fn the_rest_counts_when_the_network_is_wrong() {
     for (bad, says) in [
         (Reply::Body(b"{".to_vec()), "is not JSON"),
         (Reply::Status(500), "status 500"),
-        (Reply::Body(br#"{"links": [{"id": 1}], "networks": []}"#.to_vec()), "network_data.json` of the metadata service: links[0]"),
+        (
+            Reply::Body(br#"{"links": [{"id": 1}], "networks": []}"#.to_vec()),
+            "network_data.json` of the metadata service: links[0]",
+        ),
     ] {
         let server = Server::start([
             (METADATA, vec![Reply::Body(instance())]),
@@ -235,7 +255,8 @@ fn the_rest_counts_when_the_network_is_wrong() {
     ]);
     assert!(matches!(server.ask(Platform::OpenStack), Err(ServiceError::Status(_, 500))));
     assert!(server.ask(Platform::OpenStack).unwrap().unwrap().user_data.is_some());
-    let server = Server::start([(METADATA, vec![Reply::Body(instance())]), (USER_DATA, vec![Reply::Endless])]);
+    let server =
+        Server::start([(METADATA, vec![Reply::Body(instance())]), (USER_DATA, vec![Reply::Endless])]);
     assert!(matches!(server.ask(Platform::OpenStack), Err(ServiceError::TooLarge(_, 65_537))));
 }
 
@@ -273,9 +294,15 @@ fn the_firmware_names_the_provider() {
         assert_eq!(Platform::detect(dmi.path()), expect, "{files:?}");
     };
     check(&[("sys_vendor", "DigitalOcean\n"), ("product_name", "Droplet\n")], Some(Platform::DigitalOcean));
-    check(&[("sys_vendor", "OpenStack Foundation\n"), ("product_name", "OpenStack Nova\n")], Some(Platform::OpenStack));
+    check(
+        &[("sys_vendor", "OpenStack Foundation\n"), ("product_name", "OpenStack Nova\n")],
+        Some(Platform::OpenStack),
+    );
     check(&[("sys_vendor", "RDO\n"), ("product_name", "OpenStack Compute\n")], Some(Platform::OpenStack));
-    check(&[("product_name", "KVM\n"), ("chassis_asset_tag", "OpenTelekomCloud\n")], Some(Platform::OpenStack));
+    check(
+        &[("product_name", "KVM\n"), ("chassis_asset_tag", "OpenTelekomCloud\n")],
+        Some(Platform::OpenStack),
+    );
     check(&[("sys_vendor", "QEMU\n"), ("product_name", "Standard PC (Q35 + ICH9, 2009)\n")], None);
     check(&[], None);
 }

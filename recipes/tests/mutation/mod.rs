@@ -45,16 +45,64 @@ impl Random {
 
 /// Keys of the language, where they belong and where they do not.
 const KEYS: [&str; 24] = [
-    "format", "box", "recipe", "name", "hostname", "admins", "interface", "match", "mac", "addresses", "routes",
-    "registry", "host", "update", "url", "containers", "web", "image", "ports", "health", "volumes", "params",
-    "env", "command",
+    "format",
+    "box",
+    "recipe",
+    "name",
+    "hostname",
+    "admins",
+    "interface",
+    "match",
+    "mac",
+    "addresses",
+    "routes",
+    "registry",
+    "host",
+    "update",
+    "url",
+    "containers",
+    "web",
+    "image",
+    "ports",
+    "health",
+    "volumes",
+    "params",
+    "env",
+    "command",
 ];
 
 fn text(random: &mut Random) -> String {
     const TEXTS: [&str; 30] = [
-        "", " ", "a", "-", ".", "..", "../../etc", "/", "/data", "\0", "\n", "\u{1b}[31m", "\u{202e}x", "é", "{{",
-        "{{ params.x }}", "{{ box.hostname }}", "80:8080", "0:0", "65536:1", "10G", "-1G", "99999999999999999999T", "30s",
-        "1h1h", "ssh-ed25519 AAAA", "02:00:5e:00:53:01", "203.0.113.7/33", "::1/129", "localhost/web:1",
+        "",
+        " ",
+        "a",
+        "-",
+        ".",
+        "..",
+        "../../etc",
+        "/",
+        "/data",
+        "\0",
+        "\n",
+        "\u{1b}[31m",
+        "\u{202e}x",
+        "é",
+        "{{",
+        "{{ params.x }}",
+        "{{ box.hostname }}",
+        "80:8080",
+        "0:0",
+        "65536:1",
+        "10G",
+        "-1G",
+        "99999999999999999999T",
+        "30s",
+        "1h1h",
+        "ssh-ed25519 AAAA",
+        "02:00:5e:00:53:01",
+        "203.0.113.7/33",
+        "::1/129",
+        "localhost/web:1",
     ];
     match random.below(8) {
         0 => "x".repeat(random.below(4000)),
@@ -147,7 +195,9 @@ fn change(random: &mut Random, table: &mut Table) {
 fn many(random: &mut Random, old: Value) -> Value {
     let times = 1 + random.below(200);
     match old {
-        Value::Array(items) => Value::Array(items.iter().cycle().take(items.len() * times).cloned().collect()),
+        Value::Array(items) => {
+            Value::Array(items.iter().cycle().take(items.len() * times).cloned().collect())
+        }
         Value::Table(table) => {
             let one = table.values().next().cloned().unwrap_or(Value::Boolean(true));
             let copies = (0..times).map(|n| (format!("n{n}"), one.clone()));
@@ -163,7 +213,11 @@ fn nested(random: &mut Random, old: Value) -> Value {
     let deep = 1 + random.below(90);
     let arrays = random.below(2) == 0;
     (0..deep).fold(old, |inner, _| {
-        if arrays { Value::Array(vec![inner]) } else { Value::Table(Table::from_iter([("a".to_owned(), inner)])) }
+        if arrays {
+            Value::Array(vec![inner])
+        } else {
+            Value::Table(Table::from_iter([("a".to_owned(), inner)]))
+        }
     })
 }
 
@@ -171,7 +225,8 @@ fn nested(random: &mut Random, old: Value) -> Value {
 fn damaged(random: &mut Random, mut bytes: Vec<u8>) -> String {
     for _ in 0..=random.below(4) {
         let at = random.below(bytes.len());
-        let line_end = bytes[at..].iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |more| at + more);
+        let line_end =
+            bytes[at..].iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |more| at + more);
         match random.below(9) {
             0 => bytes.truncate(at),
             1 if !bytes.is_empty() => bytes[at] ^= 1 << random.below(7),
@@ -183,7 +238,10 @@ fn damaged(random: &mut Random, mut bytes: Vec<u8>) -> String {
                 bytes.splice(line_end..line_end, [b"\n".to_vec(), line].concat());
             }
             6 => bytes = String::from_utf8_lossy(&bytes).replace('\n', "\r\n").into_bytes(),
-            7 => drop(bytes.splice(..0, random.pick(&["\u{feff}", "#cloud-config\n", "#!/bin/sh\n", " \n"]).bytes())),
+            7 => drop(
+                bytes
+                    .splice(..0, random.pick(&["\u{feff}", "#cloud-config\n", "#!/bin/sh\n", " \n"]).bytes()),
+            ),
             _ => drop(bytes.splice(at..at, vec![random.pick(b"[{x \""); random.below(3000)])),
         }
     }

@@ -1,5 +1,5 @@
 //! What a root must never hold: setuid and setgid files, devices, shells, interpreters, package
-//! managers, scripts.
+//! managers, scripts, and secrets, which everybody who gets the image would have.
 //!
 //! The rules look at a listing, so that the same ones judge the tree before it is written and an erofs
 //! that was unpacked again.
@@ -11,8 +11,8 @@ pub struct Listed<'a> {
     pub path: &'a str,
     /// Type and permissions, as `st_mode`.
     pub mode: u32,
-    /// The first bytes of a regular file, at least two where it has them.
-    pub head: &'a [u8],
+    /// What a regular file holds, or its first mebibyte.
+    pub content: &'a [u8],
 }
 
 /// Programs that run what they are given: shells, interpreters, and package managers.
@@ -39,15 +39,36 @@ fn judge(file: &Listed<'_>) -> Option<&'static str> {
     match kind {
         REGULAR if file.mode & 0o6000 != 0 => Some("setuid or setgid"),
         REGULAR if file.mode & 0o002 != 0 => Some("writable by everyone"),
-        REGULAR if file.mode & 0o111 != 0 && file.head.starts_with(b"#!") => Some("a script"),
+        REGULAR if file.mode & 0o111 != 0 && file.content.starts_with(b"#!") => Some("a script"),
         REGULAR | SYMLINK if in_program_folder(file.path) && PROGRAMS.contains(&plain) => {
             Some("a shell, interpreter or package manager")
         }
-        REGULAR | SYMLINK => None,
+        REGULAR => secret(file),
+        SYMLINK => None,
         DIRECTORY if file.mode & 0o002 != 0 && file.mode & 0o1000 == 0 => Some("writable by everyone"),
         DIRECTORY => None,
         _ => Some("a device, fifo or socket"),
     }
+}
+
+/// What others must not have. Programs hold the words by which they know keys.
+fn secret(file: &Listed<'_>) -> Option<&'static str> {
+    if file.content.starts_with(b"\x7fELF") {
+        return None;
+    }
+    let mut lines = file.content.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
+    // RFC 7468, and what OpenSSH, OpenPGP and age write.
+    let key = |line: &[u8]| {
+        let label = line.strip_prefix(b"-----BEGIN ").and_then(|rest| rest.strip_suffix(b"-----"));
+        label.is_some_and(|label| label.ends_with(b"PRIVATE KEY") || label == b"PGP PRIVATE KEY BLOCK")
+            || line.starts_with(b"AGE-SECRET-KEY-1")
+    };
+    // shadow(5): a hash stands between the first two colons.
+    let password = |line: &[u8]| line.split(|byte| *byte == b':').nth(1).is_some_and(|hash| hash.len() > 4);
+    if matches!(file.path, "etc/shadow" | "etc/gshadow") {
+        return lines.any(password).then_some("a password");
+    }
+    lines.any(key).then_some("a private key")
 }
 
 fn in_program_folder(path: &str) -> bool {
@@ -60,8 +81,8 @@ mod tests {
 
     #[test]
     fn finds_what_is_planted() {
-        let check = |path, mode, head: &[u8], expect: Option<&str>| {
-            let found = find([Listed { path, mode, head }]);
+        let check = |path, mode, content: &[u8], expect: Option<&str>| {
+            let found = find([Listed { path, mode, content }]);
             assert_eq!(found, expect.map(|why| format!("{path}: {why}")).into_iter().collect::<Vec<_>>());
         };
         let shell = Some("a shell, interpreter or package manager");
@@ -78,5 +99,14 @@ mod tests {
         check("etc/x", 0o100_666, b"", Some("writable by everyone"));
         check("tmp", 0o041_777, b"", None);
         check("srv", 0o040_777, b"", Some("writable by everyone"));
+        let key = |label: &str| format!("# ours\r\n  -----BEGIN {label}-----\r\nMC4C\r\n");
+        for label in ["PRIVATE KEY", "OPENSSH PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "PGP PRIVATE KEY BLOCK"] {
+            check("etc/ssl/own.pem", 0o100_600, key(label).as_bytes(), Some("a private key"));
+        }
+        check("etc/ssl/own.pem", 0o100_644, key("CERTIFICATE").as_bytes(), None);
+        check("etc/own", 0o100_600, b"AGE-SECRET-KEY-1QQ\n", Some("a private key"));
+        check("usr/bin/nft", 0o100_755, &[&b"\x7fELF\n"[..], key("PRIVATE KEY").as_bytes()].concat(), None);
+        check("etc/shadow", 0o100_600, b"root:!*::0:::::\nadmin:*:::::::\n", None);
+        check("etc/shadow", 0o100_600, b"root:$y$j9T$abc$def:20000::::::\n", Some("a password"));
     }
 }

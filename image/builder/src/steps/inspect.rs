@@ -181,12 +181,12 @@ fn walk(root: &Path, folder: &Path, found: &mut Vec<String>) -> Result<()> {
         let entry = entry?;
         let (path, metadata) = (entry.path(), entry.metadata()?);
         let kind = metadata.file_type();
-        let mut head = Vec::new();
+        let mut content = Vec::new();
         if kind.is_file() {
-            File::open(&path)?.take(4).read_to_end(&mut head)?;
+            File::open(&path)?.take(1 << 20).read_to_end(&mut content)?;
         }
         let name = path.strip_prefix(root)?.to_string_lossy();
-        let listed = Listed { path: &name, mode: metadata.permissions().mode(), head: &head };
+        let listed = Listed { path: &name, mode: metadata.permissions().mode(), content: &content };
         found.extend(forbidden::find([listed]));
         if kind.is_dir() {
             walk(root, &path, found)?;
@@ -271,7 +271,9 @@ mod tests {
         tree.file("usr/bin/su", 0o4755, "\x7fELF", "");
         tree.file("usr/bin/wall", 0o2755, "\x7fELF", "");
         tree.file("usr/lib/start", 0o755, "#!/bin/sh\n", "");
+        tree.file("etc/own.pem", 0o600, "-----BEGIN PRIVATE KEY-----\n", "");
         let expect = [
+            "etc/own.pem: a private key",
             "usr/bin/dash: a shell, interpreter or package manager",
             "usr/bin/sh: a shell, interpreter or package manager",
             "usr/bin/su: setuid or setgid",

@@ -127,11 +127,9 @@ impl Tree {
     /// For the rules on what must not be in a root.
     pub fn listing(&self) -> impl Iterator<Item = Listed<'_>> {
         self.iter().map(|(path, node)| match &node.kind {
-            Kind::Directory => Listed { path, mode: 0o040_000 | node.mode, head: &[] },
-            Kind::Symlink(_) => Listed { path, mode: 0o120_000 | node.mode, head: &[] },
-            Kind::File(content) => {
-                Listed { path, mode: 0o100_000 | node.mode, head: &content[..content.len().min(4)] }
-            }
+            Kind::Directory => Listed { path, mode: 0o040_000 | node.mode, content: &[] },
+            Kind::Symlink(_) => Listed { path, mode: 0o120_000 | node.mode, content: &[] },
+            Kind::File(content) => Listed { path, mode: 0o100_000 | node.mode, content },
         })
     }
 

@@ -119,7 +119,7 @@ impl Site {
         let text = format!("interface srv{n}\nlease_file {}\npidfile /dev/null\n{lines}\n", leases.display());
         fs::write(&configuration, text).unwrap();
         let mut command = Command::new("nsenter");
-        command.arg(format!("--net={SERVERS}")).args(["udhcpd", "-f"]).arg(configuration);
+        command.arg(format!("--net={SERVERS}")).args(["busybox", "udhcpd", "-f"]).arg(configuration);
         self.start("udhcpd", command)
     }
 

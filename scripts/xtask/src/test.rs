@@ -197,7 +197,8 @@ fn vm_tests() -> Result<Vec<VmTest>> {
         let listing = Command::new(executable).args(["--list", "--format", "terse"]).output()?;
         for line in String::from_utf8(listing.stdout)?.lines() {
             let Some(function) = line.strip_suffix(": test") else { continue };
-            let name = format!("vm {file}::{function}");
+            // The program of the tests in machines has a module for each file of them.
+            let name = if file == "vm" { format!("vm {function}") } else { format!("vm {file}::{function}") };
             tests.push(VmTest { name, executable: executable.to_owned(), function: function.to_owned() });
         }
     }

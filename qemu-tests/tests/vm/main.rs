@@ -1,0 +1,42 @@
+//! The tests in virtual machines: one program, so that it is compiled and linked once.
+
+mod common;
+
+mod admin;
+mod builds;
+mod channels;
+mod commands;
+mod cuts;
+mod demo;
+mod disks;
+mod documents;
+mod fetches;
+mod first_release;
+mod fixtures;
+mod gateways;
+mod healing;
+mod identity;
+mod images;
+mod inspect;
+mod launch;
+mod layers;
+mod links;
+mod logins;
+mod networks;
+mod notices;
+mod operations;
+mod power;
+mod probes;
+mod recipes;
+mod refusals;
+mod resumed;
+mod rollbacks;
+mod run;
+mod scrubs;
+mod secrets;
+mod slots;
+mod state;
+mod update_cuts;
+mod updates;
+mod watchdog;
+mod windows;

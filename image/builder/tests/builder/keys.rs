@@ -1,6 +1,5 @@
 //! Which keys may sign a release: not those that had expired, are revoked, or are for something else.
 
-mod support;
 
 use std::fs;
 
@@ -12,8 +11,8 @@ use pgp::crypto::ecc_curve::ECCCurve;
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{KeyFlags, SignatureConfig, SignatureType, Subpacket, SubpacketData};
 use pgp::types::{Duration, KeyDetails, Password, SignedUser, SigningKey, Tag, Timestamp};
-use support::archive::{Days, package, release};
-use support::workspace::{Run, Workspace};
+use crate::support::archive::{Days, package, release};
+use crate::support::workspace::{Run, Workspace};
 
 const DAY: u32 = 24 * 3600;
 

@@ -1,14 +1,13 @@
 //! Keys and releases as a publisher and a client see them.
 
-mod support;
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use image_layout::block_map::BlockMap;
 use image_layout::release::{Channel, Part, Release};
-use support::archive::sha256;
-use support::release::{Publisher, image, names};
+use crate::support::archive::sha256;
+use crate::support::release::{Publisher, image, names};
 use tough::{FilesystemTransport, IntoVec, RepositoryLoader, TargetName};
 
 /// A target as `tough` gives it to a client that trusts the publisher's first root.
@@ -177,7 +176,7 @@ fn what_is_no_image_is_not_released() {
     add().fails(1, &["the partition `root-a` does not hold what the manifest says"]);
     changed(&format!("\"root_size\": {}", good.root.len()), "\"root_size\": 536875008");
     add().fails(1, &["the partition `root-a` does not hold"]);
-    support::release::Image { boot: vec![], ..good }.write(&folder);
+    crate::support::release::Image { boot: vec![], ..good }.write(&folder);
     add().fails(1, &["the partition `boot-a` does not hold"]);
     assert!(!publisher.repository().exists(), "nothing was begun");
 }
@@ -322,7 +321,7 @@ fn every_changed_file_is_found() {
 
 #[test]
 fn a_build_follows_root_metadata_only() {
-    let w = support::workspace::Workspace::new(&[], &[]);
+    let w = crate::support::workspace::Workspace::new(&[], &[]);
     let publisher = Publisher::new();
     let file = |name: &str| publisher.path(name).to_str().unwrap().to_owned();
     let root = fs::read_to_string(publisher.keys().join("root.json")).unwrap();

@@ -1,15 +1,14 @@
 //! Keys that are replaced, and what is kept of metadata from run to run.
 
-mod support;
 
 use std::fs;
 
 use agent_update::{Outcome, UpdateErrorKind as Kind, Verb};
-use support::images::image;
-use support::machine::{Machine, check, names};
-use support::publisher::{Fault, Publisher};
-use support::server::{Answer, Server};
-use support::signing::{ROLES, days, keys, number, root, sign_root};
+use crate::support::images::image;
+use crate::support::machine::{Machine, check, names};
+use crate::support::publisher::{Fault, Publisher};
+use crate::support::server::{Answer, Server};
+use crate::support::signing::{ROLES, days, keys, number, root, sign_root};
 use tough::schema::RoleType::{Root, Snapshot, Targets, Timestamp};
 
 fn publisher() -> Publisher {

@@ -1,11 +1,10 @@
 //! The page for a publisher in need, run.
 
-mod support;
 
 use std::fs;
 use std::path::Path;
 
-use support::release::{Publisher, image};
+use crate::support::release::{Publisher, image};
 
 /// Lines of the page's code blocks, without remarks.
 fn lines() -> Vec<String> {

@@ -3,16 +3,15 @@
 //! They are Python's programs, which `scripts/test --full` puts into a place of their own; a test says where by
 //! `HOLDFAST_OPENSTACK`.
 
-mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
-use support::openstack::{Cloud, PASSWORD};
-use support::release::built;
-use support::workspace::{Run, output};
+use crate::support::openstack::{Cloud, PASSWORD};
+use crate::support::release::built;
+use crate::support::workspace::{Run, output};
 
 struct Place {
     folder: tempfile::TempDir,

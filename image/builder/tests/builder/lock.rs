@@ -1,11 +1,10 @@
 //! Locking: what is trusted, what is chosen, and what is said when neither can be.
 
-mod support;
 
 use std::fs;
 
-use support::archive::{Days, key, package, release, sign};
-use support::workspace::Workspace;
+use crate::support::archive::{Days, key, package, release, sign};
+use crate::support::workspace::Workspace;
 
 fn small() -> Workspace {
     Workspace::new(
@@ -28,7 +27,7 @@ fn a_lock_file_pins_what_is_wanted_and_nothing_else() {
     let names: Vec<_> = packages.iter().map(|p| p["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["app", "lib"]);
     let deb = fs::read(w.archive.deb(&package("lib", "1.2-1"))).unwrap();
-    assert_eq!(packages[1]["sha256"].as_str().unwrap(), support::archive::sha256(&deb));
+    assert_eq!(packages[1]["sha256"].as_str().unwrap(), crate::support::archive::sha256(&deb));
     assert_eq!(packages[1]["size"].as_integer().unwrap(), deb.len() as i64);
     assert_eq!(packages[1]["version"].as_str().unwrap(), "1.2-1");
     let suite = &lock["suites"].as_array().unwrap()[0];
@@ -45,7 +44,7 @@ fn the_release_is_hashed_as_the_file_release_is() {
     w.run(&["lock"]).ok();
     let signed = fs::read_to_string(w.archive.in_release()).unwrap();
     let text = signed.split("\n\n").nth(1).unwrap().split("\n-----BEGIN PGP SIGNATURE").next().unwrap();
-    let hash = support::archive::sha256(format!("{text}\n").as_bytes());
+    let hash = crate::support::archive::sha256(format!("{text}\n").as_bytes());
     assert!(w.lock_text().contains(&hash));
 }
 

@@ -1,10 +1,9 @@
 //! Keys that are replaced, as clients see it.
 
-mod support;
 
 use std::fs;
 
-use support::release::{Publisher, image, names};
+use crate::support::release::{Publisher, image, names};
 
 #[test]
 fn a_client_with_the_first_root_follows_every_rotation() {

@@ -1,6 +1,5 @@
 //! Apps: fetching what is locked, and images that are the same each time.
 
-mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -8,8 +7,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use support::archive::{Package, package, sha256};
-use support::workspace::{Workspace, output};
+use crate::support::archive::{Package, package, sha256};
+use crate::support::workspace::{Workspace, output};
 
 /// One package of each compression: the name's length decides.
 fn packages() -> Vec<Package> {
@@ -56,7 +55,7 @@ fn mirror(w: &Workspace) -> PathBuf {
     w.dir.path().join("mirror")
 }
 
-fn build(w: &Workspace, output: &Path) -> support::workspace::Run {
+fn build(w: &Workspace, output: &Path) -> crate::support::workspace::Run {
     w.run(&["app", "build", "app", "--output", output.to_str().unwrap()])
 }
 

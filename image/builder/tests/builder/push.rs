@@ -2,7 +2,6 @@
 //!
 //! The locked tools are taken from the cache, and fetched into it when they are not there.
 
-mod support;
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -10,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use support::archive::{package, sha256};
-use support::workspace::{Run, Workspace, output};
+use crate::support::archive::{package, sha256};
+use crate::support::workspace::{Run, Workspace, output};
 
 /// "open sesame" by bcrypt, which is what the registry reads.
 const HTPASSWD: &str = "ops:$2y$05$abcdefghijklmnopqrstuupx2xBUC4954936wVIjyyPHmUBFu0wCW\n";

@@ -1,6 +1,5 @@
 //! Slots that rot: found, repaired from the other slot and from the release, or left with a reason.
 
-mod support;
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
@@ -8,11 +7,11 @@ use std::path::PathBuf;
 
 use agent_update::{Condition, Device, Outcome, Scrub, Scrubbed, Slots, UpdateError, UpdateErrorKind, Verb};
 use image_layout::release::Part;
-use support::images::{BLOCK, image, noise};
-use support::machine::{INSTALLED, Machine, patience};
-use support::publisher::Publisher;
-use support::server::{Answer, Server};
-use support::verity::Slot;
+use crate::support::images::{BLOCK, image, noise};
+use crate::support::machine::{INSTALLED, Machine, patience};
+use crate::support::publisher::Publisher;
+use crate::support::server::{Answer, Server};
+use crate::support::verity::Slot;
 
 const NOWHERE: &str = "";
 

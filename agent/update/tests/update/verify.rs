@@ -1,13 +1,12 @@
 //! A slot read again and compared with what was staged.
 
-mod support;
 
 use agent_update::{Outcome, Slots, UpdateErrorKind, Verb};
 use image_layout::release::Part;
-use support::images::{BLOCK, image};
-use support::machine::{Machine, patience};
-use support::publisher::Publisher;
-use support::server::Server;
+use crate::support::images::{BLOCK, image};
+use crate::support::machine::{Machine, patience};
+use crate::support::publisher::Publisher;
+use crate::support::server::Server;
 
 #[test]
 fn one_byte_is_enough() {

@@ -1,13 +1,12 @@
 //! Publishing to folders and to S3, and what is removed again.
 
-mod support;
 
 use std::fs;
 use std::path::Path;
 
-use support::release::{Publisher, image, names};
-use support::s3::{BUCKET, ID, SECRET, Server};
-use support::workspace::{Run, output};
+use crate::support::release::{Publisher, image, names};
+use crate::support::s3::{BUCKET, ID, SECRET, Server};
+use crate::support::workspace::{Run, output};
 
 fn publish(publisher: &Publisher, to: &str) -> Run {
     publisher.run(&["publish", "--repository", "REPOSITORY", "--to", to])
@@ -50,7 +49,7 @@ fn a_folder_becomes_what_is_here() {
     verify(&publisher, &there, &root).ok();
     assert_eq!(publish(&publisher, "there").ok().stdout, "0 files copied, 0 removed\n");
 
-    let url = support::files::serve(there.clone());
+    let url = crate::support::files::serve(there.clone());
     let served = publisher.run(&["verify", "--url", &url, "--root", "keys/root.json", "--json"]).ok();
     assert_eq!(served.stdout, verify(&publisher, &there, &root).ok().stdout);
     let run = publisher.run(&["verify", "--url", &format!("{url}/none"), "--root", "keys/root.json"]);

@@ -1,6 +1,5 @@
 //! Mirrors over HTTP: what is asked for, what is asked again, and what is given up.
 
-mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,8 +8,8 @@ use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use support::archive::package;
-use support::workspace::{Run, Workspace, output};
+use crate::support::archive::package;
+use crate::support::workspace::{Run, Workspace, output};
 
 /// What happens to requests before they are answered properly.
 #[derive(Clone, Copy)]

@@ -1,11 +1,10 @@
 //! Servers that are slow, busy, short of ranges or cut transfers off.
 
-mod support;
 
-use support::images::{image, pack};
-use support::machine::Machine;
-use support::publisher::Publisher;
-use support::server::{Answer, Request, Server};
+use crate::support::images::{image, pack};
+use crate::support::machine::Machine;
+use crate::support::publisher::Publisher;
+use crate::support::server::{Answer, Request, Server};
 
 /// Two images of which some blocks are there already, so that several ranges are asked for.
 fn release() -> (Publisher, Machine, Vec<u8>, Vec<u8>) {

@@ -1,14 +1,13 @@
 //! The program itself, with descriptors handed over as systemd does.
 
-mod support;
 
 use std::process::{Command, Output};
 
 use agent_update::{Outcome, Verb};
-use support::images::image;
-use support::machine::Machine;
-use support::publisher::Publisher;
-use support::server::Server;
+use crate::support::images::image;
+use crate::support::machine::Machine;
+use crate::support::publisher::Publisher;
+use crate::support::server::Server;
 
 /// Runs the program; the shell opens the partitions and hands them over by name.
 fn run(machine: &Machine, names: &str) -> Output {

@@ -1,14 +1,13 @@
 //! Whatever the slots hold and wherever a staging is cut, it ends with the image, and until then the slot does
 //! not start.
 
-mod support;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use support::images::{image, map_bytes, pack};
-use support::machine::Machine;
-use support::publisher::Publisher;
-use support::server::{Answer, Server};
+use crate::support::images::{image, map_bytes, pack};
+use crate::support::machine::Machine;
+use crate::support::publisher::Publisher;
+use crate::support::server::{Answer, Server};
 
 /// Blocks of a small alphabet, so that they are often the same.
 fn blocks(most: usize) -> impl Strategy<Value = Vec<u64>> {

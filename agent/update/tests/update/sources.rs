@@ -1,14 +1,13 @@
 //! Blocks that the box already has are not fetched.
 
-mod support;
 
 use std::fs::{File, OpenOptions};
 
 use agent_update::{Device, Outcome, Slots, Verb};
-use support::images::{BLOCK, image, map_bytes, stored};
-use support::machine::{Machine, patience};
-use support::publisher::Publisher;
-use support::server::{Answer, Server};
+use crate::support::images::{BLOCK, image, map_bytes, stored};
+use crate::support::machine::{Machine, patience};
+use crate::support::publisher::Publisher;
+use crate::support::server::{Answer, Server};
 
 const NOTHING: [u64; 0] = [];
 

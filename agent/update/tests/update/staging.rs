@@ -1,15 +1,14 @@
 //! A release staged, cut, and staged again.
 
-mod support;
 
 use std::fs;
 
 use agent_update::{Found, Outcome, Progress, UpdateErrorKind, Verb};
 use image_layout::release::Part;
-use support::images::{BLOCK, image, map_bytes, pack, sha256};
-use support::machine::{Machine, names};
-use support::publisher::Publisher;
-use support::server::{Answer, Server};
+use crate::support::images::{BLOCK, image, map_bytes, pack, sha256};
+use crate::support::machine::{Machine, names};
+use crate::support::publisher::Publisher;
+use crate::support::server::{Answer, Server};
 
 /// Blocks of noise, text and zeroes, some of them twice.
 fn boot() -> Vec<u8> {
@@ -129,7 +128,7 @@ fn only_what_is_newer_is_staged() {
         let checked = machine.run(&server.url, Verb::Check);
         let Outcome::Found(Found { version: found, expires }) = &checked else { panic!("{checked:?}") };
         assert_eq!(found.to_string(), version);
-        assert!((expires - support::publisher::expiry().as_second()).abs() < 60);
+        assert!((expires - crate::support::publisher::expiry().as_second()).abs() < 60);
         let outcome = machine.run(&server.url, Verb::Stage);
         match outcome {
             Outcome::Staged(_) => assert!(newer, "{version}"),

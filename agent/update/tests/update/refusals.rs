@@ -1,17 +1,16 @@
 //! Metadata, servers and requests that are refused, and what is said of it.
 
-mod support;
 
 use std::fs;
 use std::net::TcpListener;
 
 use agent_update::{Outcome, Request, UpdateErrorKind as Kind, Verb};
-use support::images::pack;
-use support::machine::{check, patience};
-use support::publisher::Fault::{Expired, Stranger, Unsigned, Version};
-use support::publisher::{Fault, Publisher};
-use support::refusing::{boot, machine, refused, root};
-use support::server::{Answer, Server};
+use crate::support::images::pack;
+use crate::support::machine::{check, patience};
+use crate::support::publisher::Fault::{Expired, Stranger, Unsigned, Version};
+use crate::support::publisher::{Fault, Publisher};
+use crate::support::refusing::{boot, machine, refused, root};
+use crate::support::server::{Answer, Server};
 use tough::schema::RoleType::{self, Snapshot, Targets, Timestamp};
 
 #[test]

@@ -1,7 +1,6 @@
 //! Images and boxes at DigitalOcean, against a control plane that is held to the provider's specification and a
 //! bucket that checks signatures.
 
-mod support;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,10 +8,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use support::digitalocean::{ControlPlane, TOKEN};
-use support::release::{built, noise};
-use support::s3::{BUCKET, ID, SECRET, Server};
-use support::workspace::{Run, output};
+use crate::support::digitalocean::{ControlPlane, TOKEN};
+use crate::support::release::{built, noise};
+use crate::support::s3::{BUCKET, ID, SECRET, Server};
+use crate::support::workspace::{Run, output};
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGk0LlHVvXMDgW2VPZhoMRqsX4fL0vQ7QK2UQkSpZ1aA ops";
 

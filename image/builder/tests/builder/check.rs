@@ -1,10 +1,9 @@
 //! `check` as the user sees it.
 
-mod support;
 
 use std::fs;
 
-use support::workspace::{Run, Workspace, output};
+use crate::support::workspace::{Run, Workspace, output};
 
 const BOX: &str = "[box]\nhostname = \"hub1\"\n[[recipe]]\nname = \"hello\"\n[recipe.containers.web]\nimage = \"registry.example.org/hello:1\"\n";
 
@@ -96,7 +95,7 @@ fn a_reader_that_has_gone_is_no_failure() {
 /// The document that the README shows, with a key in the place of the one that is cut short there.
 #[test]
 fn the_document_of_the_readme_is_accepted() {
-    let readme = include_str!("../../../README.md");
+    let readme = include_str!("../../../../README.md");
     let shown = readme.split("```toml\n").nth(1).unwrap().split("```").next().unwrap();
     assert!(shown.lines().count() <= 15, "{shown}");
     let key = "AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f";

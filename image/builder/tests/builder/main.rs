@@ -1,0 +1,18 @@
+//! The tests of the whole: one program, so that it is compiled and linked once.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod app;
+mod check;
+mod digitalocean;
+mod init;
+mod keys;
+mod lock;
+mod mirror;
+mod openstack;
+mod page;
+mod push;
+mod release;
+mod release_publish;
+mod release_rotate;

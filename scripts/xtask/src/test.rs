@@ -19,8 +19,12 @@ use crate::results::{Outcome, Results};
 const LIMITS: [Duration; 2] = [Duration::from_secs(1200), Duration::from_secs(3600)];
 /// Files whose tests take minutes: they start first, so that none of them is left alone at the end.
 const LONG: [&str; 4] = ["vm updates::", "vm probes::", "vm commands::", "vm cuts::"];
-/// Machines at once: each is busy on two cores while it boots, and waits most of the time after that.
-const AT_ONCE: usize = 3;
+/// Most machines at once: each is busy on two cores while it boots, and waits most of the time after that.
+const AT_ONCE: u64 = 3;
+/// Bytes that a machine takes, with what its emulator translates.
+const MEMORY: u64 = 2 << 30;
+/// What a test says when not the box but the emulator, or the host, has failed.
+const EMULATOR: &str = "QEMU had ended by itself (signal";
 
 pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
     let mut results = Results::open(full)?;
@@ -227,7 +231,7 @@ fn machines(tests: Vec<VmTest>, results: &mut Results) -> Result<()> {
                 results.add(&test.name, outcome, seconds)?;
             }
         };
-        let workers: Vec<_> = (0..AT_ONCE).map(|_| scope.spawn(work)).collect();
+        let workers: Vec<_> = (0..at_once()).map(|_| scope.spawn(work)).collect();
         for worker in workers {
             worker.join().map_err(|_| anyhow::anyhow!("a worker panicked"))??;
         }
@@ -235,8 +239,26 @@ fn machines(tests: Vec<VmTest>, results: &mut Results) -> Result<()> {
     })
 }
 
-/// Runs one test; shows what it said when it failed.
+/// As many machines as there is memory for.
+fn at_once() -> u64 {
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
+    kib.map_or(1, |kib| kib * 1024 / MEMORY).clamp(1, AT_ONCE)
+}
+
+/// Runs one test, and once more when its emulator crashed; shows what it said when it failed.
 fn one(test: &VmTest) -> Result<bool> {
+    let (passed, said) = attempt(test)?;
+    if passed || !said.contains(EMULATOR) {
+        return Ok(passed);
+    }
+    println!("test {}: the emulator crashed; it is run again", test.name);
+    Ok(attempt(test)?.0)
+}
+
+/// Whether it passed, and what it said where it did not.
+fn attempt(test: &VmTest) -> Result<(bool, String)> {
     let log = format!("target/vm-logs/{}.log", test.name.replace([' ', ':'], "_"));
     std::fs::create_dir_all("target/vm-logs")?;
     let file = std::fs::File::create(&log)?;
@@ -247,12 +269,13 @@ fn one(test: &VmTest) -> Result<bool> {
         .stderr(file)
         .spawn()?;
     let passed = wait(child, LIMITS[usize::from(is_full(&test.function))])?;
-    if !passed {
-        let text = std::fs::read_to_string(&log)?;
-        let lines: Vec<&str> = text.lines().collect();
-        println!("{}:\n{}", test.name, lines[lines.len().saturating_sub(80)..].join("\n"));
+    if passed {
+        return Ok((true, String::new()));
     }
-    Ok(passed)
+    let text = std::fs::read_to_string(&log)?;
+    let lines: Vec<&str> = text.lines().collect();
+    println!("{}:\n{}", test.name, lines[lines.len().saturating_sub(80)..].join("\n"));
+    Ok((false, text))
 }
 
 fn wait(mut child: Child, limit: Duration) -> Result<bool> {

@@ -9,6 +9,7 @@
 
 pub mod containers;
 pub mod dhcp;
+pub mod dhcp6;
 pub mod host;
 pub mod links;
 pub mod netlink;

@@ -1,4 +1,4 @@
-//! DHCP (RFC 2131) and router advertisements against the servers that providers run: dnsmasq and BusyBox's
+//! DHCP (RFC 2131), DHCPv6 (RFC 8415) and router advertisements against the servers that providers run: dnsmasq and BusyBox's
 //! udhcpd, each with what has been seen at a provider.
 
 mod namespace;
@@ -6,7 +6,9 @@ mod namespace;
 use std::time::Duration;
 
 use agent_core::network::{AddressSource, Cidr, HostConfig, InterfaceConfig, LinkMatch, Mac, RouteConfig};
+use agent_net::dhcp6::{self, Dhcp6Event, Dhcp6Task, Wanted};
 use namespace::{Site, far, inside, reaches, routes, sh};
+use tokio::sync::mpsc;
 
 fn automatic() -> HostConfig {
     HostConfig::default()
@@ -276,4 +278,94 @@ fn a_static_address_with_a_gateway_elsewhere_works() {
         network.until("its gateway answers", |status| status.online()).await;
         assert!(reaches("2001:db8:ffff::1"));
     });
+}
+
+/// What a DHCPv6 client on `nic1` says, one after another.
+fn ask6(
+    wanted: Wanted,
+    kept: Option<(dhcp6::Lease, bool)>,
+) -> (Dhcp6Task, mpsc::UnboundedReceiver<Dhcp6Event>) {
+    let index = sh("cat /sys/class/net/nic1/ifindex 2>/dev/null || ip -o link show nic1 | cut -d: -f1");
+    let identity = dhcp6::Identity { mac: Mac([2, 0, 0, 0, 0, 1]), wanted };
+    let (tell, said) = mpsc::unbounded_channel();
+    let report = move |event| drop(tell.send(event));
+    let task = Dhcp6Task::start("nic1".to_owned(), index.trim().parse().unwrap(), identity, kept, report);
+    task.carrier(true);
+    (task, said)
+}
+
+/// The next lease that is to be used.
+async fn used(said: &mut mpsc::UnboundedReceiver<Dhcp6Event>) -> dhcp6::Lease {
+    let next = async {
+        loop {
+            if let Dhcp6Event::Use(lease) = said.recv().await.expect("the client runs") {
+                return lease;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), next).await.expect("a lease")
+}
+
+#[test]
+fn addresses_and_resolvers_come_by_dhcpv6() {
+    inside("addresses_and_resolvers_come_by_dhcpv6", async |site: Site| {
+        site.nic(1, &["fe80::1/64", "2001:db8::1/64"]);
+        sh("ip link set nic1 up");
+        let options = [
+            "--dhcp-option=option6:dns-server,[2001:db8::53]",
+            "--dhcp-option=option6:domain-search,example.org",
+        ];
+        let addresses = [&["--dhcp-range=2001:db8::10,2001:db8::10,64,10m"], &options[..]].concat();
+        let server = site.dnsmasq(1, &addresses);
+        let (task, mut said) = ask6(Wanted::Addresses, None);
+        let lease = used(&mut said).await;
+        let own: std::net::Ipv6Addr = "2001:db8::10".parse().unwrap();
+        assert_eq!(
+            lease.addresses.iter().map(|given| (given.address, given.valid)).collect::<Vec<_>>(),
+            [(own, 600)]
+        );
+        assert_eq!(lease.dns, ["2001:db8::53".parse::<std::net::Ipv6Addr>().unwrap()]);
+        assert_eq!(lease.search, ["example.org"]);
+        assert!((1..=lease.rebind).contains(&lease.renew) && lease.rebind < 600, "{lease:?}");
+        drop(task);
+
+        // After a reboot it is asked about, not for.
+        let solicited = server.said().matches("DHCPSOLICIT").count();
+        let (task, mut said) = ask6(Wanted::Addresses, Some((lease.clone(), false)));
+        assert_eq!(used(&mut said).await, lease);
+        server.says("DHCPCONFIRM", 1).await;
+        assert_eq!(server.said().matches("DHCPSOLICIT").count(), solicited, "{}", server.said());
+        drop(task);
+
+        // What is due is renewed at its server.
+        let due = dhcp6::Lease { renew: 1, ..lease.clone() };
+        let (task, mut said) = ask6(Wanted::Addresses, Some((due, false)));
+        used(&mut said).await;
+        assert_eq!(used(&mut said).await.addresses[0].valid, 600);
+        assert!(server.said().contains("DHCPRENEW"), "{}", server.said());
+        drop((task, server));
+
+        // Another network: the address is wrong there.
+        far("ip addr flush dev srv1 scope global; ip addr add 2001:db8:9::1/64 dev srv1 nodad");
+        let server = site.dnsmasq(1, &["--dhcp-range=2001:db8:9::20,2001:db8:9::20,64,10m"]);
+        let (task, mut said) = ask6(Wanted::Addresses, Some((lease_of("2001:db8::10"), true)));
+        let found = used(&mut said).await;
+        assert_eq!(found.addresses[0].address, "2001:db8:9::20".parse::<std::net::Ipv6Addr>().unwrap());
+        drop((task, server));
+
+        // Resolvers alone.
+        let stateless = [&["--dhcp-range=2001:db8:9::,ra-stateless"], &options[..]].concat();
+        let server = site.dnsmasq(1, &stateless);
+        let (_task, mut said) = ask6(Wanted::Resolvers, None);
+        let lease = used(&mut said).await;
+        assert_eq!((lease.addresses.len(), lease.dns.len()), (0, 1));
+        assert!(server.said().contains("DHCPINFORMATION-REQUEST"), "{}", server.said());
+    });
+}
+
+/// A lease of this address, as one is kept.
+fn lease_of(address: &str) -> dhcp6::Lease {
+    let address = dhcp6::message::Address { address: address.parse().unwrap(), preferred: 600, valid: 600 };
+    let server = vec![0, 3, 0, 1, 2, 0, 0, 0, 0, 99];
+    dhcp6::Lease { server, addresses: vec![address], renew: 300, rebind: 480, ..dhcp6::Lease::default() }
 }

@@ -1,6 +1,5 @@
 //! The admin's side, on one box: status, plan, exec, logs, events, volumes, removal and return.
 
-
 use crate::common::{BOOT, CHANGE, apply, lab, out, page, probe, resumed, settled, text};
 use qemu_tests::Machine;
 

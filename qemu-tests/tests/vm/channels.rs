@@ -1,6 +1,5 @@
 //! Each way that user-data comes, to a served page.
 
-
 use crate::common::{BOOT, CHANGE, DISK, lab, page, wait_until};
 use qemu_tests::{Channel, Disk, Firmware, Machine, Nic, Setup};
 

@@ -1,6 +1,5 @@
 //! Commands of the CLI against a box, each with what it does and its exit code; the power button.
 
-
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};

@@ -1,7 +1,6 @@
 //! Power cuts at the level of the disk: of what was not flushed any part may be gone, and nothing of what the
 //! box, or an application of it, had acknowledged.
 
-
 use std::process::Command;
 use std::time::Instant;
 

@@ -1,6 +1,5 @@
 //! `scripts/demo`, but for its builds: what it prints, how it ends, and that nothing of it is left.
 
-
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
 use std::os::unix::process::CommandExt;

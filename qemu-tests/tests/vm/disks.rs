@@ -1,6 +1,5 @@
 //! The disk: every bus, every size, damaged tables, data in ruins.
 
-
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::time::Duration;

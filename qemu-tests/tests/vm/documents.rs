@@ -1,6 +1,5 @@
 //! Documents that are no good: the box boots, stays reachable, and says what is wrong and where.
 
-
 use std::io::Write;
 use std::process::Stdio;
 

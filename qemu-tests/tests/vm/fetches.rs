@@ -1,11 +1,10 @@
 //! Fetches of images: from a registry of the owner's own, without rights, and cut off.
 
-
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 
-use base64::prelude::{BASE64_STANDARD, Engine};
 use crate::common::{CHANGE, apply, lab, out, resumed, text, wait_until};
+use base64::prelude::{BASE64_STANDARD, Engine};
 use qemu_tests::{Lab, Machine, Registry, USER};
 
 /// A certificate authority of the owner's own, valid whatever the time is.

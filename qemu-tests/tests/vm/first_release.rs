@@ -1,6 +1,5 @@
 //! The first release that could update itself, and the last.
 
-
 use crate::common::BOOT;
 use crate::common::follower::Follower;
 use qemu_tests::{FIRST, SECOND, Setup};

@@ -1,11 +1,10 @@
 //! Data of a box as other versions left it: the box goes on with it.
 
-
 use std::io::Write;
 use std::path::Path;
 
-use base64::prelude::{BASE64_STANDARD, Engine};
 use crate::common::{BOOT, CHANGE, DISK, apply, lab, out, page, settings, settled, text, wait_until};
+use base64::prelude::{BASE64_STANDARD, Engine};
 use qemu_tests::{Disk, Lab, Machine, Registry, Setup};
 
 /// A folder of `agent/core/tests/fixtures/state` as a tar, with images of this lab instead of made-up ones.

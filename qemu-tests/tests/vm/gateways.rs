@@ -1,6 +1,5 @@
 //! Static settings whose gateway is silent give way, and it is said.
 
-
 use std::time::Duration;
 
 use crate::common::{BOOT, DISK, apply, lab, out, settings, site, text, wait_until};

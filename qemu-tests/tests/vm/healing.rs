@@ -1,6 +1,5 @@
 //! What breaks comes back: agent, shim, container, registry, memory, the whole box.
 
-
 use std::io::Write;
 use std::process::Child;
 

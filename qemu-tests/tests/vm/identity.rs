@@ -1,7 +1,6 @@
 //! Who a box is: its machine-id and host key, which stay its own whatever happens to its disk, and which it
 //! gives up when the provider calls it by another name.
 
-
 use std::io::Write;
 use std::process::{Command, Stdio};
 

@@ -1,6 +1,5 @@
 //! Layers that rot on the disk or are swapped are never run: it is said, and the image is fetched again.
 
-
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 

@@ -1,6 +1,5 @@
 //! Images of several layers as their containers see them: what is on top, what is gone, whose it is.
 
-
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};

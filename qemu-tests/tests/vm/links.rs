@@ -1,6 +1,5 @@
 //! NICs: their addresses, routes and settings, those that come late and go, and the clock that comes by them.
 
-
 use std::io::Write;
 use std::net::{TcpListener, UdpSocket};
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,6 +1,5 @@
 //! Who logs in, and that ssh gives the command line and nothing else.
 
-
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

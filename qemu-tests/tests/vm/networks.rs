@@ -1,6 +1,5 @@
 //! Whom a container reaches and who reaches it, each way tried once more without the rule that stops it.
 
-
 use std::time::Instant;
 
 use crate::common::{CHANGE, lab, out, resumed, settings, up};

@@ -1,7 +1,6 @@
 //! Who is told: each beginning and each end once, whatever the receiver answers and whatever dies meanwhile, and
 //! the address to nobody.
 
-
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -9,7 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::common::follower::Follower;
-use crate::common::{BOOT, CHANGE, DISK, apply, lab, out, probe, resumed, settings, settled, text, wait_until};
+use crate::common::{
+    BOOT, CHANGE, DISK, apply, lab, out, probe, resumed, settings, settled, text, wait_until,
+};
 use qemu_tests::{Disk, Machine, Registry, SECOND, Setup};
 use serde_json::{Value, json};
 

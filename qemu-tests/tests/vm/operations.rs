@@ -1,7 +1,6 @@
 //! The admin's tools where they meet the box: its journal, its log by time, a plan of another document, a wait
 //! that runs out, ways to name the box, and volumes whose import is cut off.
 
-
 use std::fs::{self, File};
 use std::io::Write;
 use std::process::{Command, Output, Stdio};

@@ -1,6 +1,5 @@
 //! Power cut at random moments: the page comes back with nothing done by hand.
 
-
 use std::time::{Duration, Instant};
 
 use crate::common::{BOOT, DISK, Random, lab, page};

@@ -3,12 +3,11 @@
 //! Each probe is tried once more with the protection that stops it taken out of the bundle, by the test and
 //! nobody else: so it is known that it can succeed, and that it is this protection that holds.
 
-
 use std::io::Write;
 use std::time::Instant;
 
-use base64::prelude::{BASE64_STANDARD, Engine};
 use crate::common::{CHANGE, lab, out, resumed, settings, up};
+use base64::prelude::{BASE64_STANDARD, Engine};
 use qemu_tests::Machine;
 use serde_json::{Value, json};
 

@@ -1,6 +1,5 @@
 //! What a recipe asks for beyond containers that run: steps, probes of every kind, and less protection.
 
-
 use crate::common::{BOOT, CHANGE, apply, lab, out, resumed, settings, settled, text, wait_until};
 use qemu_tests::{Machine, Registry};
 use serde_json::{Value, json};

@@ -1,6 +1,5 @@
 //! Releases that a box never switches to, one after another on one box, and last the same release unharmed.
 
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

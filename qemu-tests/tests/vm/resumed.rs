@@ -1,6 +1,5 @@
 //! A box that was saved goes on where it was, each time anew.
 
-
 use std::time::Duration;
 
 use crate::common::{CHANGE, lab, page, resumed};

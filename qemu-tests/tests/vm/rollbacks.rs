@@ -3,13 +3,12 @@
 //!
 //! Faults are changed bytes of a release, or changes of what its image is built from.
 
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::Result;
 use crate::common::BOOT;
 use crate::common::follower::{Follower, other_root};
+use anyhow::Result;
 use image_layout::Slot;
 use image_layout::disk::boot;
 use qemu_tests::{Entry, Firmware, Lab, Publisher, SECOND, Setup, Sources, Sums, cpio};

@@ -1,6 +1,5 @@
 //! `holdfast-image run`, as somebody uses it who tries an image.
 
-
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};

@@ -1,6 +1,5 @@
 //! Slots that rot while the box runs: found, repaired, and told of.
 
-
 use std::time::Duration;
 
 use crate::common::follower::Follower;

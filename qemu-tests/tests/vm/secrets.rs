@@ -1,6 +1,5 @@
 //! Secrets are where they belong and nowhere else.
 
-
 use crate::common::{CHANGE, apply, lab, out, probe, resumed, settings, settled, text, wait_until};
 use qemu_tests::Machine;
 

@@ -1,6 +1,5 @@
 //! Which slot boots, from which disk, whatever happened to slots and slot state.
 
-
 use std::time::Duration;
 
 use crate::common::{BOOT, CHANGE, DISK, started, wait_until};

@@ -1,6 +1,5 @@
 //! State that is newer, damaged, or changed while the agent dies: the box serves and says what is wrong.
 
-
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::common::{BOOT, CHANGE, DISK, apply, lab, out, page, probe, settled, text, wait_until};

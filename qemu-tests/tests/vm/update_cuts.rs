@@ -1,7 +1,6 @@
 //! Power that is cut at each stage of an update, and a record of updates that is harmed: the box serves, tells
 //! the truth of what it did, and takes the next update.
 
-
 use std::time::{Duration, Instant};
 
 use crate::common::follower::Follower;
@@ -56,7 +55,8 @@ fn cuts(firmware: Firmware) {
     follower.publish(&image);
     let manifest = std::fs::read_to_string(image.join("manifest.json")).unwrap();
     let manifest: Manifest = serde_json::from_str(&manifest).unwrap();
-    let release = Disk::of(&follower.lab, &follower.publisher.raw(SECOND), "release.raw", crate::common::DISK);
+    let release =
+        Disk::of(&follower.lab, &follower.publisher.raw(SECOND), "release.raw", crate::common::DISK);
     let root = release.unwrap().partition(Role::Root(Slot::A)).unwrap();
     let root = root.read(0, manifest.root_size as usize).unwrap();
 

@@ -1,6 +1,5 @@
 //! Boxes that follow a publisher: what is staged, switched to, kept and gone back from.
 
-
 use std::time::Duration;
 
 use crate::common::{BOOT, CHANGE, DISK, lab, page, started, text, wait_until};

@@ -1,6 +1,5 @@
 //! A box that hangs is restarted: by its hardware's watchdog, or by the kernel's own where there is none.
 
-
 use std::time::Duration;
 
 use crate::common::{BOOT, DISK, lab, page, started};

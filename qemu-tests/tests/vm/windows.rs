@@ -1,7 +1,6 @@
 //! What a box does by itself in its window: a release that does not work is tried in three of them and then
 //! left, and a newer one is taken in the next.
 
-
 use std::time::Duration;
 
 use crate::common::BOOT;

@@ -237,7 +237,7 @@ fn classful(address: Ipv4Addr) -> u8 {
 }
 
 /// A domain name that is safe to write into a file: RFC 1123, in lower case, without its last dot.
-fn domain_name(text: &str) -> Option<String> {
+pub(crate) fn domain_name(text: &str) -> Option<String> {
     let text = text.trim_end_matches(['\0', '.']).to_ascii_lowercase();
     let label = |label: &str| {
         (1..=63).contains(&label.len())

@@ -171,7 +171,7 @@ impl Worker {
     }
 }
 
-async fn sleep_until(deadline: Option<Instant>) {
+pub(crate) async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
@@ -200,7 +200,7 @@ async fn receive(packets: Option<&PacketSocket>, datagrams: Option<&UdpSocket>) 
 }
 
 /// Unpredictable enough for transaction numbers and waits.
-fn random() -> u32 {
+pub(crate) fn random() -> u32 {
     let mut bytes = [0; 4];
     let read = File::open("/dev/urandom").and_then(|mut file| file.read_exact(&mut bytes));
     match read {

@@ -1,13 +1,12 @@
 //! The program itself, with descriptors handed over as systemd does.
 
-
 use std::process::{Command, Output};
 
-use agent_update::{Outcome, Verb};
 use crate::support::images::image;
 use crate::support::machine::Machine;
 use crate::support::publisher::Publisher;
 use crate::support::server::Server;
+use agent_update::{Outcome, Verb};
 
 /// Runs the program; the shell opens the partitions and hands them over by name.
 fn run(machine: &Machine, names: &str) -> Output {

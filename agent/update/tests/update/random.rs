@@ -1,13 +1,12 @@
 //! Whatever the slots hold and wherever a staging is cut, it ends with the image, and until then the slot does
 //! not start.
 
-
-use proptest::collection::vec;
-use proptest::prelude::*;
 use crate::support::images::{image, map_bytes, pack};
 use crate::support::machine::Machine;
 use crate::support::publisher::Publisher;
 use crate::support::server::{Answer, Server};
+use proptest::collection::vec;
+use proptest::prelude::*;
 
 /// Blocks of a small alphabet, so that they are often the same.
 fn blocks(most: usize) -> impl Strategy<Value = Vec<u64>> {

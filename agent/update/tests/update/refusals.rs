@@ -1,16 +1,15 @@
 //! Metadata, servers and requests that are refused, and what is said of it.
 
-
 use std::fs;
 use std::net::TcpListener;
 
-use agent_update::{Outcome, Request, UpdateErrorKind as Kind, Verb};
 use crate::support::images::pack;
 use crate::support::machine::{check, patience};
 use crate::support::publisher::Fault::{Expired, Stranger, Unsigned, Version};
 use crate::support::publisher::{Fault, Publisher};
 use crate::support::refusing::{boot, machine, refused, root};
 use crate::support::server::{Answer, Server};
+use agent_update::{Outcome, Request, UpdateErrorKind as Kind, Verb};
 use tough::schema::RoleType::{self, Snapshot, Targets, Timestamp};
 
 #[test]

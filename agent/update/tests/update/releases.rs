@@ -1,17 +1,16 @@
 //! Signed releases that are wrong, and what is said of it. Refused before it is written, a slot is as it was.
 
-
 use std::fs;
 
-use agent_update::UpdateErrorKind as Kind;
-use image_layout::block_map::BlockMap;
-use image_layout::release::Release;
-use serde_json::json;
 use crate::support::images::{BLOCK, pack, sha256};
 use crate::support::machine::check;
 use crate::support::publisher::Publisher;
 use crate::support::refusing::{boot, machine, refused, root};
 use crate::support::server::Server;
+use agent_update::UpdateErrorKind as Kind;
+use image_layout::block_map::BlockMap;
+use image_layout::release::Release;
+use serde_json::json;
 
 /// Publishes a release that `change` has changed, and its other targets that `add` has.
 fn published(add: impl FnOnce(&mut Publisher), change: impl FnOnce(&mut Release)) -> Publisher {

@@ -1,14 +1,13 @@
 //! Keys that are replaced, and what is kept of metadata from run to run.
 
-
 use std::fs;
 
-use agent_update::{Outcome, UpdateErrorKind as Kind, Verb};
 use crate::support::images::image;
 use crate::support::machine::{Machine, check, names};
 use crate::support::publisher::{Fault, Publisher};
 use crate::support::server::{Answer, Server};
 use crate::support::signing::{ROLES, days, keys, number, root, sign_root};
+use agent_update::{Outcome, UpdateErrorKind as Kind, Verb};
 use tough::schema::RoleType::{Root, Snapshot, Targets, Timestamp};
 
 fn publisher() -> Publisher {

@@ -1,17 +1,16 @@
 //! Slots that rot: found, repaired from the other slot and from the release, or left with a reason.
 
-
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
-use agent_update::{Condition, Device, Outcome, Scrub, Scrubbed, Slots, UpdateError, UpdateErrorKind, Verb};
-use image_layout::release::Part;
 use crate::support::images::{BLOCK, image, noise};
 use crate::support::machine::{INSTALLED, Machine, patience};
 use crate::support::publisher::Publisher;
 use crate::support::server::{Answer, Server};
 use crate::support::verity::Slot;
+use agent_update::{Condition, Device, Outcome, Scrub, Scrubbed, Slots, UpdateError, UpdateErrorKind, Verb};
+use image_layout::release::Part;
 
 const NOWHERE: &str = "";
 

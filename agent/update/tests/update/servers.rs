@@ -1,6 +1,5 @@
 //! Servers that are slow, busy, short of ranges or cut transfers off.
 
-
 use crate::support::images::{image, pack};
 use crate::support::machine::Machine;
 use crate::support::publisher::Publisher;

@@ -1,13 +1,12 @@
 //! Blocks that the box already has are not fetched.
 
-
 use std::fs::{File, OpenOptions};
 
-use agent_update::{Device, Outcome, Slots, Verb};
 use crate::support::images::{BLOCK, image, map_bytes, stored};
 use crate::support::machine::{Machine, patience};
 use crate::support::publisher::Publisher;
 use crate::support::server::{Answer, Server};
+use agent_update::{Device, Outcome, Slots, Verb};
 
 const NOTHING: [u64; 0] = [];
 

@@ -1,14 +1,13 @@
 //! A release staged, cut, and staged again.
 
-
 use std::fs;
 
-use agent_update::{Found, Outcome, Progress, UpdateErrorKind, Verb};
-use image_layout::release::Part;
 use crate::support::images::{BLOCK, image, map_bytes, pack, sha256};
 use crate::support::machine::{Machine, names};
 use crate::support::publisher::Publisher;
 use crate::support::server::{Answer, Server};
+use agent_update::{Found, Outcome, Progress, UpdateErrorKind, Verb};
+use image_layout::release::Part;
 
 /// Blocks of noise, text and zeroes, some of them twice.
 fn boot() -> Vec<u8> {

@@ -1,12 +1,11 @@
 //! A slot read again and compared with what was staged.
 
-
-use agent_update::{Outcome, Slots, UpdateErrorKind, Verb};
-use image_layout::release::Part;
 use crate::support::images::{BLOCK, image};
 use crate::support::machine::{Machine, patience};
 use crate::support::publisher::Publisher;
 use crate::support::server::Server;
+use agent_update::{Outcome, Slots, UpdateErrorKind, Verb};
+use image_layout::release::Part;
 
 #[test]
 fn one_byte_is_enough() {

@@ -100,7 +100,8 @@ mod tests {
         check("tmp", 0o041_777, b"", None);
         check("srv", 0o040_777, b"", Some("writable by everyone"));
         let key = |label: &str| format!("# ours\r\n  -----BEGIN {label}-----\r\nMC4C\r\n");
-        for label in ["PRIVATE KEY", "OPENSSH PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "PGP PRIVATE KEY BLOCK"] {
+        for label in ["PRIVATE KEY", "OPENSSH PRIVATE KEY", "ENCRYPTED PRIVATE KEY", "PGP PRIVATE KEY BLOCK"]
+        {
             check("etc/ssl/own.pem", 0o100_600, key(label).as_bytes(), Some("a private key"));
         }
         check("etc/ssl/own.pem", 0o100_644, key("CERTIFICATE").as_bytes(), None);

@@ -1,6 +1,5 @@
 //! Apps: fetching what is locked, and images that are the same each time.
 
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;

@@ -1,6 +1,5 @@
 //! `check` as the user sees it.
 
-
 use std::fs;
 
 use crate::support::workspace::{Run, Workspace, output};

@@ -1,17 +1,16 @@
 //! Images and boxes at DigitalOcean, against a control plane that is held to the provider's specification and a
 //! bucket that checks signatures.
 
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use serde_json::{Value, json};
 use crate::support::digitalocean::{ControlPlane, TOKEN};
 use crate::support::release::{built, noise};
 use crate::support::s3::{BUCKET, ID, SECRET, Server};
 use crate::support::workspace::{Run, output};
+use serde_json::{Value, json};
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGk0LlHVvXMDgW2VPZhoMRqsX4fL0vQ7QK2UQkSpZ1aA ops";
 

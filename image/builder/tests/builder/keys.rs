@@ -1,8 +1,9 @@
 //! Which keys may sign a release: not those that had expired, are revoked, or are for something else.
 
-
 use std::fs;
 
+use crate::support::archive::{Days, package, release};
+use crate::support::workspace::{Run, Workspace};
 use pgp::composed::{
     ArmorOptions, CleartextSignedMessage, EncryptionCaps, KeyType, SecretKeyParamsBuilder, SignedPublicKey,
     SignedSecretKey, SubkeyParams, SubkeyParamsBuilder,
@@ -11,8 +12,6 @@ use pgp::crypto::ecc_curve::ECCCurve;
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::packet::{KeyFlags, SignatureConfig, SignatureType, Subpacket, SubpacketData};
 use pgp::types::{Duration, KeyDetails, Password, SignedUser, SigningKey, Tag, Timestamp};
-use crate::support::archive::{Days, package, release};
-use crate::support::workspace::{Run, Workspace};
 
 const DAY: u32 = 24 * 3600;
 

@@ -1,6 +1,5 @@
 //! Locking: what is trusted, what is chosen, and what is said when neither can be.
 
-
 use std::fs;
 
 use crate::support::archive::{Days, key, package, release, sign};

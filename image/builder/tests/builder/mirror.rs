@@ -1,6 +1,5 @@
 //! Mirrors over HTTP: what is asked for, what is asked again, and what is given up.
 
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{BufRead, BufReader, Write};

@@ -3,15 +3,14 @@
 //! They are Python's programs, which `scripts/test --full` puts into a place of their own; a test says where by
 //! `HOLDFAST_OPENSTACK`.
 
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use serde_json::{Value, json};
 use crate::support::openstack::{Cloud, PASSWORD};
 use crate::support::release::built;
 use crate::support::workspace::{Run, output};
+use serde_json::{Value, json};
 
 struct Place {
     folder: tempfile::TempDir,

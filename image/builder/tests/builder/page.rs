@@ -1,6 +1,5 @@
 //! The page for a publisher in need, run.
 
-
 use std::fs;
 use std::path::Path;
 

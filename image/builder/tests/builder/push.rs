@@ -2,7 +2,6 @@
 //!
 //! The locked tools are taken from the cache, and fetched into it when they are not there.
 
-
 use std::fs;
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};

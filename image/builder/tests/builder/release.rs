@@ -1,13 +1,12 @@
 //! Keys and releases as a publisher and a client see them.
 
-
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
-use image_layout::block_map::BlockMap;
-use image_layout::release::{Channel, Part, Release};
 use crate::support::archive::sha256;
 use crate::support::release::{Publisher, image, names};
+use image_layout::block_map::BlockMap;
+use image_layout::release::{Channel, Part, Release};
 use tough::{FilesystemTransport, IntoVec, RepositoryLoader, TargetName};
 
 /// A target as `tough` gives it to a client that trusts the publisher's first root.

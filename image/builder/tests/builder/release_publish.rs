@@ -1,6 +1,5 @@
 //! Publishing to folders and to S3, and what is removed again.
 
-
 use std::fs;
 use std::path::Path;
 

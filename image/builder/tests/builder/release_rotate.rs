@@ -1,6 +1,5 @@
 //! Keys that are replaced, as clients see it.
 
-
 use std::fs;
 
 use crate::support::release::{Publisher, image, names};

@@ -36,7 +36,11 @@ pub fn decode(delivered: &[u8]) -> Result<Vec<u8>, DecodeError> {
     if delivered.len() > MAX_DELIVERED {
         return Err(DecodeError::Delivered);
     }
-    let mut data = delivered.to_vec();
+    unpack(delivered.to_vec())
+}
+
+/// The same of what is inside of something that was delivered.
+pub(crate) fn unpack(mut data: Vec<u8>) -> Result<Vec<u8>, DecodeError> {
     for _ in 0..MAX_LAYERS {
         data = if data.starts_with(&GZIP) {
             gunzip(&data)?

@@ -15,7 +15,7 @@ pub enum Kind {
     CloudConfig,
     /// `#!`: a script.
     Script,
-    /// Several documents in one (RFC 2046).
+    /// A MIME message: several documents in one (RFC 2046).
     Multipart,
     /// Another of cloud-init's kinds: `#include`, `#cloud-boothook`, `## template: jinja` and the like.
     CloudInit,
@@ -38,7 +38,7 @@ impl Kind {
             Kind::Script
         } else if begins(&["#cloud-config"]) && !begins(&["#cloud-config-"]) {
             Kind::CloudConfig
-        } else if begins(&["content-type: multipart/", "mime-version:", "from nobody"]) {
+        } else if begins(&["content-type:", "content-transfer-encoding:", "mime-version:", "from nobody"]) {
             Kind::Multipart
         } else if begins(&["#include", "#cloud-", "#part-handler", "#upstart-job", "## template:"]) {
             Kind::CloudInit

@@ -2,8 +2,8 @@
 //!
 //! Reads files and returns data; mounts nothing and writes nothing. Channels are asked in a fixed
 //! order, and the first that offers user-data wins: nothing is merged. A channel that is present but
-//! cannot be read is told beside the result and never keeps another from being found. Deliberately
-//! absent: metadata services on the network. Networks are read by [`explain`] alone.
+//! cannot be read is told beside the result and never keeps another from being found. [`find`] asks no
+//! [`service`], opens no MIME message ([`open`]) and reads no network ([`explain`]) yet.
 
 #![forbid(unsafe_code)]
 
@@ -11,6 +11,7 @@ mod decode;
 mod explain;
 mod keys;
 mod kind;
+mod message;
 pub mod network;
 mod page;
 mod providers;

@@ -1,7 +1,7 @@
 //! Metadata services: what the provider says of this box over HTTP on a link-local address.
 //!
-//! One call of [`ask`] asks once, with a limit on all of it, and gives what is there: an offer, or that
-//! nothing is offered. What is silent, cut short, half filled or of another service's is an error that
+//! One call of [`ask`] asks each address once, with a limit on each, and gives what is there: an offer, or
+//! that nothing is offered. What is silent, cut short, half filled or of another service's is an error that
 //! says so, and the caller asks again when it likes: nothing waits here. Anyone on the way could answer in
 //! a service's stead, so only a machine whose firmware names such a provider ([`Platform::detect`]) asks
 //! at all, and a redirect is followed to the service itself alone. Deliberately absent: tokens (of the
@@ -19,9 +19,12 @@ use crate::tree::{Node, Tree, Wrong};
 use crate::{Channel, DecodeError, MAX_DELIVERED, Offer, read};
 
 use http::Service;
+use hyper::body::Bytes;
 
-/// How long all requests of one [`ask`] may take together.
+/// How long all requests to one address may take together.
 const LIMIT: Duration = Duration::from_secs(20);
+/// How long one of them may take of which the box can do without the answer.
+const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Where every metadata service is, over IPv4.
 const IPV4: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
@@ -124,10 +127,10 @@ pub enum ServiceError {
     Nowhere,
 }
 
-/// Asks the services at these addresses, one after another, until one answers; `Ok(None)` where none
-/// of them offers anything. The error is the first address's.
+/// Asks the services at these addresses, one after another, until one offers something; `Ok(None)` where
+/// all that answer say that there is nothing, and at least one does. Else the error is the first address's.
 pub async fn ask(platform: Platform, addresses: &[SocketAddr]) -> Result<Option<Answer>, ServiceError> {
-    let mut first = None;
+    let (mut first, mut nothing) = (None, false);
     for address in addresses {
         let asked = async {
             let mut service = Service::new(*address);
@@ -137,12 +140,13 @@ pub async fn ask(platform: Platform, addresses: &[SocketAddr]) -> Result<Option<
             }
         };
         match tokio::time::timeout(LIMIT, asked).await {
-            Ok(Ok(answer)) => return Ok(answer),
+            Ok(Ok(Some(answer))) => return Ok(Some(answer)),
+            Ok(Ok(None)) => nothing = true,
             Ok(Err(error)) => first = first.or(Some(error)),
             Err(_) => first = first.or(Some(ServiceError::Silent(*address))),
         }
     }
-    Err(first.unwrap_or(ServiceError::Nowhere))
+    if nothing { Ok(None) } else { Err(first.unwrap_or(ServiceError::Nowhere)) }
 }
 
 async fn droplet(service: &mut Service) -> Result<Option<Answer>, ServiceError> {
@@ -171,18 +175,27 @@ async fn instance(service: &mut Service) -> Result<Option<Answer>, ServiceError>
         serde_json::from_slice(&bytes).map_err(|error| ServiceError::Json(METADATA.to_owned(), error))?;
     let mut offer = offer();
     openstack::take(&mut offer, metadata);
-    let delivered = service.get(USER_DATA, MAX_DELIVERED + 1).await?;
-    let user_data = delivered.filter(|bytes| !bytes.is_empty()).map(|bytes| crate::decode(&bytes));
+    let user_data = match service.get(USER_DATA, MAX_DELIVERED).await {
+        Ok(delivered) => delivered.filter(|bytes| !bytes.is_empty()).map(|bytes| crate::decode(&bytes)),
+        Err(ServiceError::TooLarge(..)) => Some(Err(DecodeError::Delivered)),
+        Err(error) => return Err(error),
+    };
     // What the box can do without never keeps the rest from it.
-    let network = match service.get(NETWORK, read::MAX_METADATA).await {
+    let network = match spare(service, NETWORK).await {
         Ok(bytes) => bytes.and_then(|bytes| network(NETWORK, &bytes).transpose()),
         Err(error) => Some(Err(error)),
     };
-    let vendor_data = service.get(VENDOR_DATA, read::MAX_METADATA).await.ok().flatten();
+    let vendor_data = spare(service, VENDOR_DATA).await.ok().flatten();
     if vendor_data.is_some_and(|bytes| !matches!(bytes.trim_ascii(), b"" | b"{}" | b"null")) {
         offer.notes.push(providers::vendor_note("vendor_data.json"));
     }
     answer(offer, user_data, network, (METADATA, "uuid")).map(Some)
+}
+
+/// A document of which the box can do without.
+async fn spare(service: &mut Service, path: &str) -> Result<Option<Bytes>, ServiceError> {
+    let asked = tokio::time::timeout(PATIENCE, service.get(path, read::MAX_METADATA)).await;
+    asked.unwrap_or(Err(ServiceError::Silent(service.address())))
 }
 
 /// A network; none where Nova manages none, which it says by an object without links.

@@ -4,6 +4,7 @@
 //! with its place (`networks[1].netmask`), what stands there and what would be right; nothing is
 //! guessed. Providers write numbers as text and `null` or `""` for "none": both are taken.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
@@ -87,9 +88,9 @@ impl<'de> Visitor<'de> for TreeVisitor {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Tree, A::Error> {
-        let mut map: Vec<(String, Tree)> = Vec::new();
+        let (mut map, mut present): (Vec<(String, Tree)>, HashSet<String>) = Default::default();
         while let Some((Key(key), value)) = entries.next_entry()? {
-            if map.iter().any(|(present, _)| *present == key) {
+            if !present.insert(key.clone()) {
                 return Err(A::Error::custom(format!("the key {key:?} stands twice")));
             }
             map.push((key, value));

@@ -2,25 +2,21 @@
 //!
 //! Unpacked ([`decode`]) and, where it is a MIME message (RFC 2045 and 2046, as cloud-init takes it), taken
 //! apart. One part of a message is the box's document; the others are other tools', are not read, and are
-//! named. Where a cloud-config stands in the document's place its owner's keys are kept: who gave the wrong
-//! document must get in to give the right one. Nothing is run and nothing is fetched.
-
-use mail_parser::{MessageParser, MessagePart, MimeHeaders, PartType};
+//! named. Keys of a cloud-config are kept: where there is no document that can be used, who gave the wrong one
+//! must get in to give the right one. Nothing is run and nothing is fetched.
 
 use crate::kind::Kind;
+use crate::message::{self, Message, Part};
 use crate::tree::{Node, Tree};
-use crate::{DecodeError, MAX_UNPACKED, decode, keys};
-
-/// Most parts of a message, counting those that hold others.
-const MOST_PARTS: usize = 64;
+use crate::{DecodeError, MAX_UNPACKED, keys};
 
 /// User-data, opened.
 #[derive(Debug)]
 pub struct UserData {
     /// The text that is to be the box's document, whatever it is.
     pub document: Result<Vec<u8>, OpenError>,
-    /// OpenSSH public keys of a cloud-config where there is no document: those of `ssh_authorized_keys`, and
-    /// of users who may become root.
+    /// OpenSSH public keys of a cloud-config, to be used where the document cannot be: those of
+    /// `ssh_authorized_keys`, and of users who may do everything.
     pub keys: Vec<String>,
     /// What was passed over, for people.
     pub notes: Vec<String>,
@@ -33,16 +29,16 @@ pub enum OpenError {
     #[error(transparent)]
     Decode(#[from] DecodeError),
     /// A message whose end is missing: what is there may not be all.
-    #[error("user-data is a MIME message that is cut: its closing boundary is missing")]
+    #[error("user-data is a MIME message that is cut: the closing line of a boundary is missing")]
     Cut,
-    /// A message that is none.
-    #[error("user-data is no MIME message, though it begins like one")]
-    Message,
-    /// A part that cannot be decoded.
+    /// A message of several parts that does not say what separates them.
+    #[error("user-data is a MIME message without a `boundary`")]
+    Boundary,
+    /// The part that is to be the document cannot be decoded.
     #[error("part {0} of user-data is not encoded as it says")]
     Encoding(usize),
-    /// More parts than are looked at.
-    #[error("user-data has more than {MOST_PARTS} parts")]
+    /// More parts, or parts in parts, than are looked at.
+    #[error("user-data has more than {MOST_PARTS} parts, or parts in parts in parts without end")]
     Parts,
     /// None of the parts is the box's.
     #[error("no part of user-data is a document of Holdfast: {0}; add one of the type `application/toml`")]
@@ -52,14 +48,21 @@ pub enum OpenError {
     Several(usize, usize),
 }
 
+/// Most parts of a message.
+pub(crate) const MOST_PARTS: usize = 64;
+
 /// Opens user-data as it was delivered.
 pub fn open(delivered: &[u8]) -> UserData {
-    let data = match decode(delivered) {
+    let failed = |error: OpenError| UserData { document: Err(error), keys: vec![], notes: vec![] };
+    let data = match crate::decode(delivered) {
         Ok(data) => data,
-        Err(error) => return UserData { document: Err(error.into()), keys: vec![], notes: vec![] },
+        Err(error) => return failed(error.into()),
     };
     match Kind::of(&data) {
-        Kind::Multipart => message(&data),
+        Kind::Multipart => match message::parts(&data) {
+            Ok(message) => chosen(message),
+            Err(error) => failed(error),
+        },
         Kind::CloudConfig => UserData { keys: admins(&data), document: Ok(data), notes: vec![] },
         _ => UserData { document: Ok(data), keys: vec![], notes: vec![] },
     }
@@ -70,98 +73,81 @@ struct Leaf {
     /// From 1, in the message's order.
     number: usize,
     kind: Kind,
-    content: Vec<u8>,
+    /// What it says that it is, else what it looks like.
+    label: String,
+    /// Whether it says itself that it is TOML.
+    explicit: bool,
+    content: Result<Vec<u8>, OpenError>,
 }
 
-fn message(data: &[u8]) -> UserData {
-    let leaves = match leaves(data) {
-        Ok(leaves) => leaves,
-        Err(error) => return UserData { document: Err(error), keys: vec![], notes: vec![] },
+fn chosen(message: Message<'_>) -> UserData {
+    let mut left = MAX_UNPACKED;
+    let leaves = message.parts.iter().zip(1..).map(|(part, number)| leaf(part, number, &mut left));
+    let mut leaves: Vec<Leaf> = leaves.collect();
+    let is = |leaf: &&Leaf, kind: Kind| leaf.kind == kind;
+    let others = leaves.iter().filter(|leaf| !is(leaf, Kind::Toml) && !is(leaf, Kind::Empty));
+    let notes = others.map(|leaf| format!("part {} is {} and is ignored", leaf.number, leaf.label)).collect();
+    let configs = leaves.iter().filter(|leaf| is(leaf, Kind::CloudConfig));
+    let keys = configs.filter_map(|leaf| leaf.content.as_ref().ok()).flat_map(|content| admins(content));
+    let keys = keys.collect();
+    let candidates = |explicit: bool| -> Vec<usize> {
+        let all = leaves.iter().enumerate();
+        all.filter(|(_, leaf)| is(leaf, Kind::Toml) && leaf.explicit >= explicit).map(|(at, _)| at).collect()
     };
-    let mut ours = leaves.iter().filter(|leaf| leaf.kind == Kind::Toml);
-    let document = match (ours.next(), ours.next()) {
-        (Some(one), None) => Ok(one.content.clone()),
-        (Some(one), Some(other)) => Err(OpenError::Several(one.number, other.number)),
-        (None, _) => {
-            let seen = leaves.iter().map(|leaf| format!("part {} is {}", leaf.number, leaf.kind));
+    // One that says what it is comes before those that only look like it.
+    let explicit = candidates(true);
+    let ours = if explicit.is_empty() { candidates(false) } else { explicit };
+    let document = match ours[..] {
+        _ if message.cut => Err(OpenError::Cut),
+        [] => {
+            let seen = leaves.iter().map(|leaf| format!("part {} is {}", leaf.number, leaf.label));
             Err(OpenError::None(seen.collect::<Vec<_>>().join(", ")))
         }
+        [one] => leaves.swap_remove(one).content,
+        [one, other, ..] => Err(OpenError::Several(leaves[one].number, leaves[other].number)),
     };
-    let theirs = leaves.iter().filter(|leaf| !matches!(leaf.kind, Kind::Toml | Kind::Empty));
-    let notes = theirs.clone().map(|leaf| format!("part {} is {} and is ignored", leaf.number, leaf.kind));
-    let configs = theirs.clone().filter(|leaf| leaf.kind == Kind::CloudConfig);
-    let mut keys: Vec<String> = vec![];
-    if document.is_err() {
-        keys.extend(configs.flat_map(|leaf| admins(&leaf.content)));
-    }
-    UserData { notes: notes.collect(), document, keys }
+    UserData { document, keys, notes }
 }
 
-fn leaves(data: &[u8]) -> Result<Vec<Leaf>, OpenError> {
-    // The line that separates messages in a file (RFC 4155) is none of a message's own.
-    let start = if data.starts_with(b"From ") { line_end(data) } else { 0 };
-    let parser = MessageParser::new().with_mime_headers().default_header_ignore();
-    let message = parser.parse(&data[start..]).ok_or(OpenError::Message)?;
-    if message.parts.len() > MOST_PARTS {
-        return Err(OpenError::Parts);
-    }
-    let mut leaves: Vec<Leaf> = vec![];
-    for part in &message.parts {
-        if let PartType::Multipart(_) = part.body {
-            let boundary = part.content_type().and_then(|kind| kind.attribute("boundary"));
-            let closed = boundary.is_some_and(|boundary| ends(&data[start..], boundary));
-            if !closed {
-                return Err(OpenError::Cut);
-            }
-            continue;
-        }
-        let number = leaves.len() + 1;
-        if part.is_encoding_problem {
-            return Err(OpenError::Encoding(number));
-        }
-        let content = decode(part.contents())?;
-        let size: usize = leaves.iter().map(|leaf| leaf.content.len()).sum();
-        if size + content.len() > MAX_UNPACKED {
-            return Err(DecodeError::Unpacked.into());
-        }
-        leaves.push(Leaf { number, kind: kind(part, &content), content });
-    }
-    Ok(leaves)
+fn leaf(part: &Part<'_>, number: usize, left: &mut usize) -> Leaf {
+    let content = match part.decoded() {
+        None => Err(OpenError::Encoding(number)),
+        Some(raw) => crate::decode::unpack(raw).map_err(OpenError::from),
+    };
+    let content = content.and_then(|content| {
+        *left = left.checked_sub(content.len()).ok_or(OpenError::Decode(DecodeError::Unpacked))?;
+        Ok(content)
+    });
+    let explicit = TOML.contains(&part.media_type.as_str());
+    let kind = match &content {
+        Ok(content) => kind(&part.media_type, content),
+        // Nothing is known of it but what it says.
+        Err(_) => kind(&part.media_type, b"\0"),
+    };
+    // What says that it is the document, and cannot be read, is not some other tool's.
+    let kind = if explicit && content.is_err() { Kind::Toml } else { kind };
+    let said = &part.media_type;
+    let label = if ANYTHING.contains(&said.as_str()) { kind.to_string() } else { said.clone() };
+    Leaf { number, kind, label, explicit, content }
 }
 
-fn line_end(data: &[u8]) -> usize {
-    data.iter().position(|byte| *byte == b'\n').map_or(data.len(), |end| end + 1)
-}
-
-/// Whether a line closes what `boundary` separates.
-fn ends(data: &[u8], boundary: &str) -> bool {
-    let closing = format!("--{boundary}--");
-    data.split(|byte| *byte == b'\n').any(|line| line.trim_ascii_end() == closing.as_bytes())
-}
+/// What a document of the box may be called.
+const TOML: [&str; 4] = ["application/toml", "application/x-toml", "text/toml", "text/x-toml"];
+/// What says nothing of the content.
+const ANYTHING: [&str; 3] = ["", "text/plain", "application/octet-stream"];
 
 /// The kind that a part says it is of, else the kind that it looks like.
-fn kind(part: &MessagePart<'_>, content: &[u8]) -> Kind {
+fn kind(media_type: &str, content: &[u8]) -> Kind {
     let looks = Kind::of(content);
-    let Some(said) = part.content_type() else { return looks };
-    let said = format!("{}/{}", said.ctype(), said.subtype().unwrap_or_default()).to_ascii_lowercase();
-    match said.as_str() {
+    match media_type {
         _ if looks == Kind::Empty => Kind::Empty,
         "text/cloud-config" => Kind::CloudConfig,
         said if said.starts_with("text/x-shellscript") => Kind::Script,
-        said if THEIRS.iter().any(|theirs| said.starts_with(theirs)) => Kind::CloudInit,
+        said if TOML.contains(&said) || ANYTHING.contains(&said) => looks,
+        _ if looks == Kind::Toml => Kind::CloudInit,
         _ => looks,
     }
 }
-
-/// Types that cloud-init has for parts of its own, or their beginnings.
-const THEIRS: [&str; 6] = [
-    "text/cloud-",
-    "text/jinja2",
-    "text/part-handler",
-    "text/upstart-job",
-    "text/x-include",
-    "text/x-gobject",
-];
 
 /// Keys of a cloud-config that let in who may do everything. Of one that is cut, those above the cut.
 fn admins(data: &[u8]) -> Vec<String> {
@@ -174,12 +160,21 @@ fn admins(data: &[u8]) -> Vec<String> {
     let mut found = texts(&top);
     for user in top.list("users").unwrap_or_default() {
         let root = user.get("name").is_some_and(|name| name.text().is_ok_and(|name| name == "root"));
-        let sudo = user.get("sudo").is_some_and(|sudo| sudo.truth().unwrap_or(true));
-        if root || sudo {
+        let rules = user.some("sudo").unwrap_or_default();
+        if root || rules.iter().any(|rule| rule.text().is_ok_and(may_do_all)) {
             found.extend(texts(&user));
         }
     }
     keys::clean(found).0
+}
+
+/// Whether a rule of sudoers lets its user do everything as anyone, everywhere: only such a user is let in here,
+/// where an admin may do everything.
+fn may_do_all(rule: &str) -> bool {
+    let rule: String = rule.split_whitespace().collect();
+    let Some(rest) = rule.strip_prefix("ALL=") else { return false };
+    let rest = rest.strip_prefix("(ALL)").or_else(|| rest.strip_prefix("(ALL:ALL)")).unwrap_or(rest);
+    rest.strip_prefix("NOPASSWD:").unwrap_or(rest) == "ALL"
 }
 
 fn texts(node: &Node<'_>) -> Vec<String> {

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use agent_metadata::DecodeError;
 use agent_metadata::service::{Answer, Platform, ServiceError, ask};
 
 /// What the server does at a request.
@@ -233,6 +234,7 @@ fn the_rest_counts_when_the_network_is_wrong() {
     for (bad, says) in [
         (Reply::Body(b"{".to_vec()), "is not JSON"),
         (Reply::Status(500), "status 500"),
+        (Reply::Silence, "does not answer"),
         (
             Reply::Body(br#"{"links": [{"id": 1}], "networks": []}"#.to_vec()),
             "network_data.json` of the metadata service: links[0]",
@@ -257,14 +259,18 @@ fn the_rest_counts_when_the_network_is_wrong() {
     assert!(server.ask(Platform::OpenStack).unwrap().unwrap().user_data.is_some());
     let server =
         Server::start([(METADATA, vec![Reply::Body(instance())]), (USER_DATA, vec![Reply::Endless])]);
-    assert!(matches!(server.ask(Platform::OpenStack), Err(ServiceError::TooLarge(_, 65_537))));
+    let user_data = server.ask(Platform::OpenStack).unwrap().unwrap().user_data;
+    assert!(matches!(user_data, Some(Err(DecodeError::Delivered))));
 }
 
 #[test]
 fn a_silent_service_gives_way_to_the_next_address() {
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = SocketAddr::from(([127, 0, 0, 1], 1));
     let good = Server::start([(METADATA, vec![Reply::Body(instance())])]);
     assert!(run(Platform::OpenStack, &[free, good.address]).unwrap().is_some());
+    let empty = Server::start([]);
+    assert!(run(Platform::OpenStack, &[empty.address, good.address]).unwrap().is_some());
+    assert!(run(Platform::OpenStack, &[free, empty.address]).unwrap().is_none());
     assert!(matches!(run(Platform::OpenStack, &[free]), Err(ServiceError::Unreachable(at, _)) if at == free));
     assert!(matches!(run(Platform::OpenStack, &[]), Err(ServiceError::Nowhere)));
 

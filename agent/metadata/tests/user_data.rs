@@ -52,6 +52,18 @@ fn the_documents_part_is_read_however_it_is_put() {
         plain.replace("Content-Type: application/toml\n", ""),
         plain.replace("application/toml", "Text/Plain; charset=\"us-ascii\""),
         message(&[("text/cloud-config", "users: []\n"), ("text/plain", DOCUMENT), ("text/plain", " ")]),
+        // What says that it is one comes before what looks like one, or cannot be read.
+        message(&[("text/plain", "a note"), ("application/toml", DOCUMENT), ("application/json", "{}")]),
+        message(&[
+            ("application/octet-stream\nContent-Transfer-Encoding: base64", "!!"),
+            ("text/toml", DOCUMENT),
+        ]),
+        format!("\u{feff}\n{plain}"),
+        plain.replace(
+            "Content-Type: multipart/mixed; boundary",
+            "content-type:\n\tmultipart/mixed;\n boundary",
+        ),
+        encoded.replace("application/octet-stream", "text/plain"),
         encoded,
         quoted,
         nested,
@@ -76,16 +88,11 @@ fn what_else_a_message_holds_is_named() {
         ])
         .as_bytes(),
     );
-    // The document says who gets in.
-    assert!(opened.keys.is_empty());
-    assert_eq!(
-        opened.notes,
-        [
-            "part 1 is script and is ignored",
-            "part 2 is cloud-config and is ignored",
-            "part 3 is cloud-init and is ignored"
-        ]
-    );
+    assert_eq!(opened.keys, [KEY], "for the case that the document is no good");
+    let ignored = ["text/x-shellscript", "text/cloud-config", "text/x-include-url"];
+    let notes: Vec<String> =
+        ignored.iter().zip(1..).map(|(kind, n)| format!("part {n} is {kind} and is ignored")).collect();
+    assert_eq!(opened.notes, notes);
     assert_eq!(document(opened).trim_end(), DOCUMENT.trim_end());
 }
 
@@ -99,15 +106,26 @@ fn a_message_without_one_document_is_an_error_that_lets_its_owner_in() {
         assert_eq!(opened.keys.len(), keys, "{text}");
     };
     let both = [("text/x-shellscript", "#!/bin/sh\n"), ("text/cloud-config", config.as_str())];
-    check(&message(&both), "Holdfast: part 1 is script, part 2 is cloud-config; add one of the type", 1);
+    check(&message(&both), "Holdfast: part 1 is text/x-shellscript, part 2 is text/cloud-config; add one", 1);
     check(&message(&[("text/plain", DOCUMENT), ("text/plain", DOCUMENT)]), "the parts 1 and 2", 0);
     let cut = message(&[("text/plain", DOCUMENT)]);
-    check(cut.trim_end().strip_suffix("--").unwrap(), "its closing boundary is missing", 0);
-    check(&cut[..cut.len() / 2], "its closing boundary is missing", 0);
-    check("Content-Type: multipart/mixed\n\n", "part 1 is empty", 0);
+    check(cut.trim_end().strip_suffix("--").unwrap(), "the closing line", 0);
+    check(&cut[..cut.len() / 2], "the closing line", 0);
+    check(&cut.replace("--=_x", "--=_y"), "the closing line", 0);
+    check("Content-Type: multipart/mixed\n\n", "without a `boundary`", 0);
+    // What came before the cut lets its owner in all the same.
+    let config_first = message(&[("text/cloud-config", &config), ("text/plain", DOCUMENT)]);
+    check(config_first.trim_end().strip_suffix("--").unwrap(), "the closing line", 1);
     let wrong = cut.replace("text/plain\n", "text/plain\nContent-Transfer-Encoding: base64\n");
-    check(&wrong, "part 1", 0);
+    check(&wrong, "part 1 is binary", 0);
+    let wrong = wrong.replace("text/plain", "application/toml");
+    check(&wrong, "part 1 of user-data is not encoded as it says", 0);
     check(&message(&vec![("text/plain", "x"); 70]), "more than 64 parts", 0);
+    // Messages in messages, and boundaries that never come, cost nothing.
+    let deep = "Content-Type: multipart/x; boundary=a\n\n--a\n".repeat(1400);
+    check(&deep, "parts in parts", 0);
+    let forwarded = "Content-Type: message/rfc822\n\n".repeat(2000);
+    check(&format!("MIME-Version: 1.0\n{forwarded}"), "part 1 is message/rfc822", 0);
 }
 
 #[test]
@@ -130,7 +148,19 @@ fn keys_of_a_cloud_config_let_its_owner_in() {
     assert_eq!(keys(&user("    sudo: ALL=(ALL) NOPASSWD:ALL\n")), [KEY]);
     assert_eq!(keys(&user("    sudo: [\"ALL=(ALL) ALL\"]\n")), [KEY]);
     assert_eq!(keys(&user("")), [""; 0], "who may do little on another system may not do all here");
-    assert_eq!(keys(&user("    sudo: false\n")), [""; 0]);
+    for less in [
+        "false",
+        "fals",
+        "[]",
+        "0",
+        "true",
+        "\"ALL=(ALL) NOPASSWD: /usr/bin/systemctl restart nginx\"",
+        "\"ALL=(postgres) ALL\"",
+        "\"hub1=(ALL) ALL\"",
+    ] {
+        assert_eq!(keys(&user(&format!("    sudo: {less}\n"))), [""; 0], "{less}");
+    }
+    assert_eq!(keys(&user("    sudo: [\"ALL=(ALL:ALL) NOPASSWD: ALL\"]\n")), [KEY]);
     assert_eq!(keys(&user("").replace("ops", "root")), [KEY]);
     assert_eq!(keys("#cloud-config\nssh_authorized_keys: {a: 1}\n- :\n"), [""; 0]);
     assert_eq!(keys("#cloud-config\n[[["), [""; 0]);
@@ -144,8 +174,12 @@ fn all_else_stays_as_it_is() {
         assert!(opened.keys.is_empty() && opened.notes.is_empty());
     }
     assert!(matches!(open(&[b'#'; 65_537]).document, Err(OpenError::Decode(DecodeError::Delivered))));
+    // Of a part that is no document the size is its own affair.
+    let script = format!("#!/bin/sh\n{}", "# x\n".repeat(20_000));
+    let large = message(&[("text/x-shellscript", &script), ("application/toml", DOCUMENT)]);
+    assert_eq!(document(open(&gzip(large.as_bytes()))).trim_end(), DOCUMENT.trim_end());
     // A part is unpacked within the same limit.
     let bomb = STANDARD.encode(gzip(&vec![0; 4 << 20]));
-    let packed = message(&[("application/octet-stream\nContent-Transfer-Encoding: base64", &bomb)]);
+    let packed = message(&[("application/toml\nContent-Transfer-Encoding: base64", &bomb)]);
     assert!(matches!(open(packed.as_bytes()).document, Err(OpenError::Decode(DecodeError::Unpacked))));
 }

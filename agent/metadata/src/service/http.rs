@@ -28,6 +28,11 @@ impl Service {
         Service { address }
     }
 
+    /// Where it is.
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// The body of at most `limit` bytes behind `path`; none where there is none (404).
     pub(super) async fn get(&mut self, path: &str, limit: usize) -> Result<Option<Bytes>, ServiceError> {
         let mut at = path.to_owned();

@@ -22,13 +22,16 @@ const SERVERS: &str = "/run/netns/servers";
 /// Runs `body` as the root of new namespaces; `test` is the test's own name.
 pub(crate) fn inside(test: &str, body: impl AsyncFnOnce(Site)) {
     if std::env::var(INSIDE).is_ok_and(|inside| inside == test) {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let site = Site::prepare();
         return runtime.block_on(body(site));
     }
-    if !unshared().args(["ip", "link", "add", "type", "veth"]).status().is_ok_and(|done| done.success()) {
+    let may = unshared().arg("true").output().expect("`unshare` of util-linux runs");
+    if !may.status.success() {
+        let why = String::from_utf8_lossy(&may.stderr).into_owned();
         // As in a container without the right to make some.
-        return eprintln!("not tested: this host lets nobody make network namespaces");
+        return eprintln!("not tested: this host lets nobody make namespaces: {why}");
     }
     let done = unshared()
         .arg(std::env::current_exe().unwrap())

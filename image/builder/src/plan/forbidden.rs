@@ -11,7 +11,7 @@ pub struct Listed<'a> {
     pub path: &'a str,
     /// Type and permissions, as `st_mode`.
     pub mode: u32,
-    /// What a regular file holds, or its first mebibyte.
+    /// What a regular file holds.
     pub content: &'a [u8],
 }
 
@@ -57,17 +57,21 @@ fn secret(file: &Listed<'_>) -> Option<&'static str> {
         return None;
     }
     let mut lines = file.content.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-    // RFC 7468, and what OpenSSH, OpenPGP and age write.
+    // shadow(5): what stands between the first two colons is a hash, or nothing, which lets everybody in.
+    let open = |line: &[u8]| {
+        let field = line.split(|byte| *byte == b':').nth(1);
+        field.is_some_and(|field| !matches!(field.first(), Some(b'*' | b'!')) || field.len() > 4)
+    };
+    let name = file.path.strip_prefix("etc/").unwrap_or_default().trim_end_matches('-');
+    if matches!(name, "shadow" | "gshadow") {
+        return lines.any(open).then_some("a password");
+    }
+    // RFC 7468, and what OpenSSH, OpenPGP and age write; inside of JSON the lines are one.
     let key = |line: &[u8]| {
-        let label = line.strip_prefix(b"-----BEGIN ").and_then(|rest| rest.strip_suffix(b"-----"));
-        label.is_some_and(|label| label.ends_with(b"PRIVATE KEY") || label == b"PGP PRIVATE KEY BLOCK")
+        let has = |marker: &[u8]| line.windows(marker.len()).any(|part| part == marker);
+        has(b"-----BEGIN ") && (has(b"PRIVATE KEY-----") || has(b"PRIVATE KEY BLOCK-----"))
             || line.starts_with(b"AGE-SECRET-KEY-1")
     };
-    // shadow(5): a hash stands between the first two colons.
-    let password = |line: &[u8]| line.split(|byte| *byte == b':').nth(1).is_some_and(|hash| hash.len() > 4);
-    if matches!(file.path, "etc/shadow" | "etc/gshadow") {
-        return lines.any(password).then_some("a password");
-    }
     lines.any(key).then_some("a private key")
 }
 
@@ -108,6 +112,15 @@ mod tests {
         check("etc/own", 0o100_600, b"AGE-SECRET-KEY-1QQ\n", Some("a private key"));
         check("usr/bin/nft", 0o100_755, &[&b"\x7fELF\n"[..], key("PRIVATE KEY").as_bytes()].concat(), None);
         check("etc/shadow", 0o100_600, b"root:!*::0:::::\nadmin:*:::::::\n", None);
+        check(
+            "etc/own.json",
+            0o100_600,
+            b"{\"key\": \"-----BEGIN PRIVATE KEY-----\\nMC4C\"}",
+            Some("a private key"),
+        );
+        check("etc/shadow", 0o100_600, b"root::20000::::::\n", Some("a password"));
+        check("etc/shadow-", 0o100_600, b"root:$6$a$b:20000::::::\n", Some("a password"));
+        check("etc/shadow", 0o100_600, b"root:!$y$j9T$abc:20000::::::\n", Some("a password"));
         check("etc/shadow", 0o100_600, b"root:$y$j9T$abc$def:20000::::::\n", Some("a password"));
     }
 }

@@ -181,10 +181,7 @@ fn walk(root: &Path, folder: &Path, found: &mut Vec<String>) -> Result<()> {
         let entry = entry?;
         let (path, metadata) = (entry.path(), entry.metadata()?);
         let kind = metadata.file_type();
-        let mut content = Vec::new();
-        if kind.is_file() {
-            File::open(&path)?.take(1 << 20).read_to_end(&mut content)?;
-        }
+        let content = if kind.is_file() { fs::read(&path)? } else { Vec::new() };
         let name = path.strip_prefix(root)?.to_string_lossy();
         let listed = Listed { path: &name, mode: metadata.permissions().mode(), content: &content };
         found.extend(forbidden::find([listed]));

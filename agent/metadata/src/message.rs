@@ -66,7 +66,7 @@ fn take<'a>(message: &mut Message<'a>, data: &'a [u8], depth: usize) -> Result<(
     }
     let (headers, body) = headers(data);
     let named = |name: &str| headers.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str());
-    let value = named("content-type").unwrap_or_default();
+    let value = named("content-type").unwrap_or_default().trim();
     let parsed = value.parse::<mime::Mime>().ok();
     // One that is not well formed counts as far as it goes.
     let before = value.split([';', ' ', '\t']).next().unwrap_or_default();

@@ -44,7 +44,8 @@ impl Part<'_> {
                     self.body.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
                 STANDARD.decode(compact).ok()
             }
-            "quoted-printable" => quoted_printable::decode(self.body, ParseMode::Strict).ok(),
+            // Its strict form wants line ends that nobody writes.
+            "quoted-printable" => quoted_printable::decode(self.body, ParseMode::Robust).ok(),
             _ => None,
         }
     }

@@ -21,9 +21,10 @@ fn foreign(text: &str) -> Option<(&'static str, &'static str)> {
     let text = text.trim_start_matches('\u{feff}').trim_start();
     let begins =
         |prefix: &str| text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
-    let ours = "user-data of Holdfast is TOML with `[box]` and `[[recipe]]`";
+    let ours =
+        "write it in TOML, with `[box]` and `[[recipe]]`: `holdfast-image init` makes a first one by asking";
     if begins("Content-Type:") || begins("MIME-Version:") {
-        return Some(("MIME user-data needs Holdfast 0.2", ours));
+        return Some(("this is a MIME message, not a document in one", ours));
     }
     if begins("#cloud-config") {
         return Some(("this is a cloud-config, which Holdfast does not read", ours));

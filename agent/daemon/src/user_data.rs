@@ -9,10 +9,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agent_core::state::{Accepted, Generation, Provider};
-use agent_metadata::{Found, Offer, Sources};
+use agent_metadata::{Found, Offer, Sources, UserData};
 use agent_system::volumes::{self, Mounted, VolumeError};
 use image_layout::paths;
 use recipes::model::BoxSettings;
+use recipes::shape::AdminKey;
 use recipes::{Diagnostic, Diagnostics, Secret};
 
 use crate::agent::Agent;
@@ -108,15 +109,7 @@ fn take(agent: &Agent, offer: Offer) -> bool {
         return moved;
     }
     let channel = offer.channel.to_string();
-    let accepted = match offer.user_data {
-        None => true,
-        Some(Err(error)) => {
-            let anchor = recipes::Anchor::elsewhere(&channel);
-            reject(agent, &channel, vec![anchor.error(chain(&error), None)], None);
-            false
-        }
-        Some(Ok(bytes)) => accept(agent, &channel, &bytes),
-    };
+    let accepted = offer.user_data.is_none_or(|user_data| accept(agent, &channel, user_data));
     record(agent, &offer.instance_id, accepted);
     moved
 }
@@ -161,19 +154,29 @@ fn new_identity(agent: &Agent) {
     }
 }
 
-fn accept(agent: &Agent, channel: &str, bytes: &[u8]) -> bool {
-    let text = match str::from_utf8(bytes) {
+fn accept(agent: &Agent, channel: &str, user_data: UserData) -> bool {
+    let UserData { document, keys, notes } = user_data;
+    agent.live().notes.extend(notes);
+    let unreadable = |message: String| vec![recipes::Anchor::elsewhere(channel).error(message, None)];
+    let bytes = match document {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            reject(agent, channel, unreadable(chain(&error)), None, &keys);
+            return false;
+        }
+    };
+    let text = match str::from_utf8(&bytes) {
         Ok(text) => text,
         Err(error) => {
             let message = format!("not UTF-8 from byte {} on", error.valid_up_to());
-            reject(agent, channel, vec![recipes::Anchor::elsewhere(channel).error(message, None)], None);
+            reject(agent, channel, unreadable(message), None, &keys);
             return false;
         }
     };
     let document = match document::parse(text, channel, &agent.library) {
         Ok(document) => document,
         Err(errors) => {
-            reject(agent, channel, errors.iter().cloned().collect(), Some(text));
+            reject(agent, channel, errors.iter().cloned().collect(), Some(text), &keys);
             return false;
         }
     };
@@ -192,19 +195,21 @@ fn accept(agent: &Agent, channel: &str, bytes: &[u8]) -> bool {
     }
 }
 
-/// Tells of a document that is not used, and lets its admins in. Where nothing ran before, as much of
-/// `[box]` as can be read is used.
-fn reject(agent: &Agent, channel: &str, errors: Vec<Diagnostic>, text: Option<&str>) {
+/// Tells of a document that is not used, and lets its admins in, as well as who holds one of the `keys` of a
+/// cloud-config in its place. Where nothing ran before, as much of `[box]` as can be read is used.
+fn reject(agent: &Agent, channel: &str, errors: Vec<Diagnostic>, text: Option<&str>, keys: &[String]) {
     let mut all = Diagnostics::new();
     errors.into_iter().for_each(|error| all.push(error));
     agent.events.add("rejected", None, format!("user-data from {channel} is not valid: {}", first(&all)));
     let settings = text.and_then(recipes::user_data::settings_only);
-    let admins = text.map(recipes::user_data::admins_only).unwrap_or_default();
+    let keys = keys.iter().filter_map(|key| AdminKey::parse(key).ok());
+    let mut admins = text.map(recipes::user_data::admins_only).unwrap_or_default();
+    admins.extend(keys);
     let mut live = agent.live();
     live.errors = document::diagnostics(&all);
     live.channel = Some(channel.to_owned());
     if live.generation == 0 {
-        live.document.settings = settings.unwrap_or_else(|| BoxSettings { admins, ..BoxSettings::default() });
+        live.document.settings = BoxSettings { admins, ..settings.unwrap_or_default() };
     } else {
         live.offered_admins = admins.iter().map(|key| key.as_str().to_owned()).collect();
     }

@@ -3,7 +3,7 @@
 //! Reads files and returns data; mounts nothing and writes nothing. Channels are asked in a fixed
 //! order, and the first that offers user-data wins: nothing is merged. A channel that is present but
 //! cannot be read is told beside the result and never keeps another from being found. [`find`] asks no
-//! [`service`], opens no MIME message ([`open`]) and reads no network ([`explain`]) yet.
+//! [`service`] and reads no network ([`explain`]) yet.
 
 #![forbid(unsafe_code)]
 
@@ -83,8 +83,8 @@ impl fmt::Display for Channel {
 pub struct Offer {
     /// Which channel.
     pub channel: Channel,
-    /// User-data, unpacked; an error where there is some that cannot be. None where there is none.
-    pub user_data: Option<Result<Vec<u8>, DecodeError>>,
+    /// User-data, opened; none where there is none.
+    pub user_data: Option<UserData>,
     /// The provider's identity of this box; when it changes, this is another box.
     pub instance_id: Option<String>,
     /// A host name that is one (RFC 1123), in lower case.

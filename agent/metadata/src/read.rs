@@ -82,7 +82,7 @@ pub(crate) fn metadata(path: &Path) -> Result<Option<Vec<u8>>, ReadError> {
     }
 }
 
-/// User-data as delivered, then unpacked; none when there is no such file.
-pub(crate) fn user_data(path: &Path) -> Result<Option<Result<Vec<u8>, crate::DecodeError>>, ReadError> {
-    Ok(start(path, crate::MAX_DELIVERED)?.map(|delivered| crate::decode(&delivered)))
+/// User-data as delivered, then opened; none when there is no such file.
+pub(crate) fn user_data(path: &Path) -> Result<Option<crate::UserData>, ReadError> {
+    Ok(start(path, crate::MAX_DELIVERED)?.map(|delivered| crate::open(&delivered)))
 }

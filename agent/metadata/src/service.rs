@@ -16,7 +16,7 @@ use std::time::Duration;
 use crate::network::Network;
 use crate::providers::{self, digitalocean, openstack};
 use crate::tree::{Node, Tree, Wrong};
-use crate::{Channel, DecodeError, MAX_DELIVERED, Offer, read};
+use crate::{Channel, DecodeError, MAX_DELIVERED, Offer, UserData, read};
 
 use http::Service;
 use hyper::body::Bytes;
@@ -84,8 +84,8 @@ pub struct Answer {
     pub hostname: Option<String>,
     /// OpenSSH public keys.
     pub public_keys: Vec<String>,
-    /// User-data, unpacked; none where there is none.
-    pub user_data: Option<Result<Vec<u8>, DecodeError>>,
+    /// User-data, opened; none where there is none.
+    pub user_data: Option<UserData>,
     /// The network; none where none is described. Where there is an error the rest counts all the same.
     pub network: Option<Result<Network, ServiceError>>,
     /// What was passed over, for people.
@@ -160,7 +160,7 @@ async fn droplet(service: &mut Service) -> Result<Option<Answer>, ServiceError> 
     if droplet.vendor_data {
         offer.notes.push(providers::vendor_note("vendor_data"));
     }
-    let user_data = droplet.user_data.map(|text| crate::decode(text.as_bytes()));
+    let user_data = droplet.user_data.map(|text| crate::open(text.as_bytes()));
     let network = digitalocean::network(&tree).map_err(wrong).transpose();
     answer(offer, user_data, network, (PATH, "droplet_id")).map(Some)
 }
@@ -176,8 +176,8 @@ async fn instance(service: &mut Service) -> Result<Option<Answer>, ServiceError>
     let mut offer = offer();
     openstack::take(&mut offer, metadata);
     let user_data = match service.get(USER_DATA, MAX_DELIVERED).await {
-        Ok(delivered) => delivered.filter(|bytes| !bytes.is_empty()).map(|bytes| crate::decode(&bytes)),
-        Err(ServiceError::TooLarge(..)) => Some(Err(DecodeError::Delivered)),
+        Ok(delivered) => delivered.filter(|bytes| !bytes.is_empty()).map(|bytes| crate::open(&bytes)),
+        Err(ServiceError::TooLarge(..)) => Some(UserData::failed(DecodeError::Delivered.into())),
         Err(error) => return Err(error),
     };
     // What the box can do without never keeps the rest from it.
@@ -211,7 +211,7 @@ fn network(path: &str, bytes: &[u8]) -> Result<Option<Network>, ServiceError> {
 /// An answer, if it has what every box has.
 fn answer(
     offer: Offer,
-    user_data: Option<Result<Vec<u8>, DecodeError>>,
+    user_data: Option<UserData>,
     network: Option<Result<Network, ServiceError>>,
     (path, identity): (&str, &'static str),
 ) -> Result<Answer, ServiceError> {

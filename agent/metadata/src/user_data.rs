@@ -51,17 +51,23 @@ pub enum OpenError {
 /// Most parts of a message.
 pub(crate) const MOST_PARTS: usize = 64;
 
+impl UserData {
+    /// User-data of which nothing can be read.
+    pub(crate) fn failed(error: OpenError) -> UserData {
+        UserData { document: Err(error), keys: vec![], notes: vec![] }
+    }
+}
+
 /// Opens user-data as it was delivered.
 pub fn open(delivered: &[u8]) -> UserData {
-    let failed = |error: OpenError| UserData { document: Err(error), keys: vec![], notes: vec![] };
     let data = match crate::decode(delivered) {
         Ok(data) => data,
-        Err(error) => return failed(error.into()),
+        Err(error) => return UserData::failed(error.into()),
     };
     match Kind::of(&data) {
         Kind::Multipart => match message::parts(&data) {
             Ok(message) => chosen(message),
-            Err(error) => failed(error),
+            Err(error) => UserData::failed(error),
         },
         Kind::CloudConfig => UserData { keys: admins(&data), document: Ok(data), notes: vec![] },
         _ => UserData { document: Ok(data), keys: vec![], notes: vec![] },

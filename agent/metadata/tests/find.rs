@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use agent_metadata::{Channel, DecodeError, Sources, find};
+use agent_metadata::{Channel, DecodeError, Offer, OpenError, Sources, find};
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGk0LlHVvXMDgW2VPZhoMRqsX4fL0vQ7QK2UQkSpZ1aA";
 
@@ -29,7 +29,7 @@ fn check(files: &[(&str, &str)], expect: Option<(Channel, Option<&str>)>) {
     }
     let found = find(&sources(root.path()));
     assert!(found.problems.is_empty(), "{files:?}: {:?}", found.problems);
-    let got = found.offer.map(|offer| (offer.channel, offer.user_data.map(|data| data.unwrap())));
+    let got = found.offer.map(|offer| (offer.channel, offer.user_data.map(|data| data.document.unwrap())));
     let expect = expect.map(|(channel, data)| (channel, data.map(|data| data.as_bytes().to_vec())));
     assert_eq!(got, expect, "{files:?}");
 }
@@ -67,6 +67,14 @@ fn what_cannot_be_read_is_told_and_stops_nothing() {
     assert_eq!(found.problems[0].channel, Channel::NoCloud);
 }
 
+/// Why there is no document.
+fn error(offer: &Offer) -> &DecodeError {
+    match &offer.user_data.as_ref().unwrap().document {
+        Err(OpenError::Decode(error)) => error,
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn user_data_that_cannot_be_unpacked_still_brings_the_keys() {
     let root = tempfile::tempdir().unwrap();
@@ -79,10 +87,10 @@ fn user_data_that_cannot_be_unpacked_still_brings_the_keys() {
     write(root.path().join("fw_cfg/raw"), "not asked for");
     let offer = find(&sources(root.path())).offer.unwrap();
     assert_eq!(offer.channel, Channel::ConfigDrive);
-    assert!(matches!(offer.user_data, Some(Err(DecodeError::Gzip(_)))));
+    assert!(matches!(error(&offer), DecodeError::Gzip(_)));
     assert_eq!(offer.public_keys, [KEY]);
 
     write(latest.join("user_data"), vec![b'#'; 70_000]);
     let offer = find(&sources(root.path())).offer.unwrap();
-    assert!(matches!(offer.user_data, Some(Err(DecodeError::Delivered))));
+    assert!(matches!(error(&offer), DecodeError::Delivered));
 }

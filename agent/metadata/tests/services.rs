@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use agent_metadata::DecodeError;
 use agent_metadata::service::{Answer, Platform, ServiceError, ask};
+use agent_metadata::{DecodeError, OpenError};
 
 /// What the server does at a request.
 #[derive(Clone, Debug)]
@@ -134,7 +134,7 @@ fn a_droplet_is_told_who_it_is() {
         ("2756294", Some("sample-droplet"))
     );
     assert_eq!(answer.public_keys.len(), 1);
-    assert_eq!(answer.user_data.unwrap().unwrap().len(), 26);
+    assert_eq!(answer.user_data.unwrap().document.unwrap().len(), 26);
     let network = answer.network.unwrap().unwrap();
     assert_eq!(
         network.links.iter().map(|link| link.id.as_str()).collect::<Vec<_>>(),
@@ -158,7 +158,7 @@ fn an_instance_is_told_who_it_is() {
         ("83679162", Some("hub1.novalocal"))
     );
     assert_eq!(answer.public_keys, [KEY]);
-    assert_eq!(answer.user_data.unwrap().unwrap(), b"format = 1\n");
+    assert_eq!(answer.user_data.unwrap().document.unwrap(), b"format = 1\n");
     assert!(!answer.network.unwrap().unwrap().links.is_empty());
     assert_eq!(answer.notes, ["`vendor_data.json` is the provider's and is ignored"]);
 }
@@ -249,7 +249,7 @@ fn the_rest_counts_when_the_network_is_wrong() {
         let answer = server.ask(Platform::OpenStack).unwrap().unwrap();
         let error = answer.network.unwrap().unwrap_err();
         assert!(error.to_string().contains(says), "{error}");
-        assert_eq!(answer.user_data.unwrap().unwrap(), b"format = 1\n");
+        assert_eq!(answer.user_data.unwrap().document.unwrap(), b"format = 1\n");
     }
     let server = Server::start([
         (METADATA, vec![Reply::Body(instance())]),
@@ -260,7 +260,7 @@ fn the_rest_counts_when_the_network_is_wrong() {
     let server =
         Server::start([(METADATA, vec![Reply::Body(instance())]), (USER_DATA, vec![Reply::Endless])]);
     let user_data = server.ask(Platform::OpenStack).unwrap().unwrap().user_data;
-    assert!(matches!(user_data, Some(Err(DecodeError::Delivered))));
+    assert!(matches!(user_data.unwrap().document, Err(OpenError::Decode(DecodeError::Delivered))));
 }
 
 #[test]

@@ -98,6 +98,28 @@ fn admins_of_user_data_get_in_and_the_providers_keys_only_where_wanted() {
     offered(&mut machine, "i-4", &settings_with(&own));
     enters(&mut machine, &third);
     refused(&mut machine, &providers);
+
+    // A cloud-config is no document of ours: it is said, and its owner gets in to give one.
+    machine.shell(forget).unwrap();
+    let config = format!("#cloud-config\npackages: [nginx]\nssh_authorized_keys:\n  - {second_line}\n");
+    offered(&mut machine, "i-5", &config);
+    enters(&mut machine, &second);
+    refused(&mut machine, &third);
+    let status = machine.cli(&["status"]).unwrap();
+    assert_eq!(status.status.code(), Some(3), "{}", out(&status));
+    assert!(out(&status).contains("cloud-config") && out(&status).contains("init"), "{}", out(&status));
+
+    // As one part of a message it is passed over, and the document is the part that is one.
+    let part = |kind: &str, text: &str| format!("--=_x\nContent-Type: {kind}\n\n{text}\n");
+    let ours = settings_with(&admins(&third_line));
+    let parts = part("text/cloud-config", &config) + &part("application/toml", &ours);
+    let message =
+        format!("MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary=\"=_x\"\n\n{parts}--=_x--\n");
+    offered(&mut machine, "i-6", &message);
+    enters(&mut machine, &third);
+    refused(&mut machine, &second);
+    let status = out(&machine.cli(&["status"]).unwrap());
+    assert!(status.contains("part 1 is text/cloud-config and is ignored"), "{status}");
     machine.kill().unwrap();
 }
 

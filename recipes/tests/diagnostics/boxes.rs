@@ -221,7 +221,7 @@ users: []
 "#;
     assert_snapshot!(of_user_data(text), @r#"
     x.toml: this is a cloud-config, which Holdfast does not read
-      hint: user-data of Holdfast is TOML with `[box]` and `[[recipe]]`
+      hint: write it in TOML, with `[box]` and `[[recipe]]`: `holdfast-image init` makes a first one by asking
     "#);
 
     let text = r#"#!/bin/sh
@@ -229,13 +229,13 @@ true
 "#;
     assert_snapshot!(of_user_data(text), @r#"
     x.toml: this is a script, which Holdfast does not run
-      hint: user-data of Holdfast is TOML with `[box]` and `[[recipe]]`
+      hint: write it in TOML, with `[box]` and `[[recipe]]`: `holdfast-image init` makes a first one by asking
     "#);
 
     let text = r#"Content-Type: multipart/mixed; boundary="x"
 "#;
     assert_snapshot!(of_user_data(text), @r#"
-    x.toml: MIME user-data needs Holdfast 0.2
-      hint: user-data of Holdfast is TOML with `[box]` and `[[recipe]]`
+    x.toml: this is a MIME message, not a document in one
+      hint: write it in TOML, with `[box]` and `[[recipe]]`: `holdfast-image init` makes a first one by asking
     "#);
 }

@@ -51,7 +51,7 @@ fn broken_meta_data_costs_no_user_data() {
     assert!(matches!(offer(alone.path()), Err(ReadError::Yaml { .. })));
     let both = volume(&[("meta-data", broken), ("user-data", "format = 1\n"), ("network-config", "")]);
     let offer = offer(both.path()).unwrap().unwrap();
-    assert_eq!(offer.user_data.unwrap().unwrap(), b"format = 1\n");
+    assert_eq!(offer.user_data.unwrap().document.unwrap(), b"format = 1\n");
     assert_eq!(offer.notes.len(), 2, "{:?}", offer.notes);
     assert!(!offer.notes[0].contains('\n'));
 }

@@ -22,6 +22,7 @@ mod launch;
 mod layers;
 mod links;
 mod logins;
+mod mutants;
 mod networks;
 mod notices;
 mod operations;

@@ -18,12 +18,12 @@ use std::process::{Command, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use crate::common::{BOOT, DISK, lab, page};
+use crate::common::{BOOT, CHANGE, DISK, lab, out, page, probe, text, wait_until};
 use digitalocean::{ControlPlane, TOKEN};
 use flate2::read::GzDecoder;
 use qemu_tests::{Bus, Channel, Disk, Lab, Machine, Setup};
 use s3::{BUCKET, ID, SECRET, Server};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// How long the whole of a launch may take.
 const LAUNCH: &str = "15m";
@@ -96,6 +96,51 @@ fn known_hosts(folder: &Path) -> String {
     format!("UserKnownHostsFile={}", folder.join("known_hosts").display())
 }
 
+/// Launches a box by the workstation's program: what the provider is to give it is given to a machine with this
+/// disk. The machine, and what the program said when it had answered.
+fn launched(
+    lab: &Lab,
+    provider: &ControlPlane,
+    disk: &Disk,
+    instance_id: &str,
+    document: &str,
+    more: &[&str],
+) -> (Machine, String, String) {
+    let (asked, launched) = mpsc::channel::<Value>();
+    provider.state().on_launch = Some(Box::new(move |body| asked.send(body.clone()).unwrap()));
+    fs::write(lab.dir().join("box.toml"), document).unwrap();
+    let (tell, told) = mpsc::channel();
+    let port = later(told);
+    let mut launch = workstation(lab, provider);
+    launch.args(["launch", "digitalocean", "--user-data", "box.toml", "--size", "s-1vcpu-1gb"]);
+    launch.args(["--region", "fra1", "--timeout", LAUNCH, "--json"]).args(more);
+    launch.arg("--ssh-key").arg(lab.key().with_extension("pub"));
+    for option in [
+        format!("Port={port}"),
+        format!("IdentityFile={}", lab.key().display()),
+        "IdentitiesOnly=yes".to_owned(),
+        known_hosts(lab.dir()),
+    ] {
+        launch.args(["--ssh-option", &option]);
+    }
+    let launching = launch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let body = launched.recv_timeout(Duration::from_secs(60)).unwrap();
+    let setup = Setup {
+        user_data: Some((Channel::ConfigDrive, body["user_data"].as_str().unwrap().into())),
+        bus: Bus::VirtioScsi,
+        instance_id: instance_id.into(),
+        hostname: body["name"].as_str().unwrap().into(),
+        ..Setup::default()
+    };
+    let machine = Machine::boot(lab, disk, &setup).unwrap();
+    tell.send(machine.ssh_port()).unwrap();
+    let ended = launching.wait_with_output().unwrap();
+    let [said, wrong] =
+        [ended.stdout, ended.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    assert!(ended.status.success(), "{said}{wrong}");
+    (machine, said, wrong)
+}
+
 #[test]
 fn a_built_image_becomes_a_box_that_answers() {
     let (lab, registry) = lab();
@@ -111,50 +156,63 @@ fn a_built_image_becomes_a_box_that_answers() {
     let fetched = provider.state().contents.pop().unwrap();
     assert!(fetched == fs::read(image.join("holdfast.raw.gz")).unwrap());
 
-    let (asked, launched) = mpsc::channel::<Value>();
-    provider.state().on_launch = Some(Box::new(move |body| asked.send(body.clone()).unwrap()));
     let document = page(&registry, "launched").replacen("\"box\"", "\"hub1\"", 1);
-    fs::write(lab.dir().join("box.toml"), document).unwrap();
-    let (tell, told) = mpsc::channel();
-    let port = later(told);
-    let mut launch = workstation(&lab, &provider);
-    launch.args([
-        "launch",
-        "digitalocean",
-        "--user-data",
-        "box.toml",
-        "--size",
-        "s-1vcpu-1gb",
-        "--region",
-        "fra1",
-    ]);
-    launch.args(["--timeout", LAUNCH, "--json", "--ssh-key"]).arg(lab.key().with_extension("pub"));
-    for option in [
-        format!("Port={port}"),
-        format!("IdentityFile={}", lab.key().display()),
-        "IdentitiesOnly=yes".to_owned(),
-        known_hosts(lab.dir()),
-    ] {
-        launch.args(["--ssh-option", &option]);
-    }
-    let launching = launch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let body = launched.recv_timeout(Duration::from_secs(60)).unwrap();
-    let setup = Setup {
-        user_data: Some((Channel::ConfigDrive, body["user_data"].as_str().unwrap().into())),
-        bus: Bus::VirtioScsi,
-        instance_id: "3164444".into(),
-        hostname: body["name"].as_str().unwrap().into(),
-        ..Setup::default()
-    };
-    let machine = Machine::boot(&lab, &disk(&lab, &fetched), &setup).unwrap();
-    tell.send(machine.ssh_port()).unwrap();
-    let ended = launching.wait_with_output().unwrap();
-    let (said, wrong) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
-    assert!(ended.status.success(), "{said}{wrong}");
+    let (machine, said, wrong) = launched(&lab, &provider, &disk(&lab, &fetched), "3164444", &document, &[]);
     let server: Value = serde_json::from_str(&said).unwrap();
     assert_eq!((&server["name"], &server["addresses"][0]), (&"hub1".into(), &"127.0.0.1".into()));
     assert!(wrong.contains("wait until it answers") && !wrong.contains(TOKEN), "{wrong}");
     machine.wait_served("launched", BOOT).unwrap();
     assert_eq!(machine.json(&["status"], &[0, 3]).unwrap()["hostname"], "hub1");
+    machine.kill().unwrap();
+}
+
+/// Whose key is lost makes a snapshot of the box at the provider, and a new box of it that is told of another
+/// key: everything that the box had is there.
+#[test]
+fn full_who_is_locked_out_gets_in_by_a_snapshot() {
+    let (lab, registry) = lab();
+    let provider = ControlPlane::start();
+    let (lost, line) = crate::logins::key(&lab, "lost");
+    let volumes = "volumes = { data = \"/data\" }\n[recipe.volumes.data]\nsize = \"64M\"\n";
+    let document = page(&registry, "kept") + &probe(&registry, volumes);
+    let own = format!("\"box\"\nprovider_keys = false\nadmins = [\"{line}\"]");
+    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
+    let setup = Setup::with(document.replacen("\"box\"", &own, 1)).by(Channel::ConfigDrive);
+    let setup = Setup { bus: Bus::VirtioScsi, ..setup };
+    let machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    machine.wait_served("kept", BOOT).unwrap();
+    let write = "exec probe.sh -- /bin/sh -c 'echo ours >/data/mark; sync'";
+    wait_until("a mark in the volume", CHANGE, || {
+        let done = machine.ssh_with(&lost).args(["admin@127.0.0.1", write]).output().unwrap();
+        if done.status.success() { Ok(()) } else { Err(out(&done)) }
+    });
+    // The other key is no way in.
+    assert!(!machine.cli(&["version"]).unwrap().status.success());
+    machine.power_off(CHANGE).unwrap();
+
+    // The provider's snapshot is the disk as it is.
+    provider.state().images.push(json!({
+        "id": 7_555_999,
+        "name": "hub1-snapshot",
+        "type": "snapshot",
+        "distribution": "Unknown OS",
+        "slug": null,
+        "public": false,
+        "regions": ["fra1"],
+        "created_at": "2026-11-29T09:00:00Z",
+        "min_disk_size": 25,
+        "size_gigabytes": 1.5,
+        "description": "",
+        "tags": [],
+        "status": "available",
+        "error_message": ""
+    }));
+    let document = document.replacen("\"box\"", "\"hub2\"", 1).replace("kept", "again");
+    let (machine, ..) = launched(&lab, &provider, &disk, "3164445", &document, &["--image", "7555999"]);
+    machine.wait_served("again", BOOT).unwrap();
+    assert_eq!(provider.state().launched.last().unwrap()["image"], 7_555_999);
+    assert_eq!(text(&machine, &["exec", "probe.sh", "--", "/bin/cat", "/data/mark"]), "ours");
+    let tried = machine.ssh_with(&lost).args(["admin@127.0.0.1", "version"]).output().unwrap();
+    assert!(!tried.status.success(), "the lost key is no way in any more");
     machine.kill().unwrap();
 }

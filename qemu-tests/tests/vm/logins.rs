@@ -12,7 +12,7 @@ use qemu_tests::{Lab, Machine, Setup};
 const REFUSED: &str = "Permission denied (publickey";
 
 /// A key of somebody whom the provider does not know: the private half's file, and the public line.
-fn key(lab: &Lab, name: &str) -> (PathBuf, String) {
+pub(crate) fn key(lab: &Lab, name: &str) -> (PathBuf, String) {
     let path = lab.dir().join(name);
     let mut make = Command::new("ssh-keygen");
     let made = make.args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"]).arg(&path).status().unwrap();

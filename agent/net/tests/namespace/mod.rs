@@ -57,6 +57,8 @@ fn unshared() -> Command {
         "--kill-child",
         "--mount-proc",
     ]);
+    // Where the servers are, also for those who are not root.
+    command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     command
 }
 

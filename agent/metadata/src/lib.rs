@@ -28,7 +28,7 @@ pub use explain::{ExplainError, Explained, Explanation, explain, explain_documen
 pub use kind::Kind as UserDataKind;
 pub use read::ReadError;
 pub use tree::Wrong;
-pub use user_data::{OpenError, UserData, open};
+pub use user_data::{OpenError, UserData, document, open};
 
 /// Where the channels are found, as far as they are there.
 #[derive(Clone, Debug, Default)]

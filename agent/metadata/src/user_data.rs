@@ -60,13 +60,22 @@ impl UserData {
 
 /// Opens user-data as it was delivered.
 pub fn open(delivered: &[u8]) -> UserData {
+    opened(delivered, admins)
+}
+
+/// The document alone, for who gives it to a box by hand and is in already.
+pub fn document(delivered: &[u8]) -> Result<Vec<u8>, OpenError> {
+    opened(delivered, |_| vec![]).document
+}
+
+fn opened(delivered: &[u8], admins: impl Fn(&[u8]) -> Vec<String>) -> UserData {
     let data = match crate::decode(delivered) {
         Ok(data) => data,
         Err(error) => return UserData::failed(error.into()),
     };
     match Kind::of(&data) {
         Kind::Multipart => match message::parts(&data) {
-            Ok(message) => chosen(message),
+            Ok(message) => chosen(message, admins),
             Err(error) => UserData::failed(error),
         },
         Kind::CloudConfig => UserData { keys: admins(&data), document: Ok(data), notes: vec![] },
@@ -86,7 +95,7 @@ struct Leaf {
     content: Result<Vec<u8>, OpenError>,
 }
 
-fn chosen(message: Message<'_>) -> UserData {
+fn chosen(message: Message<'_>, admins: impl Fn(&[u8]) -> Vec<String>) -> UserData {
     let mut left = MAX_UNPACKED;
     let leaves = message.parts.iter().zip(1..).map(|(part, number)| leaf(part, number, &mut left));
     let mut leaves: Vec<Leaf> = leaves.collect();

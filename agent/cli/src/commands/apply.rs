@@ -89,7 +89,7 @@ impl Document {
         }
         let delivered = bytes.len();
         let bytes = if delivered <= agent_metadata::MAX_DELIVERED {
-            agent_metadata::open(&bytes).document.map_err(|error| fail(error.to_string()))?
+            agent_metadata::document(&bytes).map_err(|error| fail(error.to_string()))?
         } else {
             bytes
         };

@@ -195,7 +195,7 @@ fn full_who_is_locked_out_gets_in_by_a_snapshot() {
         "id": 7_555_999,
         "name": "hub1-snapshot",
         "type": "snapshot",
-        "distribution": "Unknown OS",
+        "distribution": "Unknown",
         "slug": null,
         "public": false,
         "regions": ["fra1"],

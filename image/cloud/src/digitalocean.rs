@@ -134,10 +134,20 @@ impl DigitalOcean {
         DigitalOcean { http: Http::new(api, None).header("authorization", authorization) }
     }
 
-    /// The account's own images.
+    /// The account's own images, without the snapshots of boxes.
     pub fn images(&self) -> Result<Vec<Image>> {
-        let all: Vec<ImageDocument> = self.pages("/v2/images", "&private=true", "images")?;
-        Ok(all.into_iter().filter(|image| image.kind.as_deref() == Some("custom")).map(Image::from).collect())
+        let own = self.private()?.into_iter().filter(|image| image.kind.as_deref() == Some("custom"));
+        Ok(own.map(Image::from).collect())
+    }
+
+    /// An image of the account's own or a snapshot of one of its boxes, by identity or name.
+    pub fn image(&self, named: &str) -> Result<Option<Image>> {
+        let mut all = self.private()?.into_iter().map(Image::from);
+        Ok(all.find(|image| image.id == named || image.name == named))
+    }
+
+    fn private(&self) -> Result<Vec<ImageDocument>> {
+        self.pages("/v2/images", "&private=true", "images")
     }
 
     /// Has an image fetched from `url`, and waits until boxes can be made of it.

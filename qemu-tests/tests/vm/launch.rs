@@ -123,8 +123,11 @@ fn launched(
     ] {
         launch.args(["--ssh-option", &option]);
     }
-    let launching = launch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let body = launched.recv_timeout(Duration::from_secs(60)).unwrap();
+    let mut launching = launch.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let Ok(body) = launched.recv_timeout(Duration::from_secs(60)) else {
+        launching.kill().unwrap();
+        panic!("no box was asked for: {}", out(&launching.wait_with_output().unwrap()));
+    };
     let setup = Setup {
         user_data: Some((Channel::ConfigDrive, body["user_data"].as_str().unwrap().into())),
         bus: Bus::VirtioScsi,

@@ -51,7 +51,7 @@ pub(crate) struct Args {
     /// The provider's word for processors and memory.
     #[arg(long, value_name = "SIZE")]
     size: String,
-    /// The image, by identity or name [default: the newest].
+    /// The image or snapshot, by identity or name [default: the newest image].
     #[arg(long, value_name = "ID")]
     image: Option<String>,
     /// The box's name [default: `hostname` of the user-data].
@@ -142,18 +142,17 @@ fn make(session: &Session, args: &Args, launch: &Launch) -> Result<String> {
 
 /// The identity of the image that was named, or of the newest that boxes can be made of.
 fn image(session: &Session, named: Option<&str>) -> Result<String> {
-    let images = session.images()?;
     let usable = |state: &str| matches!(state, "available" | "active");
     let found = match named {
-        Some(named) => images.iter().find(|image| image.id == named || image.name == named),
-        None => images.iter().find(|image| usable(&image.state)),
+        Some(named) => session.image(named)?,
+        None => session.images()?.into_iter().find(|image| usable(&image.state)),
     };
     let Some(found) = found else {
         let what = named.map_or("no image".to_owned(), |named| format!("no image `{named}`"));
         return Err(Invalid(format!("there is {what} at this provider")))
             .hint("`holdfast-image upload` brings one there, `images` shows them");
     };
-    Ok(found.id.clone())
+    Ok(found.id)
 }
 
 /// User-data that a box accepts.

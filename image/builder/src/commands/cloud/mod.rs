@@ -114,6 +114,17 @@ impl Session {
         Ok(images)
     }
 
+    /// The image or the snapshot of a box that is named so, or has this identity.
+    pub(crate) fn image(&self, named: &str) -> Result<Option<Image>> {
+        Ok(match self {
+            Session::DigitalOcean(account) => account.image(named)?,
+            // Glance keeps both in one list.
+            Session::OpenStack(_) => {
+                self.images()?.into_iter().find(|image| image.id == named || image.name == named)
+            }
+        })
+    }
+
     /// Boxes, the newest first.
     pub(crate) fn servers(&self) -> Result<Vec<Server>> {
         let mut servers = match self {

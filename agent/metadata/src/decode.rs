@@ -61,14 +61,16 @@ fn gunzip(packed: &[u8]) -> Result<Vec<u8>, DecodeError> {
     if data.len() > MAX_UNPACKED { Err(DecodeError::Unpacked) } else { Ok(data) }
 }
 
+/// The content, if this is base64, however its lines are broken.
+pub(crate) fn base64(text: &[u8]) -> Option<Vec<u8>> {
+    let compact: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    STANDARD.decode(compact).ok()
+}
+
 /// The content, if this is base64 of gzip or of text. No TOML document is: it would have to have
 /// `=` or `[` before its end.
 fn unbase64(text: &[u8]) -> Option<Vec<u8>> {
-    let compact: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-    if compact.is_empty() {
-        return None;
-    }
-    let inner = STANDARD.decode(compact).ok()?;
+    let inner = base64(text).filter(|inner| !inner.is_empty())?;
     (inner.starts_with(&GZIP) || std::str::from_utf8(&inner).is_ok()).then_some(inner)
 }
 

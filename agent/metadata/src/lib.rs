@@ -23,7 +23,8 @@ mod user_data;
 use std::fmt;
 use std::path::PathBuf;
 
-pub use decode::{DecodeError, MAX_DELIVERED, MAX_UNPACKED, decode};
+pub(crate) use decode::decode;
+pub use decode::{DecodeError, MAX_DELIVERED, MAX_UNPACKED};
 pub use explain::{ExplainError, Explained, Explanation, explain, explain_document};
 pub use kind::Kind as UserDataKind;
 pub use read::ReadError;

@@ -3,10 +3,9 @@
 //! Contents stay bytes: nothing is converted to another character set. Limits on parts, depth and headers hold
 //! before anything is decoded, and each byte is looked at once for each level that it lies in.
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use quoted_printable::ParseMode;
 
+use crate::decode;
 use crate::user_data::{MOST_PARTS, OpenError};
 
 /// Most levels of parts in parts.
@@ -39,11 +38,7 @@ impl Part<'_> {
     pub(crate) fn decoded(&self) -> Option<Vec<u8>> {
         match self.encoding.as_str() {
             "" | "7bit" | "8bit" | "binary" => Some(self.body.to_vec()),
-            "base64" => {
-                let compact: Vec<u8> =
-                    self.body.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
-                STANDARD.decode(compact).ok()
-            }
+            "base64" => decode::base64(self.body),
             // Its strict form wants line ends that nobody writes.
             "quoted-printable" => quoted_printable::decode(self.body, ParseMode::Robust).ok(),
             _ => None,

@@ -133,10 +133,10 @@ pub async fn ask(platform: Platform, addresses: &[SocketAddr]) -> Result<Option<
     let (mut first, mut nothing) = (None, false);
     for address in addresses {
         let asked = async {
-            let mut service = Service::new(*address);
+            let service = Service::new(*address);
             match platform {
-                Platform::DigitalOcean => droplet(&mut service).await,
-                Platform::OpenStack => instance(&mut service).await,
+                Platform::DigitalOcean => droplet(&service).await,
+                Platform::OpenStack => instance(&service).await,
             }
         };
         match tokio::time::timeout(LIMIT, asked).await {
@@ -149,7 +149,7 @@ pub async fn ask(platform: Platform, addresses: &[SocketAddr]) -> Result<Option<
     if nothing { Ok(None) } else { Err(first.unwrap_or(ServiceError::Nowhere)) }
 }
 
-async fn droplet(service: &mut Service) -> Result<Option<Answer>, ServiceError> {
+async fn droplet(service: &Service) -> Result<Option<Answer>, ServiceError> {
     const PATH: &str = "/metadata/v1.json";
     let Some(bytes) = service.get(PATH, read::MAX_METADATA).await? else { return Ok(None) };
     let tree = json(PATH, &bytes)?;
@@ -165,7 +165,7 @@ async fn droplet(service: &mut Service) -> Result<Option<Answer>, ServiceError> 
     answer(offer, user_data, network, (PATH, "droplet_id")).map(Some)
 }
 
-async fn instance(service: &mut Service) -> Result<Option<Answer>, ServiceError> {
+async fn instance(service: &Service) -> Result<Option<Answer>, ServiceError> {
     const METADATA: &str = "/openstack/latest/meta_data.json";
     const USER_DATA: &str = "/openstack/latest/user_data";
     const NETWORK: &str = "/openstack/latest/network_data.json";
@@ -193,7 +193,7 @@ async fn instance(service: &mut Service) -> Result<Option<Answer>, ServiceError>
 }
 
 /// A document of which the box can do without.
-async fn spare(service: &mut Service, path: &str) -> Result<Option<Bytes>, ServiceError> {
+async fn spare(service: &Service, path: &str) -> Result<Option<Bytes>, ServiceError> {
     let asked = tokio::time::timeout(PATIENCE, service.get(path, read::MAX_METADATA)).await;
     asked.unwrap_or(Err(ServiceError::Silent(service.address())))
 }

@@ -1,6 +1,6 @@
 //! User-data opened: what a box reads of it, out of whatever it was put into.
 //!
-//! Unpacked ([`decode`]) and, where it is a MIME message (RFC 2045 and 2046, as cloud-init takes it), taken
+//! Unpacked ([`crate::decode`]) and, where it is a MIME message (RFC 2045 and 2046, as cloud-init takes it), taken
 //! apart. One part of a message is the box's document; the others are other tools', are not read, and are
 //! named. Keys of a cloud-config are kept: where there is no document that can be used, who gave the wrong one
 //! must get in to give the right one. Nothing is run and nothing is fetched.

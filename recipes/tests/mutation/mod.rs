@@ -1,5 +1,4 @@
 //! Documents made wrong, or right in another way, from good ones; a seed decides how.
-#![allow(dead_code)]
 
 use toml::{Table, Value};
 

@@ -34,7 +34,7 @@ impl Service {
     }
 
     /// The body of at most `limit` bytes behind `path`; none where there is none (404).
-    pub(super) async fn get(&mut self, path: &str, limit: usize) -> Result<Option<Bytes>, ServiceError> {
+    pub(super) async fn get(&self, path: &str, limit: usize) -> Result<Option<Bytes>, ServiceError> {
         let mut at = path.to_owned();
         for _ in 0..=REDIRECTS {
             let response = self.send(&at).await?;

@@ -27,11 +27,9 @@ pub(crate) fn inside(test: &str, body: impl AsyncFnOnce(Site)) {
         let site = Site::prepare();
         return runtime.block_on(body(site));
     }
-    let may = unshared().arg("true").output().expect("`unshare` of util-linux runs");
-    if !may.status.success() {
-        let why = String::from_utf8_lossy(&may.stderr).into_owned();
-        // As in a container without the right to make some.
-        return eprintln!("not tested: this host lets nobody make namespaces: {why}");
+    // As in a container without the right to make some: who runs the tests says so, and knows.
+    if std::env::var_os("HOLDFAST_NO_NAMESPACES").is_some() {
+        return;
     }
     let done = unshared()
         .arg(std::env::current_exe().unwrap())

@@ -69,6 +69,8 @@ pub struct Setup {
     pub instance_id: String,
     /// Host name that the provider gives.
     pub hostname: String,
+    /// The document by which the provider describes the network, in the channel's own form.
+    pub network: Option<String>,
     /// Further disks, attached before the one that boots when `true`.
     pub more_disks: Vec<(Disk, bool)>,
     /// Further interfaces.
@@ -94,6 +96,7 @@ impl Default for Setup {
             user_data: None,
             instance_id: "i-1".into(),
             hostname: "box".into(),
+            network: None,
             more_disks: vec![],
             more_nics: vec![],
             shell: false,

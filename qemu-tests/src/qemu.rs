@@ -15,7 +15,8 @@ pub(crate) fn seed(setup: &Setup, key: &Path, dir: &Path) -> Result<Vec<String>>
     let Some((channel, user_data)) = &setup.user_data else { return Ok(vec![]) };
     let public_key = public_half(key)?;
     let (instance_id, hostname) = (&setup.instance_id, &setup.hostname);
-    Seed { user_data, instance_id, hostname, public_key: &public_key }.arguments(*channel, dir)
+    let network = setup.network.as_deref();
+    Seed { user_data, instance_id, hostname, public_key: &public_key, network }.arguments(*channel, dir)
 }
 
 pub(crate) fn base(setup: &Setup) -> Vec<String> {

@@ -28,6 +28,8 @@ pub(crate) struct Seed<'a> {
     pub(crate) instance_id: &'a str,
     pub(crate) hostname: &'a str,
     pub(crate) public_key: &'a str,
+    /// The document that describes the network, where the channel has one.
+    pub(crate) network: Option<&'a str>,
 }
 
 impl Seed<'_> {
@@ -44,11 +46,9 @@ impl Seed<'_> {
                     "instance-id: {}\nlocal-hostname: {}\npublic-keys:\n  - {}\n",
                     self.instance_id, self.hostname, self.public_key
                 );
-                volume(
-                    &file,
-                    *b"cidata     ",
-                    &[("user-data", self.user_data), ("meta-data", meta.as_bytes())],
-                )?;
+                let mut files = vec![("user-data", self.user_data), ("meta-data", meta.as_bytes())];
+                files.extend(self.network.map(|network| ("network-config", network.as_bytes())));
+                volume(&file, *b"cidata     ", &files)?;
                 drive(&file)
             }
             Channel::ConfigDrive => {
@@ -58,10 +58,13 @@ impl Seed<'_> {
                     "public_keys": { "owner": self.public_key },
                 })
                 .to_string();
-                let files = [
+                let mut files = vec![
                     ("openstack/latest/user_data", self.user_data),
                     ("openstack/latest/meta_data.json", meta.as_bytes()),
                 ];
+                let network =
+                    self.network.map(|network| ("openstack/latest/network_data.json", network.as_bytes()));
+                files.extend(network);
                 volume(&file, *b"config-2   ", &files)?;
                 drive(&file)
             }

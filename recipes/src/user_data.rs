@@ -38,6 +38,26 @@ fn foreign(text: &str) -> Option<(&'static str, &'static str)> {
     None
 }
 
+/// Network settings alone: `[box] dns` and `[[box.interface]]`. Everything else of a document is refused.
+pub fn network(name: &str, text: &str) -> Result<BoxSettings, Diagnostics> {
+    with_document(name, text, |source, root| {
+        let root = root.get_ref();
+        let refuse = |key: &toml::Spanned<std::borrow::Cow<'_, str>>| {
+            let hint = "only `dns` and `[[box.interface]]` are; `holdfast apply` takes a whole document";
+            source.error(key.span(), format!("`{}` is no network setting", key.get_ref()), Some(hint.into()));
+        };
+        root.keys().filter(|key| !matches!(key.get_ref().as_ref(), "format" | "box")).for_each(refuse);
+        let table = root.get("box").and_then(|value| value.get_ref().as_table());
+        let Some(table) = table else {
+            let hint = "write `[box]` with `dns`, or `[[box.interface]]`".to_owned();
+            source.error(0..0, "there is no `[box]`", Some(hint));
+            return None;
+        };
+        table.keys().filter(|key| !matches!(key.get_ref().as_ref(), "dns" | "interface")).for_each(refuse);
+        parse::settings_of(source, root)
+    })
+}
+
 /// The settings of the box when `[box]` and the tables under it are right, whatever the rest of the document is.
 /// Those of a newer format cannot be judged: `None`.
 pub fn settings_only(text: &str) -> Option<BoxSettings> {

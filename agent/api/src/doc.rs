@@ -47,6 +47,8 @@ fn reading(doc: &mut Doc) {
     let volumes = doc.many::<Volume>();
     doc.add(routes::VOLUMES, get.clone(), "All volumes", None, vec![], JSON, volumes);
     doc.add(routes::VOLUME_CONTENT, get.clone(), "Export a volume", None, vec![], TAR, None);
+    let network = doc.one::<NetworkState>();
+    doc.add(routes::NETWORK, get.clone(), "The box's own network", None, vec![], JSON, network);
     let data = doc.one::<Data>();
     doc.add(routes::DATA, get.clone(), "The data partition", None, vec![], JSON, data);
     let update = doc.one::<UpdateStatus>();
@@ -92,6 +94,23 @@ fn acting(doc: &mut Doc) {
         (routes::POWEROFF, "Power off"),
         (routes::UPDATE_APPLY, "Restart into the newer release"),
         (routes::UPDATE_ROLLBACK, "Restart into the version before"),
+    ] {
+        doc.add(route, post.clone(), summary, None, vec![], JSON, changed.clone());
+    }
+    let settings = Some(Body { content_type: TOML, schema: None });
+    let query = params::<ApplyQuery>();
+    doc.add(
+        routes::NETWORK_TRY,
+        post.clone(),
+        "Try network settings",
+        settings,
+        query,
+        JSON,
+        changed.clone(),
+    );
+    for (route, summary) in [
+        (routes::NETWORK_CONFIRM, "Make what is tried last"),
+        (routes::NETWORK_REVERT, "Put back what was before"),
     ] {
         doc.add(route, post.clone(), summary, None, vec![], JSON, changed.clone());
     }

@@ -55,6 +55,14 @@ pub mod routes {
     pub const VOLUME: &str = "/v1/volumes/{instance}/{volume}";
     /// GET → a tar stream; PUT a tar stream → [`Changed`](super::types::Changed).
     pub const VOLUME_CONTENT: &str = "/v1/volumes/{instance}/{volume}/content";
+    /// GET → [`NetworkState`](super::types::NetworkState).
+    pub const NETWORK: &str = "/v1/network";
+    /// POST the network keys of a document → [`Changed`](super::types::Changed), when they are being tried.
+    pub const NETWORK_TRY: &str = "/v1/network/try";
+    /// POST → [`Changed`](super::types::Changed), when what was tried is durable.
+    pub const NETWORK_CONFIRM: &str = "/v1/network/confirm";
+    /// POST → [`Changed`](super::types::Changed).
+    pub const NETWORK_REVERT: &str = "/v1/network/revert";
     /// GET → [`Data`](super::types::Data).
     pub const DATA: &str = "/v1/data";
     /// POST → [`DataChecked`](super::types::DataChecked).

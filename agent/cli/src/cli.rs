@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    apply, check, completions, data, events, exec, images, logs, man, notify, plan, ps, pull, restart,
-    status, stdio, update, version, volumes,
+    apply, check, completions, data, events, exec, images, logs, man, network, notify, plan, ps, pull,
+    restart, status, stdio, update, version, volumes,
 };
 use crate::error;
 
@@ -69,6 +69,8 @@ pub(crate) enum Command {
     Volumes(volumes::Args),
     /// The data partition: how it is, check it, make it anew
     Data(data::Args),
+    /// The box's own network: show it, try a change that ends by itself, confirm it
+    Network(network::Args),
     /// The box's own system: look for, fetch, restart into or go back from a release
     Update(update::Args),
     /// Messages to the box's owner: what stands, what waits, send a test

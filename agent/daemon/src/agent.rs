@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use agent_api::types::Diagnostic;
 use agent_containers::store::Store;
 use agent_core::healing::Millis;
-use agent_core::network::{HostConfig, NetworkStatus};
+use agent_core::network::{HostConfig, NetworkRecord, NetworkStatus, NetworkTrial, ProviderNetwork};
 use agent_core::standing::{self, Standing};
 use agent_core::{ContainerName, Desired, Memory, Observed, Plan};
 use agent_net::containers::ContainerNetworks;
@@ -81,6 +81,14 @@ pub(crate) struct Live {
     pub(crate) offered_admins: Vec<String>,
     /// Host name that the provider gives.
     pub(crate) provider_hostname: Option<String>,
+    /// What the provider describes of the network.
+    pub(crate) provider_network: ProviderNetwork,
+    /// Why the provider's metadata service has not answered yet.
+    pub(crate) service_note: Option<String>,
+    /// What the owner chose for the network beside the document.
+    pub(crate) network_record: NetworkRecord,
+    /// Network settings that are being tried.
+    pub(crate) network_trial: Option<NetworkTrial>,
     /// Settings that the network was given.
     pub(crate) network_given: Option<HostConfig>,
     /// The network as it was last told.

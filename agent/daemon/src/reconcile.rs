@@ -18,7 +18,7 @@ use futures_util::FutureExt;
 
 use crate::agent::{Agent, Live};
 use crate::document::Document;
-use crate::{announce, clock, execute, observe, probe};
+use crate::{announce, clock, execute, network, observe, probe};
 
 /// With no signal at all the box is looked at this often.
 const QUIET: Millis = 300_000;
@@ -57,6 +57,7 @@ async fn ours(changes: &mut UnitChanges) -> Option<()> {
 
 /// One round; gives the time of the next.
 async fn round(agent: &Arc<Agent>) -> anyhow::Result<Millis> {
+    network::end_trial(agent);
     let observed = look(agent).await?;
     let (generation, document) = {
         let live = agent.live();
@@ -111,10 +112,13 @@ pub(crate) fn wanted(agent: &Agent, document: &Document, observed: &Observed) ->
         (instance.clone(), done.map(|(name, step)| (name.clone(), step.output.clone())).collect())
     });
     let live = agent.live();
+    let network = network::in_force(&live, document).0;
     let given = live.provider_hostname.clone().or_else(|| live.network.hostname.clone());
     let facts = Facts {
         hostname: given.unwrap_or_else(|| "holdfast".into()),
         provider_keys: live.provider_keys.clone(),
+        provider_network: live.provider_network.clone(),
+        network: Some(network),
         offered_admins: live.offered_admins.clone(),
         volumes: volumes.collect(),
         secrets,
@@ -133,7 +137,8 @@ fn pick(live: &Live, now: Millis) -> Vec<Planned> {
 fn next_round(live: &Live, now: Millis) -> Millis {
     let forgiven = live.memory.containers.values().filter_map(|c| c.healing.forgiven_at());
     let pulled = live.observed.records.values().flat_map(|r| r.pins.values()).any(|p| p.previous.is_some());
-    let times = live.plan.next_due(now).into_iter().chain(forgiven.min());
+    let tried = live.network_trial.as_ref().map(|trial| trial.until());
+    let times = live.plan.next_due(now).into_iter().chain(forgiven.min()).chain(tried);
     times.chain(pulled.then_some(now + WATCHFUL)).min().unwrap_or(now + QUIET).min(now + QUIET)
 }
 

@@ -25,7 +25,7 @@ use crate::document::Library;
 use crate::notify::Notices;
 use crate::records::{Events, Records};
 use crate::update::Updates;
-use crate::{announce, host_keys, power_button, reconcile, server, slots, update, user_data};
+use crate::{announce, host_keys, network, power_button, reconcile, server, slots, update, user_data};
 
 /// Runs until asked to stop; an error means that the agent must be started anew.
 pub(crate) async fn run() -> anyhow::Result<()> {
@@ -44,6 +44,8 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     answered(&agent);
     announce::host_keys(&agent);
     user_data::restore(&agent);
+    user_data::restore_network(&agent);
+    network::restore(&agent);
     tokio::select! {
         ended = work(agent.clone()) => ended,
         ended = server => ended.context("the API ended").and_then(|ended| ended),

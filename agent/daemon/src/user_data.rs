@@ -8,7 +8,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use agent_core::network::ProviderNetwork;
 use agent_core::state::{Accepted, Generation, Provider};
+use agent_metadata::service::Platform;
 use agent_metadata::{Found, Offer, Sources, UserData};
 use agent_system::volumes::{self, Mounted, VolumeError};
 use image_layout::paths;
@@ -18,7 +20,8 @@ use recipes::{Diagnostic, Diagnostics, Secret};
 
 use crate::agent::Agent;
 use crate::document::{self, Document};
-use crate::{clock, host_keys};
+use crate::provider_network::{self, Kept};
+use crate::{clock, host_keys, network, service};
 
 /// Volumes appear late: on a new box they are looked for this long.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -61,7 +64,15 @@ pub(crate) fn put_in_force(agent: &Agent, document: Document, generation: &Gener
     agent.updates.wake.notify_one();
 }
 
-/// Asks the local channels and acts on the answer.
+/// Puts in force what the provider described of the network in an earlier boot: on some providers nothing else
+/// leads to the box, and it is asked only later.
+pub(crate) fn restore_network(agent: &Agent) {
+    agent.live().provider_network =
+        agent.records.provider_network().map(|kept| kept.network).unwrap_or_default();
+}
+
+/// Asks the local channels and acts on the answer; then, where the provider has one, the metadata service in the
+/// background.
 pub(crate) async fn ask(agent: &Arc<Agent>) {
     let patient = agent.live().generation == 0;
     let found = tokio::task::spawn_blocking(move || look(patient)).await.unwrap_or_default();
@@ -70,9 +81,20 @@ pub(crate) async fn ask(agent: &Arc<Agent>) {
         agent.events.add("metadata", None, message.clone());
         agent.live().notes.push(message);
     }
-    if let Some(offer) = found.offer
-        && take(agent, offer)
-    {
+    let platform = Platform::detect(Path::new("/sys/class/dmi/id"));
+    let lacks = service::lacks(found.offer.as_ref());
+    if let Some(offer) = found.offer {
+        act(agent, offer).await;
+    }
+    if let Some((platform, lacks)) = platform.zip(lacks) {
+        tokio::spawn(service::ask(agent.clone(), platform, lacks));
+    }
+    agent.wake.notify_one();
+}
+
+/// Acts on what is offered.
+pub(crate) async fn act(agent: &Agent, offer: Offer) {
+    if take(agent, offer) {
         // It reads its host key when it starts, which may have been before there was a new one. Open
         // sessions stay.
         if let Err(error) = agent.systemd.try_restart("sshd.service").await {
@@ -80,6 +102,32 @@ pub(crate) async fn ask(agent: &Arc<Agent>) {
         }
     }
     agent.wake.notify_one();
+}
+
+/// Takes what the provider describes of the network of the box that it calls `id`. One that describes nothing, or
+/// nothing that can be used, may not have done so yet: what it described of the same box before stays.
+pub(crate) fn take_network(
+    agent: &Agent,
+    id: Option<&str>,
+    described: Option<&agent_metadata::network::Network>,
+) {
+    let described = described.and_then(provider_network::convert);
+    let kept = agent.records.provider_network();
+    let same =
+        kept.as_ref().filter(|kept| kept.instance_id.as_deref() == id).map(|kept| kept.network.clone());
+    let network: ProviderNetwork = described.or(same).unwrap_or_default();
+    let changed = kept.is_none_or(|kept| kept.network != network || kept.instance_id.as_deref() != id);
+    if changed {
+        let kept = Kept {
+            format: provider_network::FORMAT,
+            instance_id: id.map(str::to_owned),
+            network: network.clone(),
+        };
+        if let Err(error) = agent.records.put_provider_network(&kept) {
+            tracing::error!("the provider's network was not kept: {error}");
+        }
+    }
+    agent.live().provider_network = network;
 }
 
 /// Acts on what is offered; says whether the box is another one now.
@@ -90,6 +138,7 @@ fn take(agent: &Agent, offer: Offer) -> bool {
         live.provider_hostname = offer.hostname;
         live.notes.extend(offer.notes);
     }
+    take_network(agent, offer.instance_id.as_deref(), offer.network.as_ref());
     let known = agent.records.provider().unwrap_or_else(|error| {
         agent.events.add("state-damaged", None, format!("{error}; it is written anew"));
         None
@@ -99,6 +148,7 @@ fn take(agent: &Agent, offer: Offer) -> bool {
     let moved = Provider::moved(known.as_ref(), id);
     if moved {
         new_identity(agent);
+        network::forget(agent);
         // Before the document is looked at, so that this is done once whatever comes of that.
         record(agent, &offer.instance_id, false);
     }
@@ -130,7 +180,7 @@ pub(crate) fn taken_otherwise(agent: &Agent) {
     }
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(error) = source {

@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::kind::Kind;
 use crate::network::Network;
 use crate::providers::{self, digitalocean, nocloud, openstack};
-use crate::read::{self, ReadError};
+use crate::read::{self, ReadError, json, yaml};
 use crate::tree::{Tree, Wrong};
 use crate::{Channel, DecodeError, Offer};
 
@@ -105,7 +105,7 @@ fn config_drive(latest: &Path) -> Result<Explanation, ExplainError> {
     }
     let path = latest.join("network_data.json");
     let network = match read::metadata(&path)? {
-        Some(bytes) => Some(openstack::network::read(&json(&path, &bytes)?).map_err(wrong(&path))?),
+        Some(bytes) => openstack::described(&json(&path, &bytes)?).map_err(wrong(&path))?,
         None => None,
     };
     for name in ["vendor_data.json", "vendor_data2.json"] {
@@ -211,19 +211,6 @@ fn unpack(path: &Path, delivered: &[u8]) -> Result<Explained, ExplainError> {
     let data = crate::decode(delivered)
         .map_err(|source| ExplainError::UserData { path: path.to_owned(), source })?;
     Ok(Explained { kind: Kind::of(&data), bytes: data.len() })
-}
-
-fn json(path: &Path, bytes: &[u8]) -> Result<Tree, ReadError> {
-    serde_json::from_slice(bytes).map_err(|source| ReadError::Json { path: path.to_owned(), source })
-}
-
-fn yaml(path: &Path, bytes: &[u8]) -> Result<Tree, ReadError> {
-    let wrong = |reason: String| {
-        let reason = reason.lines().next().unwrap_or_default().to_owned();
-        ReadError::Yaml { path: path.to_owned(), reason }
-    };
-    let text = std::str::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;
-    serde_saphyr::from_str(text).map_err(|error| wrong(error.to_string()))
 }
 
 fn wrong(path: &Path) -> impl FnOnce(Wrong) -> ExplainError {

@@ -1,9 +1,10 @@
-//! What the provider says of this box: its user-data, identity, host name and keys.
+//! What the provider says of this box: its user-data, identity, host name, keys and network.
 //!
 //! Reads files and returns data; mounts nothing and writes nothing. Channels are asked in a fixed
 //! order, and the first that offers user-data wins: nothing is merged. A channel that is present but
-//! cannot be read is told beside the result and never keeps another from being found. [`find`] asks no
-//! [`service`] and reads no network ([`explain`]) yet.
+//! cannot be read is told beside the result and never keeps another from being found; the same goes for a
+//! network that cannot be used. The last channel, a metadata [`service`], is asked apart from the others,
+//! since it takes a network and time.
 
 #![forbid(unsafe_code)]
 
@@ -66,6 +67,8 @@ pub enum Channel {
     FwCfg,
     /// A system credential handed over by SMBIOS.
     Smbios,
+    /// The provider's metadata service.
+    Service,
 }
 
 impl fmt::Display for Channel {
@@ -75,6 +78,7 @@ impl fmt::Display for Channel {
             Channel::ConfigDrive => "config-drive",
             Channel::FwCfg => "fw-cfg",
             Channel::Smbios => "smbios",
+            Channel::Service => "metadata-service",
         })
     }
 }
@@ -92,6 +96,8 @@ pub struct Offer {
     pub hostname: Option<String>,
     /// OpenSSH public keys, one a line, without options.
     pub public_keys: Vec<String>,
+    /// The network; none where none is described, or none that can be used, which is noted.
+    pub network: Option<network::Network>,
     /// What was passed over, for people.
     pub notes: Vec<String>,
 }
@@ -104,6 +110,7 @@ impl Offer {
             instance_id: None,
             hostname: None,
             public_keys: Vec::new(),
+            network: None,
             notes: Vec::new(),
         }
     }

@@ -10,7 +10,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
 
-use ipnet::IpNet;
+pub use ipnet::IpNet;
 use serde::{Serialize, Serializer};
 
 use crate::tree::{Node, Wrong};
@@ -144,6 +144,11 @@ impl BondMode {
         ("balance-alb", BondMode::BalanceAlb),
     ];
 
+    /// The kernel's number.
+    pub fn number(self) -> u8 {
+        BondMode::ALL.iter().zip(0..).find(|((_, mode), _)| *mode == self).map_or(0, |(_, number)| number)
+    }
+
     /// Reads a name, or the kernel's number.
     pub(crate) fn read(node: &Node<'_>) -> Result<BondMode, Wrong> {
         let text = node.text()?;
@@ -156,8 +161,13 @@ impl BondMode {
     }
 }
 
-/// The ways a bond spreads frames over its links, by the kernel's names for them.
-const HASH_POLICIES: [&str; 6] = ["layer2", "layer2+3", "layer3+4", "encap2+3", "encap3+4", "vlan+srcmac"];
+/// The ways a bond spreads frames over its links, by the kernel's names for them and in the order of its numbers.
+const HASH_POLICIES: [&str; 6] = ["layer2", "layer3+4", "layer2+3", "encap2+3", "encap3+4", "vlan+srcmac"];
+
+/// The kernel's number of a way to spread frames.
+pub fn hash_policy_number(name: &str) -> Option<u8> {
+    HASH_POLICIES.iter().zip(0..).find(|(known, _)| **known == name).map(|(_, number)| number)
+}
 
 /// Reads how a bond spreads frames.
 pub(crate) fn hash_policy(node: &Node<'_>) -> Result<String, Wrong> {

@@ -5,14 +5,50 @@ pub(crate) mod nocloud;
 pub(crate) mod openstack;
 pub(crate) mod qemu;
 
-use crate::{Offer, keys};
+use std::path::{Path, PathBuf};
 
-/// Said of a document that this version does not read.
-const NETWORK_NOTE: &str = "the provider's network document is ignored in this version";
+use crate::network::Network;
+use crate::tree::{Tree, Wrong};
+use crate::{Offer, ReadError, keys, read};
 
 /// Said of data that the provider's own software is meant to read.
 pub(crate) fn vendor_note(name: &str) -> String {
     format!("`{name}` is the provider's and is ignored")
+}
+
+/// Puts a network into an offer. One that cannot be used keeps nothing else from the box.
+pub(crate) fn fill_network(offer: &mut Offer, read: Result<Option<Network>, impl std::error::Error>) {
+    match read {
+        Ok(network) => {
+            offer.notes.extend(network.iter().flat_map(|network| network.notes.iter().cloned()));
+            offer.network = network;
+        }
+        Err(error) => {
+            let cause = error.source().map(|cause| format!(": {cause}")).unwrap_or_default();
+            offer.notes.push(format!("the provider's network is not used: {error}{cause}"));
+        }
+    }
+}
+
+/// A network that is there and cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum NetworkError {
+    /// The file.
+    #[error(transparent)]
+    Read(#[from] ReadError),
+    /// A value.
+    #[error("`{0}`: {1}")]
+    Wrong(PathBuf, Wrong),
+}
+
+/// Reads the network in the document at `path` with `read`; none when there is no such file.
+pub(crate) fn network(
+    path: &Path,
+    parse: impl FnOnce(&Path, &[u8]) -> Result<Tree, ReadError>,
+    read: impl FnOnce(&Tree) -> Result<Option<Network>, Wrong>,
+) -> Result<Option<Network>, NetworkError> {
+    let Some(bytes) = read::metadata(path)? else { return Ok(None) };
+    read(&parse(path, &bytes)?).map_err(|wrong| NetworkError::Wrong(path.to_owned(), wrong))
 }
 
 /// Puts what a provider said of the box into an offer, cleaned.

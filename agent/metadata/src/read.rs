@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use crate::tree::Tree;
+
 /// Largest metadata document.
 pub(crate) const MAX_METADATA: usize = 1024 * 1024;
 
@@ -85,4 +87,19 @@ pub(crate) fn metadata(path: &Path) -> Result<Option<Vec<u8>>, ReadError> {
 /// User-data as delivered, then opened; none when there is no such file.
 pub(crate) fn user_data(path: &Path) -> Result<Option<crate::UserData>, ReadError> {
     Ok(start(path, crate::MAX_DELIVERED)?.map(|delivered| crate::open(&delivered)))
+}
+
+/// Reads JSON; `path` is what errors call it.
+pub(crate) fn json(path: &Path, bytes: &[u8]) -> Result<Tree, ReadError> {
+    serde_json::from_slice(bytes).map_err(|source| ReadError::Json { path: path.to_owned(), source })
+}
+
+/// Reads YAML; `path` is what errors call it.
+pub(crate) fn yaml(path: &Path, bytes: &[u8]) -> Result<Tree, ReadError> {
+    let wrong = |reason: String| {
+        let reason = reason.lines().next().unwrap_or_default().to_owned();
+        ReadError::Yaml { path: path.to_owned(), reason }
+    };
+    let text = std::str::from_utf8(bytes).map_err(|error| wrong(error.to_string()))?;
+    serde_saphyr::from_str(text).map_err(|error| wrong(error.to_string()))
 }

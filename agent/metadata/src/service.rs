@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use crate::network::Network;
 use crate::providers::{self, digitalocean, openstack};
-use crate::tree::{Node, Tree, Wrong};
+use crate::tree::{Tree, Wrong};
 use crate::{Channel, DecodeError, MAX_DELIVERED, Offer, UserData, read};
 
 use http::Service;
@@ -75,23 +75,6 @@ impl Platform {
     }
 }
 
-/// What a service says.
-#[derive(Debug, Default)]
-pub struct Answer {
-    /// The provider's identity of this box.
-    pub instance_id: String,
-    /// A host name that is one (RFC 1123).
-    pub hostname: Option<String>,
-    /// OpenSSH public keys.
-    pub public_keys: Vec<String>,
-    /// User-data, opened; none where there is none.
-    pub user_data: Option<UserData>,
-    /// The network; none where none is described. Where there is an error the rest counts all the same.
-    pub network: Option<Result<Network, ServiceError>>,
-    /// What was passed over, for people.
-    pub notes: Vec<String>,
-}
-
 /// Why there is no answer yet.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
@@ -129,7 +112,7 @@ pub enum ServiceError {
 
 /// Asks the services at these addresses, one after another, until one offers something; `Ok(None)` where
 /// all that answer say that there is nothing, and at least one does. Else the error is the first address's.
-pub async fn ask(platform: Platform, addresses: &[SocketAddr]) -> Result<Option<Answer>, ServiceError> {
+pub async fn ask(platform: Platform, addresses: &[SocketAddr]) -> Result<Option<Offer>, ServiceError> {
     let (mut first, mut nothing) = (None, false);
     for address in addresses {
         let asked = async {
@@ -149,7 +132,7 @@ pub async fn ask(platform: Platform, addresses: &[SocketAddr]) -> Result<Option<
     if nothing { Ok(None) } else { Err(first.unwrap_or(ServiceError::Nowhere)) }
 }
 
-async fn droplet(service: &Service) -> Result<Option<Answer>, ServiceError> {
+async fn droplet(service: &Service) -> Result<Option<Offer>, ServiceError> {
     const PATH: &str = "/metadata/v1.json";
     let Some(bytes) = service.get(PATH, read::MAX_METADATA).await? else { return Ok(None) };
     let tree = json(PATH, &bytes)?;
@@ -160,12 +143,12 @@ async fn droplet(service: &Service) -> Result<Option<Answer>, ServiceError> {
     if droplet.vendor_data {
         offer.notes.push(providers::vendor_note("vendor_data"));
     }
-    let user_data = droplet.user_data.map(|text| crate::open(text.as_bytes()));
-    let network = digitalocean::network(&tree).map_err(wrong).transpose();
-    answer(offer, user_data, network, (PATH, "droplet_id")).map(Some)
+    offer.user_data = droplet.user_data.map(|text| crate::open(text.as_bytes()));
+    providers::fill_network(&mut offer, digitalocean::network(&tree).map_err(wrong));
+    whole(offer, PATH, "droplet_id").map(Some)
 }
 
-async fn instance(service: &Service) -> Result<Option<Answer>, ServiceError> {
+async fn instance(service: &Service) -> Result<Option<Offer>, ServiceError> {
     const METADATA: &str = "/openstack/latest/meta_data.json";
     const USER_DATA: &str = "/openstack/latest/user_data";
     const NETWORK: &str = "/openstack/latest/network_data.json";
@@ -175,21 +158,20 @@ async fn instance(service: &Service) -> Result<Option<Answer>, ServiceError> {
         serde_json::from_slice(&bytes).map_err(|error| ServiceError::Json(METADATA.to_owned(), error))?;
     let mut offer = offer();
     openstack::take(&mut offer, metadata);
-    let user_data = match service.get(USER_DATA, MAX_DELIVERED).await {
+    offer.user_data = match service.get(USER_DATA, MAX_DELIVERED).await {
         Ok(delivered) => delivered.filter(|bytes| !bytes.is_empty()).map(|bytes| crate::open(&bytes)),
         Err(ServiceError::TooLarge(..)) => Some(UserData::failed(DecodeError::Delivered.into())),
         Err(error) => return Err(error),
     };
     // What the box can do without never keeps the rest from it.
-    let network = match spare(service, NETWORK).await {
-        Ok(bytes) => bytes.and_then(|bytes| network(NETWORK, &bytes).transpose()),
-        Err(error) => Some(Err(error)),
-    };
+    let bytes = spare(service, NETWORK).await;
+    let described = bytes.and_then(|bytes| bytes.map_or(Ok(None), |bytes| network(NETWORK, &bytes)));
+    providers::fill_network(&mut offer, described);
     let vendor_data = spare(service, VENDOR_DATA).await.ok().flatten();
-    if vendor_data.is_some_and(|bytes| !matches!(bytes.trim_ascii(), b"" | b"{}" | b"null")) {
+    if vendor_data.is_some_and(|bytes| !openstack::is_empty(&bytes)) {
         offer.notes.push(providers::vendor_note("vendor_data.json"));
     }
-    answer(offer, user_data, network, (METADATA, "uuid")).map(Some)
+    whole(offer, METADATA, "uuid").map(Some)
 }
 
 /// A document of which the box can do without.
@@ -198,32 +180,20 @@ async fn spare(service: &Service, path: &str) -> Result<Option<Bytes>, ServiceEr
     asked.unwrap_or(Err(ServiceError::Silent(service.address())))
 }
 
-/// A network; none where Nova manages none, which it says by an object without links.
 fn network(path: &str, bytes: &[u8]) -> Result<Option<Network>, ServiceError> {
-    let tree = json(path, bytes)?;
-    if Node::top(&tree).unwrapped().get("links").is_none() {
-        return Ok(None);
-    }
-    let wrong = |wrong| ServiceError::Wrong(path.to_owned(), wrong);
-    openstack::network::read(&tree).map(Some).map_err(wrong)
+    openstack::described(&json(path, bytes)?).map_err(|wrong| ServiceError::Wrong(path.to_owned(), wrong))
 }
 
-/// An answer, if it has what every box has.
-fn answer(
-    offer: Offer,
-    user_data: Option<UserData>,
-    network: Option<Result<Network, ServiceError>>,
-    (path, identity): (&str, &'static str),
-) -> Result<Answer, ServiceError> {
-    let Offer { instance_id, hostname, public_keys, notes, .. } = offer;
-    let Some(instance_id) = instance_id else {
-        return Err(ServiceError::HalfFilled(path.to_owned(), identity));
-    };
-    Ok(Answer { instance_id, hostname, public_keys, user_data, network, notes })
+/// An offer, if it has what every box has.
+fn whole(offer: Offer, path: &str, identity: &'static str) -> Result<Offer, ServiceError> {
+    match offer.instance_id {
+        Some(_) => Ok(offer),
+        None => Err(ServiceError::HalfFilled(path.to_owned(), identity)),
+    }
 }
 
 fn offer() -> Offer {
-    Offer::new(Channel::ConfigDrive)
+    Offer::new(Channel::Service)
 }
 
 fn json(path: &str, bytes: &[u8]) -> Result<Tree, ServiceError> {

@@ -9,8 +9,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use agent_metadata::service::{Answer, Platform, ServiceError, ask};
-use agent_metadata::{DecodeError, OpenError};
+use agent_metadata::service::{Platform, ServiceError, ask};
+use agent_metadata::{Channel, DecodeError, Offer, OpenError};
 
 /// What the server does at a request.
 #[derive(Clone, Debug)]
@@ -51,7 +51,7 @@ impl Server {
         Server { address, asked }
     }
 
-    fn ask(&self, platform: Platform) -> Result<Option<Answer>, ServiceError> {
+    fn ask(&self, platform: Platform) -> Result<Option<Offer>, ServiceError> {
         run(platform, &[self.address])
     }
 
@@ -60,7 +60,7 @@ impl Server {
     }
 }
 
-fn run(platform: Platform, addresses: &[SocketAddr]) -> Result<Option<Answer>, ServiceError> {
+fn run(platform: Platform, addresses: &[SocketAddr]) -> Result<Option<Offer>, ServiceError> {
     runtime().block_on(ask(platform, addresses))
 }
 
@@ -130,18 +130,18 @@ fn a_droplet_is_told_who_it_is() {
     let server = Server::start([(DROPLET, vec![Reply::Body(document("digitalocean.json"))])]);
     let answer = server.ask(Platform::DigitalOcean).unwrap().unwrap();
     assert_eq!(
-        (answer.instance_id.as_str(), answer.hostname.as_deref()),
-        ("2756294", Some("sample-droplet"))
+        (answer.instance_id.as_deref(), answer.hostname.as_deref()),
+        (Some("2756294"), Some("sample-droplet"))
     );
     assert_eq!(answer.public_keys.len(), 1);
     assert_eq!(answer.user_data.unwrap().document.unwrap().len(), 26);
-    let network = answer.network.unwrap().unwrap();
+    let network = answer.network.unwrap();
     assert_eq!(
         network.links.iter().map(|link| link.id.as_str()).collect::<Vec<_>>(),
         ["public0", "private0"]
     );
     assert_eq!(answer.notes, ["`vendor_data` is the provider's and is ignored"]);
-    assert_eq!(server.asked(), [DROPLET]);
+    assert_eq!((answer.channel, server.asked()), (Channel::Service, vec![DROPLET.to_owned()]));
 }
 
 #[test]
@@ -154,12 +154,12 @@ fn an_instance_is_told_who_it_is() {
     ]);
     let answer = server.ask(Platform::OpenStack).unwrap().unwrap();
     assert_eq!(
-        (answer.instance_id.as_str(), answer.hostname.as_deref()),
-        ("83679162", Some("hub1.novalocal"))
+        (answer.instance_id.as_deref(), answer.hostname.as_deref()),
+        (Some("83679162"), Some("hub1.novalocal"))
     );
     assert_eq!(answer.public_keys, [KEY]);
     assert_eq!(answer.user_data.unwrap().document.unwrap(), b"format = 1\n");
-    assert!(!answer.network.unwrap().unwrap().links.is_empty());
+    assert!(!answer.network.unwrap().links.is_empty());
     assert_eq!(answer.notes, ["`vendor_data.json` is the provider's and is ignored"]);
 }
 
@@ -247,8 +247,9 @@ fn the_rest_counts_when_the_network_is_wrong() {
             (VENDOR, vec![Reply::Status(500)]),
         ]);
         let answer = server.ask(Platform::OpenStack).unwrap().unwrap();
-        let error = answer.network.unwrap().unwrap_err();
-        assert!(error.to_string().contains(says), "{error}");
+        assert!(answer.network.is_none());
+        let said = &answer.notes[0];
+        assert!(said.starts_with("the provider's network is not used: ") && said.contains(says), "{said}");
         assert_eq!(answer.user_data.unwrap().document.unwrap(), b"format = 1\n");
     }
     let server = Server::start([

@@ -10,5 +10,5 @@ pub mod message;
 pub mod task;
 
 pub use client::{Action, Client};
-pub use message::{Identity, Lease, Wanted};
+pub use message::{Identity, Lease};
 pub use task::{Dhcp6Event, Dhcp6Task};

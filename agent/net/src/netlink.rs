@@ -23,6 +23,9 @@ pub enum NetlinkError {
     /// A link that should be there is not.
     #[error("no network interface `{0}`")]
     NoLink(String),
+    /// A link that is to be made has another's name.
+    #[error("there is another network interface `{0}`")]
+    Taken(String),
 }
 
 impl NetlinkError {

@@ -5,13 +5,22 @@ mod namespace;
 
 use std::time::Duration;
 
-use agent_core::network::{AddressSource, Cidr, HostConfig, InterfaceConfig, LinkMatch, Mac, RouteConfig};
-use agent_net::dhcp6::{self, Dhcp6Event, Dhcp6Task, Wanted};
+use agent_core::network::{
+    AddressSource, Cidr, Dhcp6, HostConfig, InterfaceConfig, LinkMatch, Mac, NetworkSettings,
+    ProviderNetwork, RouteConfig,
+};
+use agent_net::dhcp6::{self, Dhcp6Event, Dhcp6Task};
 use namespace::{Site, far, inside, reaches, routes, sh};
 use tokio::sync::mpsc;
 
 fn automatic() -> HostConfig {
     HostConfig::default()
+}
+
+/// What the owner says, and nothing of the provider.
+fn settings(interfaces: Vec<InterfaceConfig>) -> HostConfig {
+    let owner = NetworkSettings { interfaces, dns: vec![] };
+    HostConfig { owner, provider: ProviderNetwork::default() }
 }
 
 #[test]
@@ -173,7 +182,7 @@ fn of_two_default_routes_the_first_nics_wins() {
             matches: LinkMatch::Mac(Mac([2, 0, 0, 0, 0, 2])),
             ..InterfaceConfig::automatic("nic2")
         };
-        network.host.configure(HostConfig { interfaces: vec![second], dns: vec![] });
+        network.host.configure(settings(vec![second]));
         network.until("the second", |_| out().contains("via 10.1.0.1 dev nic2")).await;
     });
 }
@@ -272,7 +281,7 @@ fn a_static_address_with_a_gateway_elsewhere_works() {
             }],
             ..InterfaceConfig::automatic("nic1")
         };
-        let network = site.network(HostConfig { interfaces: vec![interface], dns: vec![] });
+        let network = site.network(settings(vec![interface]));
         network.has("nic1", "2001:db8:0:1ab::7/128").await;
         network.until("its gateway answers", |status| status.online()).await;
         assert!(reaches("2001:db8:ffff::1"));
@@ -281,7 +290,7 @@ fn a_static_address_with_a_gateway_elsewhere_works() {
 
 /// What a DHCPv6 client on `nic1` says, one after another.
 fn ask6(
-    wanted: Wanted,
+    wanted: Dhcp6,
     kept: Option<(dhcp6::Lease, bool)>,
 ) -> (Dhcp6Task, mpsc::UnboundedReceiver<Dhcp6Event>) {
     let index = sh("cat /sys/class/net/nic1/ifindex 2>/dev/null || ip -o link show nic1 | cut -d: -f1");
@@ -316,7 +325,7 @@ fn addresses_and_resolvers_come_by_dhcpv6() {
         ];
         let addresses = [&["--dhcp-range=2001:db8::10,2001:db8::10,64,10m"], &options[..]].concat();
         let server = site.dnsmasq(1, &addresses);
-        let (task, mut said) = ask6(Wanted::Addresses, None);
+        let (task, mut said) = ask6(Dhcp6::Stateful, None);
         let lease = used(&mut said).await;
         let own: std::net::Ipv6Addr = "2001:db8::10".parse().unwrap();
         assert_eq!(
@@ -330,7 +339,7 @@ fn addresses_and_resolvers_come_by_dhcpv6() {
 
         // After a reboot it is asked about, not for.
         let solicited = server.said().matches("DHCPSOLICIT").count();
-        let (task, mut said) = ask6(Wanted::Addresses, Some((lease.clone(), false)));
+        let (task, mut said) = ask6(Dhcp6::Stateful, Some((lease.clone(), false)));
         assert_eq!(used(&mut said).await, lease);
         server.says("DHCPCONFIRM", 1).await;
         assert_eq!(server.said().matches("DHCPSOLICIT").count(), solicited, "{}", server.said());
@@ -338,7 +347,7 @@ fn addresses_and_resolvers_come_by_dhcpv6() {
 
         // What is due is renewed at its server.
         let due = dhcp6::Lease { renew: 1, ..lease.clone() };
-        let (task, mut said) = ask6(Wanted::Addresses, Some((due, false)));
+        let (task, mut said) = ask6(Dhcp6::Stateful, Some((due, false)));
         used(&mut said).await;
         assert_eq!(used(&mut said).await.addresses[0].valid, 600);
         assert!(server.said().contains("DHCPRENEW"), "{}", server.said());
@@ -347,7 +356,7 @@ fn addresses_and_resolvers_come_by_dhcpv6() {
         // Another network: the address is wrong there.
         far("ip addr flush dev srv1 scope global; ip addr add 2001:db8:9::1/64 dev srv1 nodad");
         let server = site.dnsmasq(1, &["--dhcp-range=2001:db8:9::20,2001:db8:9::20,64,10m"]);
-        let (task, mut said) = ask6(Wanted::Addresses, Some((lease_of("2001:db8::10"), true)));
+        let (task, mut said) = ask6(Dhcp6::Stateful, Some((lease_of("2001:db8::10"), true)));
         let found = used(&mut said).await;
         assert_eq!(found.addresses[0].address, "2001:db8:9::20".parse::<std::net::Ipv6Addr>().unwrap());
         drop((task, server));
@@ -355,7 +364,7 @@ fn addresses_and_resolvers_come_by_dhcpv6() {
         // Resolvers alone.
         let stateless = [&["--dhcp-range=2001:db8:9::,ra-stateless"], &options[..]].concat();
         let server = site.dnsmasq(1, &stateless);
-        let (_task, mut said) = ask6(Wanted::Resolvers, None);
+        let (_task, mut said) = ask6(Dhcp6::Stateless, None);
         let lease = used(&mut said).await;
         assert_eq!((lease.addresses.len(), lease.dns.len()), (0, 1));
         assert!(server.said().contains("DHCPINFORMATION-REQUEST"), "{}", server.said());

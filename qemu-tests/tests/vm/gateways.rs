@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::{BOOT, DISK, apply, lab, out, settings, site, text, wait_until};
+use crate::common::{BOOT, DISK, apply, lab, names, out, settings, site, text, wait_until};
 use qemu_tests::{Disk, Machine, Setup};
 use serde_json::Value;
 
@@ -42,10 +42,11 @@ fn full_a_silent_gateway_gives_way_to_dhcp_and_later_to_the_last_good_settings()
     let document = |interface: &str| settings(&registry) + interface + &site(&registry, "whichever way");
     // At boot, with nothing that worked before: DHCP.
     let bad = document(&interface("10.0.2.99/24", SILENT));
-    let machine = Machine::boot(&lab, &disk, &Setup::with(bad)).unwrap();
+    let mut machine = Machine::boot(&lab, &disk, &Setup { shell: true, ..Setup::with(bad) }).unwrap();
     machine.wait_served("whichever way", BOOT).unwrap();
     machine.wait_ssh(BOOT).unwrap();
-    let given_up = wait_for(&machine, "DHCP", |nic| nic["source"] == "dhcp" && silent(nic, SILENT));
+    names::answer(&mut machine);
+    let given_up = wait_for(&machine, "DHCP", |nic| nic["source"] == "fallback" && silent(nic, SILENT));
     assert!(given_up["addresses"].to_string().contains("10.0.2.15/24"), "{given_up}");
     let status = machine.cli(&["status"]).unwrap();
     assert_eq!(status.status.code(), Some(3), "{}", out(&status));
@@ -55,12 +56,14 @@ fn full_a_silent_gateway_gives_way_to_dhcp_and_later_to_the_last_good_settings()
     // By apply: those that work stay, and are what later ones give way to.
     let good = apply(&machine, &document(&interface("10.0.2.15/24", "10.0.2.2")), &[]);
     assert!(matches!(good.status.code(), Some(0 | 3)), "{}", out(&good));
+    text(&machine, &["network", "confirm"]);
     wait_for(&machine, "static", |nic| nic["source"] == "static" && nic["problem"].is_null());
     let events = text(&machine, &["events"]).matches("gateway-silent").count();
     apply(&machine, &document(&interface("10.0.2.15/24", SILENT)), &["--no-wait"]);
     let back = wait_for(&machine, "the last good", |nic| nic["source"] == "last-good" && silent(nic, SILENT));
     assert!(back["gateways"].to_string().contains("10.0.2.2"), "{back}");
     assert_eq!(text(&machine, &["events"]).matches("gateway-silent").count(), events + 1);
+    text(&machine, &["network", "revert"]);
     // The same by neighbour discovery.
     apply(&machine, &document(&interface("fec0::99/64", SILENT_V6)), &["--no-wait"]);
     wait_until("the last good again", LIMIT, || match machine.cli(&["status", "--json"]) {

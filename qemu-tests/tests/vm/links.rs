@@ -73,6 +73,7 @@ fn static_settings_by_apply_and_back() {
             && nic["gateways"] == json!(["10.0.2.2", "fec0::2"])
     });
     assert!(fixed["problem"].is_null(), "{fixed}");
+    text(&machine, &["network", "confirm"]);
     let name = fixed["name"].as_str().unwrap();
     assert_eq!(machine.shell(&format!("cat /sys/class/net/{name}/mtu")).unwrap(), "1400");
     assert!(!machine.shell("ip -6 addr").unwrap().contains(SLAAC), "routers are not heard");
@@ -94,6 +95,7 @@ fn static_settings_by_apply_and_back() {
 
     put(&machine, &settings(&registry));
     automatic(&mut machine);
+    text(&machine, &["network", "confirm"]);
     clock(&mut machine, &settings(&registry));
     machine.kill().unwrap();
 }
@@ -220,6 +222,7 @@ fn full_a_nic_comes_late_goes_and_comes_back() {
     });
     assert!(!has(&fixed["addresses"], "10.9.0.15/24") && fixed["problem"].is_null(), "{fixed}");
     by_source(&mut machine, &[("10.0.2.15", "10.0.2.2", &first), ("10.9.0.77", "10.9.0.2", &fixed)]);
+    text(&machine, &["network", "confirm"]);
     machine.kill().unwrap();
 }
 

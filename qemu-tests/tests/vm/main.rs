@@ -23,6 +23,7 @@ mod layers;
 mod links;
 mod logins;
 mod mutants;
+mod network_changes;
 mod networks;
 mod notices;
 mod operations;

@@ -23,7 +23,7 @@ pub struct BoxSettings {
     pub ntp: Vec<String>,
     /// Whether a recipe may ask for a privileged container.
     pub allow_privileged: bool,
-    /// Network interfaces with settings of their own; every other one keeps DHCP and router advertisements.
+    /// Network interfaces with settings of their own; every other one is as the provider describes, else by DHCP.
     pub interfaces: Vec<Interface>,
     /// Registries that need more than their name.
     pub registries: Vec<Registry>,

@@ -41,7 +41,7 @@ pub(crate) static BOX: Spec = Spec {
         Key::new(
             "interface",
             Shape::List(&Shape::Table(&NIC)),
-            "DHCP and router advertisements on every NIC",
+            "as the provider describes, else DHCP and router advertisements on every NIC",
             "Interfaces with settings of their own.",
         ),
         Key::new(
@@ -60,7 +60,7 @@ pub(crate) static BOX: Spec = Spec {
 /// `[[box.interface]]`
 pub(crate) static NIC: Spec = Spec {
     title: "[[box.interface]]",
-    about: "A network interface with settings of its own; every other one keeps DHCP and router advertisements.",
+    about: "A network interface with settings of its own; every other one is as the provider describes, else by DHCP and router advertisements.",
     keys: &[
         Key::required("match", Shape::Table(&MATCH), "Which interface."),
         Key::new("dhcp4", BOOLEAN, "`true` without an IPv4 address", "It asks DHCPv4."),

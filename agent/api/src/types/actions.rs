@@ -34,6 +34,9 @@ pub struct ApplyQuery {
     /// Instances that are no longer listed may be removed.
     #[serde(default)]
     pub remove: bool,
+    /// The last key that may log in may be removed.
+    #[serde(default)]
+    pub force: bool,
     /// Name of the document for its errors.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
@@ -50,6 +53,9 @@ pub struct Applied {
     pub removed: Vec<String>,
     /// What will be done.
     pub plan: Plan,
+    /// What is to be known of it, one sentence each.
+    #[serde(default)]
+    pub notes: Vec<String>,
 }
 
 /// How long to wait for the box to settle.

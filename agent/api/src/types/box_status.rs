@@ -125,8 +125,14 @@ pub struct Interface {
     pub addresses: Vec<String>,
     /// Gateways of its default routes.
     pub gateways: Vec<String>,
-    /// `dhcp`, `static`, `last-good`, `none`.
+    /// `dhcp`, `static`, `provider`, `last-good`, `fallback`, `none`.
     pub source: String,
+    /// Name servers that it brings.
+    #[serde(default)]
+    pub dns: Vec<String>,
+    /// Bytes.
+    #[serde(default)]
+    pub mtu: u32,
     /// What is wrong with it.
     pub problem: Option<String>,
 }

@@ -27,7 +27,8 @@ lists. Plain text, or packed as a provider delivers it (gzip, base64). Without F
 what failed is tried again now.
 
 Exit codes: 0 it holds, 2 the document is not valid, 3 it holds only in part, or not
-within the timeout, 5 it would remove instances and --remove was not given.
+within the timeout, 5 it would remove instances or the last key and --remove or --force was not
+given. A change of the network settings is tried for two minutes: see `network`.
 
 Examples:
   holdfast apply box.toml
@@ -45,6 +46,9 @@ pub(crate) struct Args {
     /// Instances that the document does not list may be removed; their volumes stay
     #[arg(long)]
     remove: bool,
+    /// The last key that may log in may be taken away
+    #[arg(long)]
+    force: bool,
     /// Do not wait for the new state to hold
     #[arg(long)]
     no_wait: bool,
@@ -120,7 +124,8 @@ pub(crate) async fn run(reach: &Reach, args: Args) -> Outcome {
     let mut client = connect(reach).await?;
     let (name, body) = document.map_or_else(Default::default, |document| (document.name, document.text));
     let remove = if args.remove { "true".to_owned() } else { String::new() };
-    let path = path(routes::APPLY, &[], &[("remove", remove), ("file", name)]);
+    let force = if args.force { "true".to_owned() } else { String::new() };
+    let path = path(routes::APPLY, &[], &[("remove", remove), ("force", force), ("file", name)]);
     let applied: Applied = client.post_text(&path, CONTENT_TYPE, body).await?;
     if !args.json {
         print(&accepted(&applied))?;
@@ -203,6 +208,9 @@ fn accepted(applied: &Applied) -> String {
     for name in &applied.removed {
         text += &format!("- instance {} is removed; its volumes stay\n", text::plain(name));
     }
+    for note in &applied.notes {
+        text += &format!("! {}\n", text::plain(note));
+    }
     if !applied.plan.actions.is_empty() {
         let actions = agent_api::types::Plan { removes: vec![], ..applied.plan.clone() };
         text += &plan::page(&actions);
@@ -231,8 +239,13 @@ mod tests {
 
     #[test]
     fn what_was_accepted_and_how_it_ended() {
-        let mut applied =
-            Applied { generation: 4, changed: true, removed: vec!["old".into()], plan: samples::plan() };
+        let mut applied = Applied {
+            generation: 4,
+            changed: true,
+            removed: vec!["old".into()],
+            plan: samples::plan(),
+            notes: vec![],
+        };
         insta::assert_snapshot!(accepted(&applied), @r"
         accepted as generation 4
         - instance old is removed; its volumes stay

@@ -10,6 +10,7 @@ pub(crate) mod exec;
 pub(crate) mod images;
 pub(crate) mod logs;
 pub(crate) mod man;
+pub(crate) mod network;
 pub(crate) mod notify;
 pub(crate) mod plan;
 pub(crate) mod ps;
@@ -58,6 +59,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Pull(args) => pull::run(reach, args).await,
         Command::Volumes(args) => volumes::run(reach, args).await,
         Command::Data(args) => data::run(reach, args).await,
+        Command::Network(args) => network::run(reach, args).await,
         Command::Update(args) => update::run(reach, args).await,
         Command::Notify(args) => notify::run(reach, args).await,
         Command::Restart(args) => restart::run(reach, args).await,

@@ -76,6 +76,8 @@ pub(super) fn status() -> Status {
             addresses: vec!["203.0.113.7/24".into()],
             gateways: vec!["203.0.113.1".into()],
             source: "dhcp".into(),
+            dns: vec!["9.9.9.9".into()],
+            mtu: 1500,
             problem: None,
         }],
         ports: vec![PublishedPort {

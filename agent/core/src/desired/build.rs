@@ -26,6 +26,10 @@ pub struct Facts {
     pub provider_keys: Vec<String>,
     /// Admins of a newer document that is not used: whoever wrote it must be able to log in and mend it.
     pub offered_admins: Vec<String>,
+    /// What the provider describes of the network.
+    pub provider_network: network::ProviderNetwork,
+    /// Network settings that stand above those of user-data.
+    pub network: Option<network::NetworkSettings>,
     /// Directories of the volumes that are there, by instance and name.
     pub volumes: BTreeMap<(String, String), String>,
     /// Generated secrets by instance.
@@ -55,9 +59,17 @@ pub fn host(settings: &BoxSettings, hostname: String, facts: &Facts) -> HostDesi
         admin_keys,
         time_servers: settings.ntp.clone(),
         network: network::HostConfig {
-            interfaces: settings.interfaces.iter().map(interface).collect(),
-            dns: settings.dns.clone(),
+            owner: facts.network.clone().unwrap_or_else(|| network_settings(settings)),
+            provider: facts.provider_network.clone(),
         },
+    }
+}
+
+/// What a document says of the network.
+pub fn network_settings(settings: &BoxSettings) -> network::NetworkSettings {
+    network::NetworkSettings {
+        interfaces: settings.interfaces.iter().map(interface).collect(),
+        dns: settings.dns.clone(),
     }
 }
 
@@ -70,6 +82,7 @@ fn interface(given: &model::Interface) -> network::InterfaceConfig {
             model::InterfaceMatch::Name(name) => network::LinkMatch::Name(name.clone()),
         },
         dhcp4: given.dhcp4,
+        dhcp6: None,
         accept_ra: given.accept_ra,
         addresses: given.addresses.iter().map(cidr).collect(),
         routes: given

@@ -14,7 +14,7 @@ use crate::container::{ContainerConfig, Port};
 use crate::health::HealthConfig;
 use crate::network::HostConfig;
 
-pub use build::{Facts, build, host};
+pub use build::{Facts, build, host, network_settings};
 
 /// The whole box.
 #[derive(Clone, Debug, Default, PartialEq)]

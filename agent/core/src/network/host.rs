@@ -1,5 +1,5 @@
-//! The box's own interfaces: what their owner asks for, what a link should have, and the changes
-//! that lead there.
+//! The box's own interfaces: what their owner asks for, what the provider describes, what a link should
+//! have, and the changes that lead there.
 //!
 //! Invariant: [`diff`] of a link that has what it should is empty, so applying twice changes
 //! nothing. Only what is ours is ever removed: IPv4 addresses, permanent IPv6 addresses of global
@@ -11,7 +11,7 @@ use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cidr, Mac};
+use super::{AddressSource, Cidr, Mac, ProviderNetwork};
 
 /// Metric of the first NIC's routes; each further one in order is one more, so that of two default
 /// routes the first NIC's wins. Below 1024, the metric of routes from router advertisements.
@@ -19,19 +19,70 @@ pub const BASE_METRIC: u32 = 100;
 /// The least MTU at which IPv6 works (RFC 8200, section 5).
 pub const MIN_MTU_V6: u32 = 1280;
 
-/// What the owner asks for. The default is DHCP and router advertisements on every NIC.
+/// What the owner asks for. The default is what the provider describes, else DHCP and router
+/// advertisements on every NIC.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HostConfig {
+pub struct NetworkSettings {
     /// In order of preference for the default route.
     pub interfaces: Vec<InterfaceConfig>,
-    /// The resolver's servers; empty: those of DHCP and of the interfaces.
+    /// The resolver's servers; empty: those of DHCP, of the interfaces and of the provider.
     pub dns: Vec<IpAddr>,
 }
 
+/// All that says what the box's own interfaces should be.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostConfig {
+    /// The owner's: they come first.
+    pub owner: NetworkSettings,
+    /// The provider's, for links that the owner says nothing of.
+    pub provider: ProviderNetwork,
+}
+
+/// Settings for a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Their place among all; the lower wins the default route.
+    pub place: usize,
+    /// What they are.
+    pub settings: InterfaceConfig,
+    /// Whose they are.
+    pub source: AddressSource,
+}
+
 impl HostConfig {
-    /// The settings for a NIC and their place; none: it keeps DHCP and router advertisements.
-    pub fn interface(&self, name: &str, mac: Mac) -> Option<(usize, &InterfaceConfig)> {
-        self.interfaces.iter().enumerate().find(|(_, i)| i.matches.is(name, mac))
+    /// The settings for a link: the owner's, the provider's, or DHCP and router advertisements.
+    pub fn wanted(&self, name: &str, mac: Mac) -> Wanted {
+        let owner = self.find(&self.owner.interfaces, name, mac);
+        if let Some((place, settings)) = owner {
+            return Wanted { place, settings: settings.clone(), source: AddressSource::Settings };
+        }
+        self.described(name, mac).unwrap_or_else(|| Wanted {
+            place: usize::MAX,
+            settings: InterfaceConfig::automatic(name),
+            source: AddressSource::Dhcp,
+        })
+    }
+
+    /// What the provider describes for a link.
+    pub fn described(&self, name: &str, mac: Mac) -> Option<Wanted> {
+        let (place, settings) = self.find(&self.provider.interfaces, name, mac)?;
+        let place = self.owner.interfaces.len() + place;
+        Some(Wanted { place, settings: settings.clone(), source: AddressSource::Provider })
+    }
+
+    /// A device is meant by its name alone: it has the hardware address of what it stands on.
+    fn find<'a>(
+        &self,
+        interfaces: &'a [InterfaceConfig],
+        name: &str,
+        mac: Mac,
+    ) -> Option<(usize, &'a InterfaceConfig)> {
+        let device = self.provider.devices.iter().any(|device| device.name == name);
+        let meant = |matches: &LinkMatch| match matches {
+            LinkMatch::Name(own) if device => own == name,
+            _ => !device && matches.is(name, mac),
+        };
+        interfaces.iter().enumerate().find(|(_, interface)| meant(&interface.matches))
     }
 }
 
@@ -42,6 +93,9 @@ pub struct InterfaceConfig {
     pub matches: LinkMatch,
     /// Whether to ask DHCP.
     pub dhcp4: bool,
+    /// Whether to ask DHCPv6, and for what; router advertisements can ask for more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dhcp6: Option<Dhcp6>,
     /// Whether the kernel takes router advertisements.
     pub accept_ra: bool,
     /// Static addresses.
@@ -60,6 +114,7 @@ impl InterfaceConfig {
         InterfaceConfig {
             matches: LinkMatch::Name(name.to_owned()),
             dhcp4: true,
+            dhcp6: None,
             accept_ra: true,
             addresses: Vec::new(),
             routes: Vec::new(),
@@ -99,6 +154,16 @@ fn on_subnet(addresses: &BTreeSet<Cidr>, via: IpAddr) -> bool {
     link_local || addresses.iter().any(|own| own.contains(via))
 }
 
+/// How much DHCPv6 gives (RFC 8415).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dhcp6 {
+    /// Resolvers; addresses come by router advertisements.
+    Stateless,
+    /// Addresses and resolvers.
+    Stateful,
+}
+
 /// Which NIC settings are for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -107,6 +172,8 @@ pub enum LinkMatch {
     Mac(Mac),
     /// By the kernel's name.
     Name(String),
+    /// By a pattern of names with `*` and `?`, as providers have them.
+    Pattern(String),
 }
 
 impl LinkMatch {
@@ -115,7 +182,19 @@ impl LinkMatch {
         match self {
             LinkMatch::Mac(own) => *own == mac,
             LinkMatch::Name(own) => own == name,
+            LinkMatch::Pattern(pattern) => fits(pattern.as_bytes(), name.as_bytes()),
         }
+    }
+}
+
+/// Whether a name fits a pattern. Both are short: a name of a link has at most 15 bytes.
+fn fits(pattern: &[u8], name: &[u8]) -> bool {
+    match (pattern, name) {
+        ([], []) => true,
+        ([b'*', rest @ ..], _) => (0..=name.len()).any(|skipped| fits(rest, &name[skipped..])),
+        ([b'?', rest @ ..], [_, others @ ..]) => fits(rest, others),
+        ([own, rest @ ..], [other, others @ ..]) => own == other && fits(rest, others),
+        _ => false,
     }
 }
 
@@ -232,11 +311,13 @@ pub fn sane_mtu(offered: Option<u16>) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::network::{Device, DeviceKind};
 
     fn interface() -> InterfaceConfig {
         InterfaceConfig {
             matches: LinkMatch::Mac(Mac::parse("52:54:00:12:34:56").unwrap()),
             dhcp4: false,
+            dhcp6: None,
             accept_ra: true,
             addresses: vec!["203.0.113.7/24".parse().unwrap(), "2001:db8::7/128".parse().unwrap()],
             routes: vec![
@@ -331,10 +412,48 @@ mod tests {
 
     #[test]
     fn settings_are_found_by_name_or_hardware_address() {
-        let config = HostConfig { interfaces: vec![interface()], dns: vec![] };
-        let mac = Mac::parse("52:54:00:12:34:56").unwrap();
-        assert_eq!(config.interface("ens3", mac).unwrap().0, 0);
-        assert!(config.interface("ens3", Mac::parse("52:54:00:12:34:57").unwrap()).is_none());
-        assert!(LinkMatch::Name("ens3".into()).is("ens3", mac));
+        let (own, other) = (Mac([0x52, 0x54, 0, 0x12, 0x34, 0x56]), Mac([0x52, 0x54, 0, 0x12, 0x34, 0x57]));
+        assert!(LinkMatch::Mac(own).is("ens3", own) && !LinkMatch::Mac(own).is("ens3", other));
+        assert!(
+            LinkMatch::Name("ens3".into()).is("ens3", own) && !LinkMatch::Name("ens".into()).is("ens3", own)
+        );
+        let check = |pattern: &str, expect: bool| {
+            assert_eq!(LinkMatch::Pattern(pattern.into()).is("ens3", own), expect, "{pattern}");
+        };
+        for (pattern, expect) in [("*", true), ("en*", true), ("e*3", true), ("ens?", true), ("*s*", true)] {
+            check(pattern, expect);
+        }
+        for pattern in ["", "?", "eth*", "ens", "ens??", "*4"] {
+            check(pattern, false);
+        }
+    }
+
+    #[test]
+    fn the_owner_comes_before_the_provider_and_both_before_dhcp() {
+        let named = |name: &str| InterfaceConfig { matches: LinkMatch::Name(name.into()), ..interface() };
+        let by_mac =
+            |last: u8| InterfaceConfig { matches: LinkMatch::Mac(Mac([2, 0, 0, 0, 0, last])), ..interface() };
+        let vlan = Device {
+            name: "vlan7".into(),
+            mac: None,
+            kind: DeviceKind::Vlan { on: LinkMatch::Name("ens4".into()), tag: 7 },
+        };
+        let config = HostConfig {
+            owner: NetworkSettings { interfaces: vec![named("ens3")], dns: vec![] },
+            provider: ProviderNetwork {
+                interfaces: vec![by_mac(3), by_mac(4), named("vlan7")],
+                devices: vec![vlan],
+                ..ProviderNetwork::default()
+            },
+        };
+        let check = |name: &str, last: u8, source, place| {
+            let wanted = config.wanted(name, Mac([2, 0, 0, 0, 0, last]));
+            assert_eq!((wanted.source, wanted.place), (source, place), "{name}");
+        };
+        check("ens3", 3, AddressSource::Settings, 0);
+        check("ens4", 4, AddressSource::Provider, 2);
+        check("vlan7", 4, AddressSource::Provider, 3);
+        check("ens5", 5, AddressSource::Dhcp, usize::MAX);
+        assert_eq!(config.described("ens3", Mac([2, 0, 0, 0, 0, 3])).unwrap().place, 1);
     }
 }

@@ -71,9 +71,11 @@ pub enum AddressSource {
     Dhcp,
     /// `[[box.interface]]`.
     Settings,
+    /// What the provider describes.
+    Provider,
     /// Earlier settings, because the gateway of the present ones does not answer.
     LastGood,
-    /// DHCP, because the gateway of the settings does not answer.
+    /// What the provider describes or DHCP, because the gateway of the settings does not answer.
     Fallback,
 }
 

@@ -1,11 +1,14 @@
 //! Accepted documents.
 
 use agent_core::state::{self, Accepted, Generation, Provider};
-use agent_system::files;
+use agent_system::files::{self, Access};
 use recipes::Secret;
 
 use super::{LIMIT, RecordError, Records};
+use crate::provider_network::{FORMAT, Kept};
 
+/// Beside the leases.
+const PROVIDER_NETWORK: &str = "network/provider.json";
 /// So many are kept.
 const KEPT: usize = 20;
 
@@ -47,6 +50,28 @@ impl Records {
     /// The provider's identity when its user-data was last taken.
     pub(crate) fn provider(&self) -> Result<Option<Provider>, RecordError> {
         self.formats.read(&self.path("provider.json"))
+    }
+
+    /// What the provider described of the network. What cannot be read counts as nothing: it can be had again.
+    pub(crate) fn provider_network(&self) -> Option<Kept> {
+        let text = files::read_text(self.path(PROVIDER_NETWORK), LIMIT);
+        let text = text.inspect_err(|error| {
+            if !error.is_not_found() {
+                tracing::warn!("the provider's network is asked for anew: {error}");
+            }
+        });
+        let kept: Option<Kept> = serde_json::from_str(&text.ok()?).ok();
+        kept.filter(|kept| kept.format == FORMAT)
+    }
+
+    /// Keeps what the provider describes of the network.
+    pub(crate) fn put_provider_network(&self, kept: &Kept) -> Result<(), RecordError> {
+        let path = self.path(PROVIDER_NETWORK);
+        if let Some(folder) = path.parent() {
+            files::create_dir_all(folder, Access::mode(0o755))?;
+        }
+        let text = serde_json::to_vec_pretty(kept).unwrap_or_default();
+        Ok(files::write_atomic(path, text, 0o600)?)
     }
 
     /// Records the provider's identity.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use agent_core::network::NetworkRecord;
 use agent_core::notify::NotifyRecord;
 use agent_core::state::{
     Counters, Format, Generation, InstanceRecord, Provider, SecretsRecord, VolumeRecord,
@@ -24,9 +25,10 @@ const fn kind<T: Format>(files: fn(&Records) -> BTreeSet<PathBuf>) -> Kind {
 }
 
 /// All of them. What can be had again lies outside: images, and leases of the network.
-const KINDS: [Kind; 9] = [
+const KINDS: [Kind; 10] = [
     kind::<UpdateRecord>(|records| records.one("update.json")),
     kind::<NotifyRecord>(|records| records.one("notify.json")),
+    kind::<NetworkRecord>(|records| records.one("network.json")),
     kind::<ScrubRecord>(|records| records.one("scrub.json")),
     kind::<Counters>(|records| records.one("counters.json")),
     kind::<Provider>(|records| records.one("provider.json")),

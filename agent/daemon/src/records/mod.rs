@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU32;
 
 use agent_core::allocate::{self, AllocateError, Taken};
+use agent_core::network::NetworkRecord;
 use agent_core::notify::NotifyRecord;
 use agent_core::state::{Counters, FormatError, InstanceRecord, LEVEL, SecretsRecord};
 use agent_core::update::{ScrubRecord, UpdateRecord};
@@ -117,6 +118,16 @@ impl Records {
     pub(crate) fn remove_notices(&self) -> Result<(), RecordError> {
         files::remove(self.path("notify.json"))?;
         Ok(files::remove_tree(self.path("notify")).map(drop)?)
+    }
+
+    /// What the owner chose for the network beside the document.
+    pub(crate) fn network(&self) -> Result<Option<NetworkRecord>, RecordError> {
+        self.formats.read(&self.path("network.json"))
+    }
+
+    /// Keeps what the owner chose for the network.
+    pub(crate) fn put_network(&self, record: &NetworkRecord) -> Result<(), RecordError> {
+        self.formats.write(&self.path("network.json"), record)
     }
 
     /// What is remembered of damage to the slots.

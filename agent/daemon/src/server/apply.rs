@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use agent_api::types::{Action, Applied, ApplyQuery, Changed, Plan};
 use agent_core::ContainerName;
+use agent_core::desired::network_settings;
+use agent_core::network::choice::TRIAL;
 use agent_core::state::Accepted;
 use axum::Json;
 use axum::body::Bytes;
@@ -14,7 +16,7 @@ use recipes::Secret;
 use super::error::{Answer, Failure};
 use crate::agent::Agent;
 use crate::document::{self, Document};
-use crate::{clock, reconcile, user_data};
+use crate::{clock, network, reconcile, user_data};
 
 /// Bytes of a document as delivered, of either channel.
 const LIMIT: usize = 1 << 20;
@@ -58,14 +60,18 @@ pub(super) async fn apply(
         ))
         .hint("`--remove` allows it; volumes and secrets are kept until removed by name"));
     }
+    let notes = keeps_reach(&agent, &document, query.force)?;
     let newest = agent.records.newest_generation(|_| Ok(())).0;
+    let plan = preview(&agent, &document);
+    let tried = network::hold_back(&agent, &document).map_err(anyhow::Error::from)?;
     let same = newest.is_some_and(|g| g.document.expose() == text && g.number == agent.live().generation);
     if same && agent.live().errors.is_empty() {
         let mut applied = retry(&agent);
         applied.removed = removes;
+        applied.notes = notes;
+        applied.notes.extend(try_network(&agent, tried)?);
         return Ok(Json(applied));
     }
-    let plan = preview(&agent, &document);
     let file = query.file.unwrap_or_else(|| "user-data".into());
     let source = Accepted { channel: "apply".into(), file };
     let generation = agent
@@ -74,12 +80,52 @@ pub(super) async fn apply(
         .map_err(|error| Failure::failed(format!("the document could not be kept: {error}")))?;
     user_data::put_in_force(&agent, document, &generation);
     user_data::taken_otherwise(&agent);
+    let notes = notes.into_iter().chain(try_network(&agent, tried)?).collect();
     let message = format!("generation {} was accepted from apply", generation.number);
     agent.events.add("applied", None, message);
     agent.live().memory.retry_now();
     agent.wake.notify_one();
     let plan = wire(&plan, removes.clone());
-    Ok(Json(Applied { generation: generation.number, changed: true, removed: removes, plan }))
+    Ok(Json(Applied { generation: generation.number, changed: true, removed: removes, plan, notes }))
+}
+
+/// Refuses what would keep the box's owner out: a document without a key that may log in, where there is one now,
+/// and a second change of the network while a first is tried. Gives what is to be said of the rest.
+fn keeps_reach(agent: &Agent, document: &Document, force: bool) -> Answer<Vec<String>> {
+    let live = agent.live();
+    let keys = |document: &Document| {
+        let given = live.provider_keys.len() * usize::from(document.settings.provider_keys);
+        document.settings.admins.len() + given
+    };
+    if keys(document) == 0 && keys(&live.document) > 0 && !force {
+        return Err(Failure::not_allowed(
+            "this document names no key that may log in, and takes the last one away",
+        )
+        .hint("name one in `[box] admins`; `--force` makes a box that nobody can log into"));
+    }
+    let given = network_settings(&document.settings);
+    let changes = given != network_settings(&live.document.settings);
+    let confirmed = live.network_record.confirmed.is_some();
+    let trial = live.network_trial.is_some();
+    drop(live);
+    if changes && trial {
+        super::network::nothing_tried(agent)?;
+    }
+    let above = "network settings that were confirmed by hand stay in force above this document's; \
+                 `holdfast network revert` drops them";
+    Ok(if changes && confirmed { vec![above.to_owned()] } else { vec![] })
+}
+
+/// Puts the network settings of the accepted document on trial, where they are another's.
+fn try_network(agent: &Agent, tried: bool) -> Answer<Option<String>> {
+    if !tried {
+        return Ok(None);
+    }
+    network::begin_trial(agent, None).map_err(anyhow::Error::from)?;
+    let (seconds, how) = (TRIAL / 1000, super::network::CONFIRM);
+    Ok(Some(format!(
+        "its network settings are tried for {seconds} seconds, then those before come back; {how}"
+    )))
 }
 
 /// Tries everything that failed again now.
@@ -88,7 +134,7 @@ fn retry(agent: &Agent) -> Applied {
     live.memory.retry_now();
     agent.wake.notify_one();
     let plan = wire(&live.plan, Vec::new());
-    Applied { generation: live.generation, changed: false, removed: Vec::new(), plan }
+    Applied { generation: live.generation, changed: false, removed: Vec::new(), plan, notes: Vec::new() }
 }
 
 fn parse(agent: &Agent, query: &ApplyQuery, body: &[u8]) -> Answer<(String, Document)> {

@@ -11,10 +11,12 @@ mod exec;
 mod images;
 mod logs;
 mod measure;
+mod network;
 mod notify;
 mod power;
 mod pull;
 mod query;
+mod session;
 mod status;
 mod update;
 mod volumes;
@@ -48,11 +50,16 @@ const BODY: usize = 2 << 20;
 #[derive(Clone, Copy, Debug)]
 struct Peer {
     uid: Option<u32>,
+    pid: Option<i32>,
 }
 
 impl Connected<IncomingStream<'_, UnixListener>> for Peer {
     fn connect_info(stream: IncomingStream<'_, UnixListener>) -> Peer {
-        Peer { uid: stream.io().peer_cred().ok().map(|credentials| credentials.uid()) }
+        let credentials = stream.io().peer_cred().ok();
+        Peer {
+            uid: credentials.map(|credentials| credentials.uid()),
+            pid: credentials.and_then(|credentials| credentials.pid()),
+        }
     }
 }
 
@@ -84,6 +91,7 @@ fn router(agent: Arc<Agent>, admin: Option<u32>) -> Router {
         .route(routes::OPENAPI, get(query::openapi))
         .route(routes::UPDATE, get(update::state))
         .route(routes::NOTIFY, get(notify::state))
+        .route(routes::NETWORK, get(network::state))
         .route(routes::DATA, get(data::state));
     let acting = Router::new()
         .route(routes::PLAN, get(apply::plan).post(apply::plan_document))
@@ -93,6 +101,9 @@ fn router(agent: Arc<Agent>, admin: Option<u32>) -> Router {
         .route(routes::IMAGES_PRUNE, post(images::prune))
         .route(routes::PULL, post(pull::pull))
         .route(routes::RESTART, post(apply::restart))
+        .route(routes::NETWORK_TRY, post(network::try_settings))
+        .route(routes::NETWORK_CONFIRM, post(network::confirm))
+        .route(routes::NETWORK_REVERT, post(network::revert))
         .route(routes::DATA_CHECK, post(data::check))
         .route(routes::DATA_FORMAT, post(data::format))
         .route(routes::UPDATE_CHECK, post(update::check))

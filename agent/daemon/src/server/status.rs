@@ -39,7 +39,7 @@ pub(super) async fn status(agent: &Agent) -> Status {
             channel: live.channel.clone(),
             generation: live.generation,
             errors: live.errors.clone(),
-            notes: live.notes.clone(),
+            notes: live.notes.iter().chain(&live.service_note).cloned().collect(),
         },
         instances: live.desired.instances.values().map(|wanted| instance(&live, wanted)).collect(),
         containers: containers(&live),
@@ -337,7 +337,7 @@ fn warnings(agent: &Agent, live: &Live) -> Vec<String> {
     warnings
 }
 
-fn interfaces(live: &Live) -> Vec<Interface> {
+pub(super) fn interfaces(live: &Live) -> Vec<Interface> {
     let interface = |nic: &agent_core::network::NicStatus| Interface {
         name: nic.name.clone(),
         mac: nic.mac.to_string(),
@@ -346,11 +346,15 @@ fn interfaces(live: &Live) -> Vec<Interface> {
         gateways: nic.gateways.iter().map(ToString::to_string).collect(),
         source: match nic.source {
             _ if nic.addresses.is_empty() => "none",
-            AddressSource::Dhcp | AddressSource::Fallback => "dhcp",
+            AddressSource::Dhcp => "dhcp",
+            AddressSource::Fallback => "fallback",
+            AddressSource::Provider => "provider",
             AddressSource::Settings => "static",
             AddressSource::LastGood => "last-good",
         }
         .into(),
+        dns: nic.dns.iter().map(ToString::to_string).collect(),
+        mtu: nic.mtu,
         problem: nic.problem.clone(),
     };
     live.network.nics.iter().map(interface).collect()

@@ -11,7 +11,7 @@ use std::path::Path;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{NETWORK_NOTE, fill};
+use super::{fill, fill_network, vendor_note};
 use crate::{Channel, Offer, ReadError, read};
 
 #[derive(Debug, Default, Deserialize)]
@@ -97,8 +97,9 @@ pub(crate) fn offer(root: &Path) -> Result<Option<Offer>, ReadError> {
     if let Some(metadata) = metadata {
         metadata.fill(&mut offer);
     }
-    if root.join("network-config").exists() {
-        offer.notes.push(NETWORK_NOTE.to_owned());
+    fill_network(&mut offer, super::network(&root.join("network-config"), read::yaml, network::read));
+    if root.join("vendor-data").metadata().is_ok_and(|file| file.len() > 0) {
+        offer.notes.push(vendor_note("vendor-data"));
     }
     Ok(Some(offer))
 }

@@ -9,8 +9,12 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{NETWORK_NOTE, fill};
+use super::{digitalocean, fill, fill_network, vendor_note};
+use crate::tree::{Node, Tree, Wrong};
 use crate::{Channel, Offer, ReadError, read};
+
+/// What DigitalOcean puts into the root of its config drives: the document of its metadata service.
+const DROPLET: &str = "digitalocean_meta_data.json";
 
 /// What the volume mounted at `root` offers.
 pub(crate) fn offer(root: &Path) -> Result<Option<Offer>, ReadError> {
@@ -41,10 +45,32 @@ pub(crate) fn offer(root: &Path) -> Result<Option<Offer>, ReadError> {
     if let Some(metadata) = metadata {
         take(&mut offer, metadata);
     }
-    if latest.join("network_data.json").exists() {
-        offer.notes.push(NETWORK_NOTE.to_owned());
+    let described = super::network(&latest.join("network_data.json"), read::json, described);
+    let described = match described {
+        Ok(None) => super::network(&root.join(DROPLET), read::json, digitalocean::network),
+        other => other,
+    };
+    fill_network(&mut offer, described);
+    for name in ["vendor_data.json", "vendor_data2.json"] {
+        let said = read::start(&latest.join(name), 64).ok().flatten();
+        if said.is_some_and(|bytes| !is_empty(&bytes)) {
+            offer.notes.push(vendor_note(name));
+        }
     }
     Ok(Some(offer))
+}
+
+/// Reads `network_data.json`; none where Nova manages none, which it says by an object without links.
+pub(crate) fn described(tree: &Tree) -> Result<Option<crate::network::Network>, Wrong> {
+    if Node::top(tree).unwrapped().get("links").is_none() {
+        return Ok(None);
+    }
+    network::read(tree).map(Some)
+}
+
+/// Whether a document of a vendor's says nothing.
+pub(crate) fn is_empty(document: &[u8]) -> bool {
+    matches!(document.trim_ascii(), b"" | b"{}" | b"null")
 }
 
 /// Whether this is `meta_data.json`.

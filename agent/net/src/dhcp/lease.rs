@@ -72,10 +72,10 @@ impl Lease {
             .collect();
         LinkSettings { mtu: sane_mtu(self.mtu), addresses: BTreeSet::from([own]), routes }
     }
+}
 
-    /// The lease with its times as they are `elapsed` seconds after it was acknowledged; none when
-    /// it has ended.
-    pub fn aged(&self, elapsed: u64) -> Option<Lease> {
+impl Ages for Lease {
+    fn aged(&self, elapsed: u64) -> Option<Lease> {
         let mut lease = self.clone();
         if lease.ends() {
             let elapsed = u32::try_from(elapsed).ok()?;
@@ -87,24 +87,30 @@ impl Lease {
     }
 }
 
+/// What is good for a time.
+pub trait Ages: Sized {
+    /// With its times as they are `elapsed` seconds after it was acknowledged; none when it has ended.
+    fn aged(&self, elapsed: u64) -> Option<Self>;
+}
+
 /// A lease as it is kept on data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptLease {
+pub struct KeptLease<L = Lease> {
     /// Version of this form.
     pub format: u32,
     /// Seconds since 1970 when it was acknowledged.
     pub acknowledged: u64,
     /// The lease.
-    pub lease: Lease,
+    pub lease: L,
 }
 
 /// The only form there is.
 pub const FORMAT: u32 = 1;
 
-impl KeptLease {
+impl<L: Ages> KeptLease<L> {
     /// The lease as it is now; none when it has ended. A clock that stands before the
     /// acknowledgement tells nothing, and the lease counts as fresh: its server has the last word.
-    pub fn now(&self, seconds_since_1970: u64) -> Option<Lease> {
+    pub fn now(&self, seconds_since_1970: u64) -> Option<L> {
         self.lease.aged(seconds_since_1970.saturating_sub(self.acknowledged))
     }
 }

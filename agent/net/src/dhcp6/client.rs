@@ -7,7 +7,9 @@
 
 use std::time::Duration;
 
-use super::message::{Answer, Identity, Lease, Request, Wanted, build, parse};
+use agent_core::network::Dhcp6;
+
+use super::message::{Answer, Identity, Lease, Request, build, parse};
 
 /// How a message is repeated (RFC 8415, section 15): first and longest pause, and after how many tries or
 /// how much time it is given up.
@@ -136,9 +138,9 @@ impl Client {
     pub fn start(&mut self, now: Duration, random: u32) -> Vec<Action> {
         let confirms = self.held.as_ref().is_some_and(|held| !held.lease.addresses.is_empty());
         let state = match self.identity.wanted {
-            Wanted::Resolvers => State::Asking,
-            Wanted::Addresses if confirms => State::Confirming,
-            Wanted::Addresses => State::Soliciting(None),
+            Dhcp6::Stateless => State::Asking,
+            Dhcp6::Stateful if confirms => State::Confirming,
+            Dhcp6::Stateful => State::Soliciting(None),
         };
         self.begin(state, now, random)
     }
@@ -163,7 +165,7 @@ impl Client {
             State::Idle => Vec::new(),
             State::Soliciting(Some((best, _))) => self.begin(State::Requesting(best), now, random),
             State::Waiting => self.begin(State::Soliciting(None), now, random),
-            State::Bound if self.identity.wanted == Wanted::Resolvers => {
+            State::Bound if self.identity.wanted == Dhcp6::Stateless => {
                 self.begin(State::Asking, now, random)
             }
             State::Bound => self.begin(State::Renewing, now, random),

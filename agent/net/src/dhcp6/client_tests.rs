@@ -162,7 +162,7 @@ fn a_refusal_takes_the_address_and_the_server_is_not_asked_without_end() {
 
 #[test]
 fn resolvers_alone_are_asked_for_once_a_day() {
-    let mut play = Play::new(Client::new(Identity { wanted: Wanted::Resolvers, ..identity() }));
+    let mut play = Play::new(Client::new(Identity { wanted: Dhcp6::Stateless, ..identity() }));
     assert_eq!(sent(&play.client.start(at(0.0), 1)).msg_type(), MessageType::InformationRequest);
     let servers = DhcpOption::DomainNameServers(vec!["2001:db8::53".parse().unwrap()]);
     let actions = play.hear(MessageType::Reply, vec![servers]);

@@ -6,11 +6,12 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
 
-use agent_core::network::{Cidr, LinkSettings, Mac};
+use agent_core::network::{Cidr, Dhcp6, LinkSettings, Mac};
 use dhcproto::v6::{DhcpOption, DhcpOptions, IAAddr, IANA, Message, MessageType, ORO, OptionCode, Status};
 use dhcproto::{Decodable, Decoder, Encodable, Encoder};
 use serde::{Deserialize, Serialize};
 
+use crate::dhcp::lease::Ages;
 use crate::dhcp::message::domain_name;
 
 /// The time of what never ends.
@@ -24,23 +25,13 @@ const DUID_LL: u16 = 3;
 /// Longest DUID of a server (RFC 8415, section 11.1).
 const LONGEST_DUID: usize = 130;
 
-/// What is wanted of the server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Wanted {
-    /// Addresses, and what goes with them.
-    Addresses,
-    /// Resolvers and search domains alone.
-    Resolvers,
-}
-
 /// Who asks.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// Hardware address.
     pub mac: Mac,
     /// What for.
-    pub wanted: Wanted,
+    pub wanted: Dhcp6,
 }
 
 impl Identity {
@@ -97,9 +88,10 @@ impl Lease {
         let addresses: BTreeSet<Cidr> = self.addresses.iter().filter_map(own).collect();
         LinkSettings { addresses, ..LinkSettings::default() }
     }
+}
 
-    /// The lease with its times as they are `elapsed` seconds after it was given; none when it has ended.
-    pub fn aged(&self, elapsed: u64) -> Option<Lease> {
+impl Ages for Lease {
+    fn aged(&self, elapsed: u64) -> Option<Lease> {
         let elapsed = u32::try_from(elapsed).unwrap_or(INFINITE);
         let left =
             |seconds: u32| if seconds == INFINITE { INFINITE } else { seconds.saturating_sub(elapsed) };
@@ -284,7 +276,7 @@ pub(super) mod tests {
     pub(in super::super) const SERVER: [u8; 10] = [0, 3, 0, 1, 2, 0, 0, 0, 0, 99];
 
     pub(in super::super) fn identity() -> Identity {
-        Identity { mac: MAC, wanted: Wanted::Addresses }
+        Identity { mac: MAC, wanted: Dhcp6::Stateful }
     }
 
     pub(in super::super) fn lease() -> Lease {

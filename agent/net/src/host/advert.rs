@@ -1,4 +1,5 @@
-//! Resolvers told by router advertisements (RFC 8106), which the kernel leaves to others.
+//! What router advertisements tell that the kernel leaves to others: resolvers (RFC 8106), and whether
+//! DHCPv6 is to be asked (RFC 4861, section 4.2).
 //!
 //! Only what comes from a link-local address is heard, which no router forwards.
 
@@ -6,6 +7,7 @@ use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::time::Duration;
 
+use agent_core::network::Dhcp6;
 use nix::sys::socket::sockopt::{BindToDevice, Ipv6MulticastHops};
 use nix::sys::socket::{AddressFamily, SockFlag, SockProtocol, SockType, setsockopt, socket};
 use tokio::net::UdpSocket;
@@ -19,12 +21,25 @@ const ALL_ROUTERS: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 2);
 /// Most servers taken of one advertisement.
 const MOST: usize = 8;
 
+/// Bits of an advertisement: addresses, or all the rest, are to be had by DHCPv6.
+const MANAGED: u8 = 0x80;
+const OTHER: u8 = 0x40;
+
 /// A server and how long it may be asked; zero takes it back.
 pub(super) type Server = (IpAddr, Duration);
 
-/// Hears advertisements on a link for as long as it runs, having asked for one. What they say of
-/// resolvers goes to `report`.
-pub(super) async fn listen(link: String, index: u32, report: impl Fn(Vec<Server>)) -> io::Result<()> {
+/// What a router tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Advert {
+    /// Resolvers.
+    pub(super) servers: Vec<Server>,
+    /// What DHCPv6 is to be asked for.
+    pub(super) dhcp6: Option<Dhcp6>,
+}
+
+/// Hears advertisements on a link for as long as it runs, having asked for one. What they say goes to
+/// `report`.
+pub(super) async fn listen(link: String, index: u32, report: impl Fn(Advert)) -> io::Result<()> {
     let socket = open(&link)?;
     // Refused while the link is down: the kernel asks when it comes up, and the answer is for all.
     let solicitation = [SOLICITATION, 0, 0, 0, 0, 0, 0, 0];
@@ -36,9 +51,8 @@ pub(super) async fn listen(link: String, index: u32, report: impl Fn(Vec<Server>
         if !from.ip().is_unicast_link_local() {
             continue;
         }
-        let servers = servers(&buffer[..length]);
-        if !servers.is_empty() {
-            report(servers);
+        if let Some(advert) = advert(&buffer[..length]) {
+            report(advert);
         }
     }
 }
@@ -53,13 +67,20 @@ fn open(link: &str) -> io::Result<UdpSocket> {
     UdpSocket::from_std(fd.into())
 }
 
-/// The servers in an ICMPv6 message; none in all but advertisements.
-fn servers(message: &[u8]) -> Vec<Server> {
+/// What an ICMPv6 message tells, if it is an advertisement.
+fn advert(message: &[u8]) -> Option<Advert> {
+    let options = message.get(HEADER..).filter(|_| message[0] == ADVERTISEMENT)?;
+    let dhcp6 = match message[5] {
+        flags if flags & MANAGED != 0 => Some(Dhcp6::Stateful),
+        flags if flags & OTHER != 0 => Some(Dhcp6::Stateless),
+        _ => None,
+    };
+    Some(Advert { servers: servers(options), dhcp6 })
+}
+
+/// The servers in an advertisement's options.
+fn servers(mut options: &[u8]) -> Vec<Server> {
     let mut servers = Vec::new();
-    if message.first() != Some(&ADVERTISEMENT) {
-        return servers;
-    }
-    let mut options = message.get(HEADER..).unwrap_or_default();
     while let [kind, units, ..] = *options {
         let length = usize::from(units) * 8;
         let Some(option) = options.get(..length).filter(|option| !option.is_empty()) else { break };
@@ -102,7 +123,8 @@ mod tests {
     fn check(message: &[u8], expect: &[(&str, u64)]) {
         let expect: Vec<Server> =
             expect.iter().map(|(a, s)| (a.parse().unwrap(), Duration::from_secs(*s))).collect();
-        assert_eq!(servers(message), expect, "{message:?}");
+        let told = advert(message).map(|advert| advert.servers).unwrap_or_default();
+        assert_eq!(told, expect, "{message:?}");
     }
 
     #[test]
@@ -127,6 +149,21 @@ mod tests {
         check(&advertisement(&[&[RDNSS, 0, 0, 0, 0, 0, 0, 0]]), &[]);
         check(&advertisement(&[&[RDNSS, 1, 0, 0, 0, 0, 0, 9]]), &[]);
         let many: Vec<u8> = (0..20).flat_map(|_| rdnss(1, &["2620:fe::fe"])).collect();
-        assert_eq!(servers(&advertisement(&[&many])).len(), MOST);
+        assert_eq!(advert(&advertisement(&[&many])).unwrap().servers.len(), MOST);
+    }
+
+    #[test]
+    fn routers_say_whether_dhcp_is_to_be_asked() {
+        for (flags, expect) in [
+            (0, None),
+            (0x40, Some(Dhcp6::Stateless)),
+            (0x80, Some(Dhcp6::Stateful)),
+            (0xc0, Some(Dhcp6::Stateful)),
+            (0x08, None),
+        ] {
+            let mut message = advertisement(&[]);
+            message[5] = flags;
+            assert_eq!(advert(&message).unwrap().dhcp6, expect, "{flags:#x}");
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use agent_core::network::policy::policy;
-use agent_core::network::{AddressSource, HostConfig, InterfaceConfig, NetworkEvent, NetworkStatus};
+use agent_core::network::{HostConfig, NetworkEvent, NetworkStatus, Wanted};
 use agent_system::files;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
@@ -14,13 +14,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use super::HostOptions;
-use super::advert::Server;
-use super::nic::Nic;
+use super::advert::Advert;
+use super::nic::{Nic, Others};
 use super::resolver::{resolv_conf, unique};
 use super::serve::RETRY;
-use super::store::Store;
+use super::store::{self, Store};
 use crate::dhcp::DhcpEvent;
-use crate::links::{Link, converge_policy, links, observe};
+use crate::dhcp6::Dhcp6Event;
+use crate::links::{Link, converge_devices, converge_policy, links, observe};
 use crate::netlink::{self, NetlinkError};
 use crate::{Outcome, sysctl};
 
@@ -35,10 +36,25 @@ const MOST_PATIENCE: u32 = 10;
 pub(super) enum Word {
     /// Its DHCP client has something to say.
     Dhcp(u32, DhcpEvent),
+    /// Its DHCPv6 client has.
+    Dhcp6(u32, Dhcp6Event),
     /// A gateway that was asked for has answered.
     Answered(u32, IpAddr),
-    /// A router told of resolvers.
-    Advert(u32, Vec<Server>),
+    /// A name server that was asked has answered.
+    Resolved(u32, IpAddr),
+    /// A router told something.
+    Advert(u32, Advert),
+}
+
+/// Where words go.
+pub(super) type Speak = mpsc::UnboundedSender<Word>;
+
+/// The provider's bonds and VLANs are done without.
+struct Dissolved {
+    /// For people.
+    why: String,
+    /// When they are tried again; none: they are not, since the box found another way.
+    until: Option<Instant>,
 }
 
 pub(super) struct Manager {
@@ -46,11 +62,19 @@ pub(super) struct Manager {
     pub(super) store: Store,
     pub(super) handle: Handle,
     kernel: BoxStream<'static, ()>,
-    config: Option<HostConfig>,
+    /// What is wanted.
+    given: HostConfig,
+    /// What of it is in force; none before anything was wanted.
+    pub(super) config: Option<HostConfig>,
+    dissolved: Option<Dissolved>,
+    /// Since when nothing leads out; none while something does.
+    offline: Option<Instant>,
+    /// Whether it was said that bonds and VLANs are done without, since something last led out.
+    told: bool,
     pub(super) nics: BTreeMap<u32, Nic>,
     publish: watch::Sender<NetworkStatus>,
     report: mpsc::UnboundedSender<NetworkEvent>,
-    pub(super) speak: mpsc::UnboundedSender<Word>,
+    pub(super) speak: Speak,
     words: mpsc::UnboundedReceiver<Word>,
     /// How often in a row something had to be changed.
     streak: u32,
@@ -80,7 +104,11 @@ impl Manager {
             options,
             handle: netlink::open()?,
             kernel: messages.map(drop).boxed(),
+            given: HostConfig::default(),
             config: None,
+            dissolved: None,
+            offline: None,
+            told: false,
             nics: BTreeMap::new(),
             publish,
             report,
@@ -93,11 +121,15 @@ impl Manager {
     pub(super) async fn run(mut self, mut wanted: mpsc::UnboundedReceiver<HostConfig>) {
         let mut look = None;
         loop {
-            let deadline = self.nics.values().filter_map(Nic::deadline).chain(look).min();
+            let again = match &self.dissolved {
+                Some(dissolved) => dissolved.until,
+                None => self.devices_end(),
+            };
+            let deadline = self.nics.values().filter_map(Nic::deadline).chain(look).chain(again).min();
             tokio::select! {
                 config = wanted.recv() => match config {
                     Some(config) => {
-                        self.configure(config).await;
+                        self.configure(config);
                         look = Some(Instant::now());
                     }
                     None => return,
@@ -128,24 +160,83 @@ impl Manager {
         }
     }
 
-    /// Takes what the owner wants. NICs for which it is the same are not disturbed, even where
-    /// something else stands in for it.
-    async fn configure(&mut self, config: HostConfig) {
+    /// Takes what is wanted. NICs for which it is the same are not disturbed, even where something else
+    /// stands in for it.
+    fn configure(&mut self, config: HostConfig) {
         if self.config.is_none() {
             self.prepare();
+        }
+        if config.provider.devices != self.given.provider.devices {
+            self.dissolved = None;
+        }
+        self.given = config;
+        self.put_in_force();
+        self.streak = 0;
+    }
+
+    fn put_in_force(&mut self) {
+        let mut config = self.given.clone();
+        if self.dissolved.is_some() {
+            config.provider = config.provider.without_devices();
         }
         let orders = orders(&config, self.nics.values().map(|nic| &nic.link));
         for nic in self.nics.values_mut() {
             nic.order = orders.get(&nic.link.index).copied().unwrap_or(nic.order);
-            let (settings, source) = wanted(&config, &nic.link);
-            if settings != nic.wanted {
-                nic.wanted = settings.clone();
+            let wanted = config.wanted(&nic.link.name, nic.mac);
+            if (&wanted.settings, wanted.source) != (&nic.wanted, nic.by) {
+                let stays = wanted.settings == nic.wanted && nic.source == nic.by;
+                nic.by = wanted.source;
+                if stays {
+                    nic.source = wanted.source;
+                    continue;
+                }
+                nic.wanted = wanted.settings.clone();
                 nic.problem = None;
-                nic.activate(settings, source);
+                nic.activate(wanted.settings, wanted.source);
             }
         }
         self.config = Some(config);
-        self.streak = 0;
+    }
+
+    /// Gives up the provider's bonds and VLANs until then, so that their NICs are served by themselves.
+    pub(super) fn do_without_devices(&mut self, why: String, until: Instant) {
+        if !self.told {
+            self.say("no-device", "bonds and VLANs", why.clone());
+            self.told = true;
+        }
+        self.dissolved = Some(Dissolved { why, until: Some(until) });
+        self.put_in_force();
+    }
+
+    /// When bonds and VLANs that lead nowhere are given up.
+    fn devices_end(&self) -> Option<Instant> {
+        let offline = self.offline.filter(|_| !self.given.provider.devices.is_empty());
+        offline.map(|since| since + RETRY)
+    }
+
+    /// Gives up the provider's bonds and VLANs when nothing has led out for long, and tries them again when it is
+    /// time and nothing else was found.
+    fn judge_devices(&mut self, now: Instant) {
+        let Some(dissolved) = &mut self.dissolved else {
+            if self.devices_end().is_some_and(|end| end <= now) {
+                let why = format!(
+                    "nothing led out by bonds and VLANs for {} seconds; NICs are served by themselves",
+                    RETRY.as_secs()
+                );
+                self.do_without_devices(why, now + RETRY);
+            }
+            return;
+        };
+        if dissolved.until.is_none_or(|until| now < until) {
+            return;
+        }
+        if self.nics.values().any(|nic| nic.lease.is_some()) {
+            dissolved.until = None;
+        } else {
+            self.dissolved = None;
+            self.offline = Some(now);
+            self.put_in_force();
+        }
     }
 
     /// What must stand before a link comes up.
@@ -166,6 +257,9 @@ impl Manager {
 
     /// Compares everything with what it should be, and changes what is not.
     async fn look(&mut self) {
+        let now = Instant::now();
+        self.judge_devices(now);
+        let mut changed = self.make_devices(now).await;
         match links(&self.handle).await {
             Ok(links) => self.follow(links),
             Err(error) => {
@@ -173,8 +267,6 @@ impl Manager {
                 return;
             }
         }
-        let now = Instant::now();
-        let mut changed = Outcome::Unchanged;
         let indexes: Vec<u32> = self.nics.keys().copied().collect();
         for index in indexes {
             self.judge(index, now);
@@ -192,10 +284,29 @@ impl Manager {
         self.tell().await;
     }
 
+    /// Makes bonds and VLANs what they should be; without them where the kernel makes none.
+    async fn make_devices(&mut self, now: Instant) -> Outcome {
+        let Some(config) = &self.config else { return Outcome::Unchanged };
+        let provider = &config.provider;
+        self.nics.retain(|_, nic| provider.bond_of(&nic.link.name, nic.mac).is_none());
+        match converge_devices(&self.handle, &provider.devices).await {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                let why = format!("{}; NICs are served by themselves", chain(&error));
+                self.do_without_devices(why, now + RETRY);
+                Outcome::Changed
+            }
+        }
+    }
+
     /// Takes note of links that came, went, or changed.
     fn follow(&mut self, links: Vec<Link>) {
         let Some(config) = self.config.clone() else { return };
-        let present: Vec<Link> = links.into_iter().filter(|link| (self.options.is_nic)(link)).collect();
+        let served = |link: &Link| {
+            let port = link.mac.is_some_and(|mac| config.provider.bond_of(&link.name, mac).is_some());
+            link.is_device() || (self.options.is_nic)(link) && !port
+        };
+        let present: Vec<Link> = links.into_iter().filter(served).collect();
         let gone: Vec<u32> = self
             .nics
             .keys()
@@ -219,14 +330,13 @@ impl Manager {
                     nic.link = link;
                 }
                 None => {
-                    let (settings, source) = wanted(&config, &link);
-                    let index = link.index;
-                    let mut nic = Nic::new(link, mac, order, settings, source);
-                    if source == AddressSource::Settings
-                        && self.store.silent(mac).as_ref() == Some(&nic.wanted)
-                    {
-                        let good = self.store.last_good(mac);
-                        nic.give_way(good, "its gateway was silent in this boot", Instant::now() + RETRY);
+                    let (index, key) = (link.index, store::key(&link, mac));
+                    let described = config.described(&link.name, mac).map(|described| described.settings);
+                    let wanted = config.wanted(&link.name, mac);
+                    let mut nic = Nic::new(link, mac, order, wanted);
+                    if self.store.silent(&key).as_ref() == Some(&nic.wanted) {
+                        let others = Others { good: self.store.last_good(&key), described };
+                        nic.give_way(others, "its gateway was silent in this boot", Instant::now() + RETRY);
                     }
                     self.nics.insert(index, nic);
                 }
@@ -242,19 +352,31 @@ impl Manager {
         let mut status = NetworkStatus::default();
         for nic in &nics {
             match observe(&self.handle, &nic.link).await {
-                Ok(observed) => status.nics.push(nic.status(&observed)),
+                Ok(observed) => {
+                    let mut told = nic.status(&observed);
+                    let without = || {
+                        let dissolved = self.dissolved.as_ref()?;
+                        let carries = self.given.provider.carries(&told.name, told.mac);
+                        carries.then(|| dissolved.why.clone())
+                    };
+                    told.problem = told.problem.or_else(without);
+                    status.nics.push(told);
+                }
                 Err(error) => {
                     tracing::error!(error = &error as &dyn std::error::Error, "a NIC cannot be seen")
                 }
             }
         }
         let leases = || nics.iter().filter_map(|nic| nic.lease.as_ref());
-        status.dns = if config.dns.is_empty() {
-            unique(nics.iter().flat_map(|nic| nic.dns()))
+        status.dns = if config.owner.dns.is_empty() {
+            let of_provider = config.provider.dns.iter().copied();
+            unique(nics.iter().flat_map(|nic| nic.dns()).chain(of_provider))
         } else {
-            unique(config.dns.iter().copied())
+            unique(config.owner.dns.iter().copied())
         };
-        status.search = unique(leases().flat_map(|lease| lease.search.iter().cloned()));
+        let leased = leases().flat_map(|lease| &lease.search);
+        let leased6 = nics.iter().filter_map(|nic| nic.lease6.as_ref()).flat_map(|lease| &lease.search);
+        status.search = unique(leased.chain(leased6).chain(&config.provider.search).cloned());
         status.hostname = leases().find_map(|lease| lease.hostname.clone());
         let text = resolv_conf(&status.dns, &status.search);
         if let Err(error) = files::write_if_changed(&self.options.resolv_conf, text, 0o644) {
@@ -262,6 +384,11 @@ impl Manager {
                 error = &error as &dyn std::error::Error,
                 "the resolver's file cannot be written"
             );
+        }
+        if status.online() {
+            (self.offline, self.told) = (None, false);
+        } else {
+            self.offline = self.offline.or(Some(Instant::now()));
         }
         self.publish.send_if_modified(|published| {
             let differs = *published != status;
@@ -277,19 +404,11 @@ impl Manager {
     }
 }
 
-/// What the owner wants for a link, and whether that was said or is the default.
-fn wanted(config: &HostConfig, link: &Link) -> (InterfaceConfig, AddressSource) {
-    match link.mac.and_then(|mac| config.interface(&link.name, mac)) {
-        Some((_, settings)) => (settings.clone(), AddressSource::Settings),
-        None => (InterfaceConfig::automatic(&link.name), AddressSource::Dhcp),
-    }
-}
-
 /// Each link's place: those that settings name in their order, then the others by number.
 fn orders<'a>(config: &HostConfig, links: impl Iterator<Item = &'a Link>) -> HashMap<u32, u32> {
     let place = |link: &Link| {
-        let named = link.mac.and_then(|mac| config.interface(&link.name, mac));
-        (named.map_or(usize::MAX, |(place, _)| place), link.index)
+        let wanted = link.mac.map(|mac| config.wanted(&link.name, mac));
+        (wanted.map_or(usize::MAX, |wanted: Wanted| wanted.place), link.index)
     };
     let mut places: Vec<_> = links.map(place).collect();
     places.sort_unstable();

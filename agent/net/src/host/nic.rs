@@ -5,12 +5,15 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use agent_core::network::host::{ObservedLink, merge};
-use agent_core::network::{AddressSource, Cidr, InterfaceConfig, LinkSettings, Mac, NicState, NicStatus};
+use agent_core::network::{
+    AddressSource, Cidr, Dhcp6, InterfaceConfig, LinkSettings, Mac, NicState, NicStatus, Wanted,
+};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::advert::Server;
+use super::advert::{Advert, Server};
 use crate::dhcp::{DhcpTask, Lease};
+use crate::dhcp6::{self, Dhcp6Task};
 use crate::links::Link;
 
 /// A NIC as the manager keeps it.
@@ -19,13 +22,20 @@ pub(super) struct Nic {
     pub(super) mac: Mac,
     /// Its place among all; the lower wins the default route.
     pub(super) order: u32,
-    /// What its owner wants.
+    /// What it should have.
     pub(super) wanted: InterfaceConfig,
+    /// Who says so.
+    pub(super) by: AddressSource,
     /// What it has now.
     pub(super) active: InterfaceConfig,
     pub(super) source: AddressSource,
     pub(super) dhcp: Option<DhcpTask>,
     pub(super) lease: Option<Lease>,
+    /// Asks DHCPv6, and for what.
+    pub(super) dhcp6: Option<(Dhcp6, Dhcp6Task)>,
+    pub(super) lease6: Option<dhcp6::Lease>,
+    /// What routers say is to be asked of DHCPv6.
+    pub(super) advertised: Option<Dhcp6>,
     /// Resolvers told by routers, and until when.
     pub(super) servers: Vec<(IpAddr, Instant)>,
     /// Hears routers.
@@ -37,9 +47,9 @@ pub(super) struct Nic {
     pub(super) failure: Option<String>,
 }
 
-/// Whether the gateways of static settings are there.
+/// Whether static settings lead anywhere.
 pub(super) enum Trial {
-    /// Nothing to find out: no static gateway, or one has answered.
+    /// Nothing to find out: no static gateway, or one has answered, and a name server too.
     None,
     /// It waits for a carrier.
     Due,
@@ -51,11 +61,28 @@ pub(super) enum Trial {
         #[expect(dead_code, reason = "it ends when this is dropped")]
         probe: AbortOnDrop,
     },
+    /// A gateway is there, and name servers are being asked.
+    Names {
+        /// As above.
+        deadline: Option<Instant>,
+        /// As above.
+        #[expect(dead_code, reason = "it ends when this is dropped")]
+        probe: AbortOnDrop,
+    },
     /// DHCP stands in; without a lease by then, the settings are tried again.
     Retry {
         /// When.
         at: Instant,
     },
+}
+
+/// What a link may turn to when its settings lead nowhere.
+#[derive(Default)]
+pub(super) struct Others {
+    /// The last settings whose gateway answered.
+    pub(super) good: Option<InterfaceConfig>,
+    /// What the provider describes.
+    pub(super) described: Option<InterfaceConfig>,
 }
 
 /// A task that ends with what it is for.
@@ -71,22 +98,24 @@ impl Trial {
     /// When the manager is to look again.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
-            Trial::Running { deadline, .. } => *deadline,
+            Trial::Running { deadline, .. } | Trial::Names { deadline, .. } => *deadline,
             Trial::Retry { at } => Some(*at),
             Trial::None | Trial::Due => None,
+        }
+    }
+
+    /// What is asked stays silent: that is believed, and it may come back.
+    pub(super) fn believe(&mut self) {
+        if let Trial::Running { deadline, .. } | Trial::Names { deadline, .. } = self {
+            *deadline = None;
         }
     }
 }
 
 impl Nic {
-    /// A NIC with what its owner wants, on trial where that is static.
-    pub(super) fn new(
-        link: Link,
-        mac: Mac,
-        order: u32,
-        wanted: InterfaceConfig,
-        source: AddressSource,
-    ) -> Nic {
+    /// A NIC with what it should have, on trial where that is static.
+    pub(super) fn new(link: Link, mac: Mac, order: u32, wanted: Wanted) -> Nic {
+        let Wanted { settings: wanted, source, .. } = wanted;
         let trial = if wanted.gateways().is_empty() { Trial::None } else { Trial::Due };
         Nic {
             link,
@@ -94,9 +123,13 @@ impl Nic {
             order,
             active: wanted.clone(),
             wanted,
+            by: source,
             source,
             dhcp: None,
             lease: None,
+            dhcp6: None,
+            lease6: None,
+            advertised: None,
             servers: Vec::new(),
             adverts: None,
             trial,
@@ -110,6 +143,7 @@ impl Nic {
         self.trial = if settings.gateways().is_empty() { Trial::None } else { Trial::Due };
         if !settings.accept_ra {
             self.adverts = None;
+            self.advertised = None;
             self.servers.clear();
         }
         if !settings.dhcp4 {
@@ -120,42 +154,61 @@ impl Nic {
         self.source = source;
     }
 
-    /// Turns to the last good settings, else to DHCP until `retry`, because of what is said of the
-    /// present ones.
-    pub(super) fn give_way(&mut self, good: Option<InterfaceConfig>, why: &str, retry: Instant) {
-        match good.filter(|good| self.source == AddressSource::Settings && *good != self.wanted) {
-            Some(good) => {
-                self.activate(good, AddressSource::LastGood);
-                self.problem = Some(format!("{why}; the last settings that worked are in use"));
-            }
-            None => {
-                let automatic = InterfaceConfig::automatic(&self.link.name);
-                let fallback = InterfaceConfig { dns: self.wanted.dns.clone(), ..automatic };
-                self.activate(fallback, AddressSource::Fallback);
-                self.trial = Trial::Retry { at: retry };
-                self.problem = Some(format!("{why}; DHCP is in use"));
-            }
+    /// Turns to the last good settings, else to what the provider describes, else to DHCP until `retry`,
+    /// because of what is said of the present ones.
+    pub(super) fn give_way(&mut self, others: Others, why: &str, retry: Instant) {
+        let Others { good, described } = others;
+        let first = matches!(self.source, AddressSource::Settings | AddressSource::Provider);
+        if let Some(good) = good.filter(|good| first && *good != self.wanted) {
+            self.activate(good, AddressSource::LastGood);
+            self.problem = Some(format!("{why}; the last settings that worked are in use"));
+            return;
         }
+        let second = matches!(self.source, AddressSource::Settings | AddressSource::LastGood);
+        if let Some(described) = described.filter(|described| second && *described != self.wanted) {
+            self.activate(described, AddressSource::Fallback);
+            self.problem = Some(format!("{why}; what the provider describes is in use"));
+            return;
+        }
+        let automatic = InterfaceConfig::automatic(&self.link.name);
+        let fallback = InterfaceConfig { dns: self.wanted.dns.clone(), ..automatic };
+        self.activate(fallback, AddressSource::Fallback);
+        self.trial = Trial::Retry { at: retry };
+        self.problem = Some(format!("{why}; DHCP is in use"));
+    }
+
+    /// What is to be asked of DHCPv6: what its settings say, or more where a router says so.
+    pub(super) fn wants_dhcp6(&self) -> Option<Dhcp6> {
+        let advertised = self.advertised.filter(|_| self.active.accept_ra);
+        self.active.dhcp6.max(advertised)
     }
 
     /// What the link should have.
     pub(super) fn settings(&self) -> LinkSettings {
         let owner = self.active.link_settings(self.order);
-        match &self.lease {
+        let mut settings = match &self.lease {
             Some(lease) => merge(owner, lease.settings(self.order)),
             None => owner,
-        }
+        };
+        settings.addresses.extend(self.lease6.iter().flat_map(|lease| lease.settings().addresses));
+        settings
     }
 
     /// Its servers, the owner's first.
     pub(super) fn dns(&self) -> Vec<IpAddr> {
         let leased = self.lease.iter().flat_map(|lease| lease.dns.iter().copied().map(IpAddr::V4));
+        let leased6 = self.lease6.iter().flat_map(|lease| lease.dns.iter().copied().map(IpAddr::V6));
         let told = self.servers.iter().map(|(server, _)| *server);
-        self.active.dns.iter().copied().chain(leased).chain(told).collect()
+        self.active.dns.iter().copied().chain(leased).chain(leased6).chain(told).collect()
     }
 
-    /// Takes what a router tells of resolvers: longer, shorter, or no more.
-    pub(super) fn take_servers(&mut self, told: Vec<Server>, now: Instant) {
+    /// Takes what a router tells: of resolvers longer, shorter, or no more.
+    pub(super) fn take_advert(&mut self, advert: Advert, now: Instant) {
+        self.advertised = advert.dhcp6;
+        self.take_servers(advert.servers, now);
+    }
+
+    fn take_servers(&mut self, told: Vec<Server>, now: Instant) {
         for (server, lifetime) in told {
             // The end of time is not representable, and a day is as good.
             let until = now + lifetime.min(Duration::from_secs(86_400));
@@ -218,7 +271,7 @@ mod tests {
             controller: None,
             alias: None,
         };
-        Nic::new(link, mac, 0, wanted, AddressSource::Settings)
+        Nic::new(link, mac, 0, Wanted { place: 0, settings: wanted, source: AddressSource::Settings })
     }
 
     fn settings(address: &str, via: &str) -> InterfaceConfig {
@@ -244,10 +297,11 @@ mod tests {
         let good = settings("198.51.100.7/24", "198.51.100.1");
         let mut nic = nic(wanted.clone());
         assert!(matches!(nic.trial, Trial::Due));
-        nic.give_way(Some(good.clone()), "silent", retry);
+        let others = |good: &InterfaceConfig| Others { good: Some(good.clone()), described: None };
+        nic.give_way(others(&good), "silent", retry);
         assert_eq!((nic.source, &nic.active), (AddressSource::LastGood, &good));
         assert!(matches!(nic.trial, Trial::Due), "these have to prove themselves too");
-        nic.give_way(Some(good), "silent", retry);
+        nic.give_way(others(&good), "silent", retry);
         assert_eq!(nic.source, AddressSource::Fallback);
         assert!(nic.active.dhcp4 && nic.active.addresses.is_empty());
         assert_eq!(nic.deadline(), Some(retry), "the settings get another chance");
@@ -258,8 +312,34 @@ mod tests {
     fn settings_that_are_the_last_good_themselves_lead_to_dhcp() {
         let wanted = settings("192.0.2.7/24", "192.0.2.1");
         let mut nic = nic(wanted.clone());
-        nic.give_way(Some(wanted), "silent", Instant::now());
+        nic.give_way(Others { good: Some(wanted), described: None }, "silent", Instant::now());
         assert_eq!(nic.source, AddressSource::Fallback);
+    }
+
+    #[test]
+    fn what_the_provider_describes_stands_between_the_owner_and_dhcp() {
+        let described = settings("203.0.113.7/24", "203.0.113.1");
+        let others = || Others { good: None, described: Some(described.clone()) };
+        let mut nic = nic(settings("192.0.2.7/24", "192.0.2.1"));
+        nic.give_way(others(), "silent", Instant::now());
+        assert_eq!((nic.source, &nic.active), (AddressSource::Fallback, &described));
+        assert!(matches!(nic.trial, Trial::Due), "it has to prove itself too");
+        nic.give_way(others(), "silent", Instant::now());
+        assert!(nic.active.dhcp4 && matches!(nic.trial, Trial::Retry { .. }));
+    }
+
+    #[test]
+    fn routers_ask_for_more_of_dhcp_but_never_for_less() {
+        let mut nic = nic(InterfaceConfig::automatic("ens3"));
+        let advert = |dhcp6| Advert { servers: vec![], dhcp6 };
+        assert_eq!(nic.wants_dhcp6(), None);
+        nic.take_advert(advert(Some(Dhcp6::Stateless)), Instant::now());
+        assert_eq!(nic.wants_dhcp6(), Some(Dhcp6::Stateless));
+        nic.active.dhcp6 = Some(Dhcp6::Stateful);
+        assert_eq!(nic.wants_dhcp6(), Some(Dhcp6::Stateful));
+        nic.active.dhcp6 = None;
+        nic.active.accept_ra = false;
+        assert_eq!(nic.wants_dhcp6(), None, "routers are not heard");
     }
 
     #[test]

@@ -1,10 +1,12 @@
-//! Whether a gateway answers ARP or NDP.
+//! Whether a gateway answers ARP or NDP, and whether a name server answers at all.
 //!
-//! The kernel asks: a neighbour entry marked as in use is resolved or confirmed, and its state is
-//! told by netlink.
+//! The kernel asks gateways: a neighbour entry marked as in use is resolved or confirmed, and its state is
+//! told by netlink. A name server is asked for the root's own servers (RFC 1035); any answer of its own,
+//! a refusal too, shows that it is there.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
@@ -15,11 +17,15 @@ use rtnetlink::packet_route::neighbour::{
 };
 use rtnetlink::{Handle, MulticastGroup};
 
+use tokio::net::UdpSocket;
+
 use super::nic::AbortOnDrop;
 use crate::netlink::NetlinkError;
 
 /// How often the kernel is told to ask; it gives up after three seconds by itself.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long an answer of a name server may take: it may have to ask others.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Waits until one of `gateways` answers on the link, and says which. It never gives up.
 pub(super) async fn answers(index: u32, gateways: BTreeSet<IpAddr>) -> Result<IpAddr, NetlinkError> {
@@ -50,6 +56,38 @@ pub(super) async fn answers(index: u32, gateways: BTreeSet<IpAddr>) -> Result<Ip
             }
         }
     }
+}
+
+/// A question for the name servers of the root: header, the root's name, type NS, class IN.
+const QUESTION: [u8; 17] = [0x68, 0x66, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 2, 0, 1];
+/// In the third byte of a header: this is an answer.
+const IS_ANSWER: u8 = 0x80;
+const DNS_PORT: u16 = 53;
+
+/// Waits until one of the name servers answers, and says which. It never gives up.
+pub(super) async fn resolves(servers: Vec<IpAddr>) -> IpAddr {
+    loop {
+        let asked = servers.iter().map(|server| Box::pin(answers_questions(*server)));
+        if let Ok((server, _)) = futures_util::future::select_ok(asked).await {
+            return server;
+        }
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+/// Asks once; an error when there is no answer within a few seconds.
+async fn answers_questions(server: IpAddr) -> io::Result<IpAddr> {
+    let own: IpAddr = match server {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let socket = UdpSocket::bind((own, 0)).await?;
+    socket.connect((server, DNS_PORT)).await?;
+    socket.send(&QUESTION).await?;
+    let mut answer = [0; 512];
+    let length = tokio::time::timeout(ANSWER, socket.recv(&mut answer)).await??;
+    let ours = length >= 12 && answer[..2] == QUESTION[..2] && answer[2] & IS_ANSWER != 0;
+    if ours { Ok(server) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
 /// Removes old knowledge of the gateways, which the kernel would take seconds to doubt.

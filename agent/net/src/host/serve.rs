@@ -7,11 +7,13 @@ use agent_core::network::{AddressSource, Cidr};
 use rtnetlink::Handle;
 use tokio::time::Instant;
 
-use super::manager::{Manager, Word, chain};
-use super::nic::{AbortOnDrop, Trial};
+use super::manager::{Manager, Speak, Word, chain};
+use super::nic::{AbortOnDrop, Nic, Others, Trial};
+use super::store::{self, LEASE, LEASE6, Store};
 use super::{GATEWAY_WAIT, advert, probe};
 use crate::dhcp::message::Identity;
 use crate::dhcp::{DhcpEvent, DhcpTask, Lease, Loss};
+use crate::dhcp6::{self, Dhcp6Event, Dhcp6Task};
 use crate::links::{Link, converge, forget_routers, observe};
 use crate::{Outcome, sysctl};
 
@@ -26,33 +28,54 @@ impl Manager {
         if nic.trial.deadline().is_none_or(|deadline| now < deadline) {
             return;
         }
-        let name = nic.link.name.clone();
-        let gateways: Vec<String> = nic.active.gateways().iter().map(IpAddr::to_string).collect();
-        let silence =
-            format!("{} did not answer for {} seconds", gateways.join(" and "), GATEWAY_WAIT.as_secs());
         if let Trial::Retry { .. } = nic.trial {
             if nic.lease.is_some() {
                 nic.trial = Trial::None;
             } else {
-                nic.activate(nic.wanted.clone(), AddressSource::Settings);
+                nic.activate(nic.wanted.clone(), nic.by);
             }
             return;
         }
-        let good = self.store.last_good(nic.mac);
-        if nic.source == AddressSource::Settings && good.as_ref() == Some(&nic.active) {
-            // These are the last good: there is nothing better to turn to.
-            if let Trial::Running { deadline, .. } = &mut nic.trial {
-                *deadline = None;
-            }
-            nic.problem = Some(format!("{silence}; its settings worked before and stay"));
+        let names = matches!(nic.trial, Trial::Names { .. });
+        let silent = |servers: Vec<IpAddr>| {
+            let servers: Vec<String> = servers.iter().map(IpAddr::to_string).collect();
+            format!("{} did not answer for {} seconds", servers.join(" and "), GATEWAY_WAIT.as_secs())
+        };
+        let key = store::key(&nic.link, nic.mac);
+        let good = self.store.last_good(&key);
+        let kind = if names { "resolver-silent" } else { "gateway-silent" };
+        let silence = if names {
+            let config = self.config.as_ref();
+            silent(config.map_or_else(Vec::new, |config| servers(nic, &config.owner.dns)))
         } else {
-            if nic.source == AddressSource::Settings {
-                self.store.keep_silent(nic.mac, &nic.active);
+            silent(nic.active.gateways().into_iter().collect())
+        };
+        let first = nic.source == nic.by;
+        let better = good.as_ref().is_some_and(|good| *good != nic.active);
+        if first && good.as_ref() == Some(&nic.active) {
+            // These are the last good: there is nothing better to turn to.
+            nic.trial.believe();
+            nic.problem = Some(format!("{silence}; its settings worked before and stay"));
+        } else if names && !better {
+            // The box can be reached by these, and nothing says that it could be by others.
+            nic.trial.believe();
+            self.store.keep_good(&key, &nic.active);
+            nic.problem = Some(format!("{silence}; its gateway does, and its settings stay"));
+        } else {
+            if first {
+                self.store.keep_silent(&key, &nic.active);
             }
-            nic.give_way(good, &silence, now + RETRY);
+            let described = self.config.as_ref().and_then(|c| c.described(&nic.link.name, nic.mac));
+            let others = Others { good, described: described.map(|described| described.settings) };
+            nic.give_way(others, &silence, now + RETRY);
         }
+        let name = nic.link.name.clone();
         let message = nic.problem.clone().unwrap_or(silence);
-        self.say("gateway-silent", &name, message);
+        let dissolve = nic.link.is_device() && matches!(nic.trial, Trial::Retry { .. });
+        self.say(kind, &name, message.clone());
+        if dissolve {
+            self.do_without_devices(format!("{name}: {message}"), now + RETRY);
+        }
     }
 
     /// Makes a NIC what it should be now.
@@ -74,16 +97,18 @@ impl Manager {
         if nic.active.accept_ra && nic.adverts.is_none() {
             let (speak, link) = (self.speak.clone(), name.clone());
             nic.adverts = Some(AbortOnDrop(tokio::spawn(async move {
-                let report = |servers| drop(speak.send(Word::Advert(index, servers)));
+                let report = |advert| drop(speak.send(Word::Advert(index, advert)));
                 if let Err(error) = advert::listen(link, index, report).await {
                     tracing::warn!(%error, "router advertisements are not heard");
                 }
             })));
         }
         if nic.active.dhcp4 && nic.dhcp.is_none() {
-            let kept = match self.store.lease(nic.mac) {
+            let kept: Option<Lease> = self.store.lease(LEASE, &store::key(&nic.link, nic.mac));
+            let kept = match kept {
                 Some(lease) => {
-                    let used = holds(&self.handle, &nic.link, &lease).await;
+                    let own = Cidr::new(lease.address, lease.prefix);
+                    let used = holds(&self.handle, &nic.link, own).await;
                     nic.lease = used.then(|| lease.clone());
                     Some((lease, used))
                 }
@@ -94,6 +119,7 @@ impl Manager {
             let report = move |event| drop(speak.send(Word::Dhcp(index, event)));
             nic.dhcp = Some(DhcpTask::start(name.clone(), identity, kept, report));
         }
+        ask_dhcp6(&self.handle, &self.store, &self.speak, nic).await;
         match converge(&self.handle, &name, &nic.settings()).await {
             Ok(outcome) => changed = changed.or(outcome),
             Err(error) => {
@@ -109,6 +135,9 @@ impl Manager {
         if let Some(dhcp) = &nic.dhcp {
             dhcp.carrier(carrier);
         }
+        if let Some((_, dhcp6)) = &nic.dhcp6 {
+            dhcp6.carrier(carrier);
+        }
         if carrier && matches!(nic.trial, Trial::Due) {
             let (speak, gateways) = (self.speak.clone(), nic.active.gateways());
             let probe = tokio::spawn(async move {
@@ -119,7 +148,7 @@ impl Manager {
             });
             nic.trial =
                 Trial::Running { deadline: Some(Instant::now() + GATEWAY_WAIT), probe: AbortOnDrop(probe) };
-        } else if !carrier && matches!(nic.trial, Trial::Running { .. }) {
+        } else if !carrier && matches!(nic.trial, Trial::Running { .. } | Trial::Names { .. }) {
             nic.trial = Trial::Due;
         }
         changed
@@ -128,25 +157,39 @@ impl Manager {
     /// Takes note of what a NIC's client or probe has to say.
     pub(super) fn hear(&mut self, word: Word) {
         let index = match word {
-            Word::Dhcp(index, _) | Word::Answered(index, _) | Word::Advert(index, _) => index,
+            Word::Dhcp(index, _)
+            | Word::Dhcp6(index, _)
+            | Word::Answered(index, _)
+            | Word::Resolved(index, _)
+            | Word::Advert(index, _) => index,
         };
         let Some(nic) = self.nics.get_mut(&index) else { return };
         let name = nic.link.name.clone();
+        let key = store::key(&nic.link, nic.mac);
         match word {
             Word::Answered(_, gateway) => {
                 if !matches!(nic.trial, Trial::Running { .. }) {
                     return;
                 }
-                nic.trial = Trial::None;
-                self.store.keep_good(nic.mac, &nic.active);
-                if nic.source == AddressSource::Settings {
-                    self.store.forget_silent(nic.mac);
+                let mut servers = Vec::new();
+                if nic.source == AddressSource::Settings
+                    && self.store.last_good(&key).as_ref() != Some(&nic.active)
+                {
+                    let owner = self.config.as_ref().map_or(&[][..], |config| &config.owner.dns);
+                    servers = self::servers(nic, owner);
                 }
-                if nic.source == AddressSource::Settings && nic.problem.take().is_some() {
-                    self.say("gateway-answers", &name, format!("{gateway} answers"));
+                if servers.is_empty() {
+                    self.proven(index, &format!("{gateway} answers"));
+                } else {
+                    nic.trial = ask_names(&self.speak, index, servers);
                 }
             }
-            Word::Advert(_, servers) => nic.take_servers(servers, Instant::now()),
+            Word::Resolved(_, server) => {
+                if matches!(nic.trial, Trial::Names { .. }) {
+                    self.proven(index, &format!("{server} answers"));
+                }
+            }
+            Word::Advert(_, advert) => nic.take_advert(advert, Instant::now()),
             Word::Dhcp(_, DhcpEvent::Use(lease)) => {
                 let new = nic.lease.as_ref().is_none_or(|old| old.address != lease.address);
                 if nic.source == AddressSource::Dhcp {
@@ -158,9 +201,9 @@ impl Manager {
                     self.say("dhcp-bound", &name, message);
                 }
             }
-            Word::Dhcp(_, DhcpEvent::Keep(lease)) => self.store.keep_lease(nic.mac, lease),
+            Word::Dhcp(_, DhcpEvent::Keep(lease)) => self.store.keep_lease(LEASE, &key, lease),
             Word::Dhcp(_, DhcpEvent::Drop(loss)) => {
-                self.store.forget_lease(nic.mac);
+                self.store.forget_lease(LEASE, &key);
                 let Some(lease) = nic.lease.take() else { return };
                 let why = match loss {
                     Loss::Refused => "a server refused it",
@@ -170,16 +213,88 @@ impl Manager {
                 nic.problem = Some(message.clone());
                 self.say("dhcp-lost", &name, message);
             }
-            Word::Dhcp(_, DhcpEvent::Trouble(message)) => {
+            Word::Dhcp(_, DhcpEvent::Trouble(message)) | Word::Dhcp6(_, Dhcp6Event::Trouble(message)) => {
                 tracing::warn!(nic = name, message, "DHCP has trouble");
             }
+            Word::Dhcp6(_, Dhcp6Event::Use(lease)) => {
+                let old = nic.lease6.replace(lease.clone()).unwrap_or_default();
+                let had: Vec<_> = old.addresses.iter().map(|given| given.address).collect();
+                let new = lease.addresses.iter().map(|given| given.address).filter(|a| !had.contains(a));
+                let new: Vec<String> = new.map(|address| address.to_string()).collect();
+                if !new.is_empty() {
+                    self.say("dhcp-bound", &name, format!("address {} from DHCPv6", new.join(" and ")));
+                }
+            }
+            Word::Dhcp6(_, Dhcp6Event::Keep(lease)) => self.store.keep_lease(LEASE6, &key, lease),
+            Word::Dhcp6(_, Dhcp6Event::Drop) => {
+                self.store.forget_lease(LEASE6, &key);
+                if nic.lease6.take().is_some_and(|lease| !lease.addresses.is_empty()) {
+                    self.say("dhcp-lost", &name, "its addresses from DHCPv6 are given up".to_owned());
+                }
+            }
+        }
+    }
+
+    /// A link's settings lead where they should.
+    fn proven(&mut self, index: u32, how: &str) {
+        let Some(nic) = self.nics.get_mut(&index) else { return };
+        nic.trial = Trial::None;
+        let key = store::key(&nic.link, nic.mac);
+        self.store.keep_good(&key, &nic.active);
+        if nic.source != nic.by {
+            return;
+        }
+        self.store.forget_silent(&key);
+        if nic.problem.take().is_some() {
+            let name = nic.link.name.clone();
+            self.say("gateway-answers", &name, how.to_owned());
         }
     }
 }
 
-/// Whether the link has the address of this lease: the agent started again, and the box did not.
-async fn holds(handle: &Handle, link: &Link, lease: &Lease) -> bool {
-    let own = Cidr::new(lease.address, lease.prefix);
+/// The name servers that a link's settings lead to, the owner's for the whole box first.
+fn servers(nic: &Nic, of_box: &[IpAddr]) -> Vec<IpAddr> {
+    if of_box.is_empty() { nic.dns() } else { of_box.to_vec() }
+}
+
+fn ask_names(speak: &Speak, index: u32, servers: Vec<IpAddr>) -> Trial {
+    let speak = speak.clone();
+    let probe = tokio::spawn(async move {
+        let server = probe::resolves(servers).await;
+        drop(speak.send(Word::Resolved(index, server)));
+    });
+    Trial::Names { deadline: Some(Instant::now() + GATEWAY_WAIT), probe: AbortOnDrop(probe) }
+}
+
+/// Has DHCPv6 asked for what it is to be asked for now.
+async fn ask_dhcp6(handle: &Handle, store: &Store, speak: &Speak, nic: &mut Nic) {
+    let wanted = nic.wants_dhcp6();
+    if nic.dhcp6.as_ref().map(|(asked, _)| *asked) == wanted {
+        return;
+    }
+    nic.dhcp6 = None;
+    let Some(wanted) = wanted else {
+        nic.lease6 = None;
+        return;
+    };
+    let kept: Option<dhcp6::Lease> = store.lease(LEASE6, &store::key(&nic.link, nic.mac));
+    let kept = match kept {
+        Some(lease) => {
+            let own = lease.settings().addresses.first().copied();
+            let used = holds(handle, &nic.link, own).await;
+            nic.lease6 = used.then(|| lease.clone());
+            Some((lease, used))
+        }
+        None => None,
+    };
+    let identity = dhcp6::Identity { mac: nic.mac, wanted };
+    let (speak, index) = (speak.clone(), nic.link.index);
+    let report = move |event| drop(speak.send(Word::Dhcp6(index, event)));
+    nic.dhcp6 = Some((wanted, Dhcp6Task::start(nic.link.name.clone(), index, identity, kept, report)));
+}
+
+/// Whether the link has the address of a lease: the agent started again, and the box did not.
+async fn holds(handle: &Handle, link: &Link, own: Option<Cidr>) -> bool {
     let observed = observe(handle, link).await.unwrap_or_default();
     own.is_some_and(|own| observed.addresses.contains(&own))
 }

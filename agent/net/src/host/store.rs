@@ -12,8 +12,13 @@ use agent_system::files;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::dhcp::Lease;
-use crate::dhcp::lease::{FORMAT, KeptLease};
+use crate::dhcp::lease::{Ages, FORMAT, KeptLease};
+use crate::links::Link;
+
+/// A lease of DHCP.
+pub(super) const LEASE: &str = "lease";
+/// A lease of DHCPv6.
+pub(super) const LEASE6: &str = "lease6";
 
 /// Largest file that is read.
 const LIMIT: u64 = 256 * 1024;
@@ -36,45 +41,45 @@ impl Store {
         Store { directory, volatile }
     }
 
-    /// The lease of a NIC, if it has not ended.
-    pub(super) fn lease(&self, mac: Mac) -> Option<Lease> {
-        let kept: KeptLease = self.read(&path(&self.directory, "lease", mac))?;
+    /// The lease of a link, if it has not ended.
+    pub(super) fn lease<L: Ages + DeserializeOwned>(&self, kind: &str, key: &str) -> Option<L> {
+        let kept: KeptLease<L> = self.read(&path(&self.directory, kind, key))?;
         let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
         if kept.format == FORMAT { kept.now(now) } else { None }
     }
 
-    pub(super) fn keep_lease(&self, mac: Mac, lease: Lease) {
+    pub(super) fn keep_lease<L: Serialize>(&self, kind: &str, key: &str, lease: L) {
         let acknowledged = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
-        self.write(&path(&self.directory, "lease", mac), &KeptLease { format: FORMAT, acknowledged, lease });
+        self.write(&path(&self.directory, kind, key), &KeptLease { format: FORMAT, acknowledged, lease });
     }
 
-    pub(super) fn forget_lease(&self, mac: Mac) {
-        if let Err(error) = files::remove(path(&self.directory, "lease", mac)) {
-            tracing::warn!(%mac, %error, "a void lease stays on data");
+    pub(super) fn forget_lease(&self, kind: &str, key: &str) {
+        if let Err(error) = files::remove(path(&self.directory, kind, key)) {
+            tracing::warn!(key, %error, "a void lease stays on data");
         }
     }
 
-    /// The last settings of a NIC whose gateway answered.
-    pub(super) fn last_good(&self, mac: Mac) -> Option<InterfaceConfig> {
-        self.settings(&path(&self.directory, "good", mac))
+    /// The last settings of a link whose gateway answered.
+    pub(super) fn last_good(&self, key: &str) -> Option<InterfaceConfig> {
+        self.settings(&path(&self.directory, "good", key))
     }
 
-    pub(super) fn keep_good(&self, mac: Mac, settings: &InterfaceConfig) {
-        self.keep_settings(&path(&self.directory, "good", mac), settings);
+    pub(super) fn keep_good(&self, key: &str, settings: &InterfaceConfig) {
+        self.keep_settings(&path(&self.directory, "good", key), settings);
     }
 
-    /// The settings of a NIC whose gateway was silent in this boot.
-    pub(super) fn silent(&self, mac: Mac) -> Option<InterfaceConfig> {
-        self.settings(&path(&self.volatile, "silent", mac))
+    /// Settings whose gateway was silent in this boot.
+    pub(super) fn silent(&self, key: &str) -> Option<InterfaceConfig> {
+        self.settings(&path(&self.volatile, "silent", key))
     }
 
-    pub(super) fn keep_silent(&self, mac: Mac, settings: &InterfaceConfig) {
-        self.keep_settings(&path(&self.volatile, "silent", mac), settings);
+    pub(super) fn keep_silent(&self, key: &str, settings: &InterfaceConfig) {
+        self.keep_settings(&path(&self.volatile, "silent", key), settings);
     }
 
-    pub(super) fn forget_silent(&self, mac: Mac) {
-        if let Err(error) = files::remove(path(&self.volatile, "silent", mac)) {
-            tracing::warn!(%mac, %error, "what was found out stays in /run");
+    pub(super) fn forget_silent(&self, key: &str) {
+        if let Err(error) = files::remove(path(&self.volatile, "silent", key)) {
+            tracing::warn!(key, %error, "what was found out stays in /run");
         }
     }
 
@@ -113,47 +118,54 @@ impl Store {
     }
 }
 
-fn path(directory: &Path, kind: &str, mac: Mac) -> PathBuf {
-    directory.join(format!("{kind}-{}.json", mac.to_string().replace(':', "")))
+/// What is kept of a NIC is named by its hardware address, which it shares with what stands on it: of a
+/// device by its name.
+pub(super) fn key(link: &Link, mac: Mac) -> String {
+    if link.is_device() { format!("device-{}", link.name) } else { mac.to_string().replace(':', "") }
+}
+
+fn path(directory: &Path, kind: &str, key: &str) -> PathBuf {
+    directory.join(format!("{kind}-{key}.json"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dhcp::Lease;
     use crate::dhcp::lease::tests::lease;
 
-    const MAC: Mac = Mac([2, 0, 0, 0, 0, 1]);
+    const KEY: &str = "020000000001";
 
     #[test]
     fn leases_and_settings_come_back() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::new(directory.path().join("network"), directory.path().join("run"));
-        assert_eq!(store.lease(MAC), None);
-        store.keep_lease(MAC, lease());
-        assert_eq!(store.lease(MAC).map(|kept| kept.address), Some(lease().address));
-        assert_eq!(store.lease(Mac([2, 0, 0, 0, 0, 2])), None);
-        store.forget_lease(MAC);
-        assert_eq!(store.lease(MAC), None);
+        assert_eq!(store.lease::<Lease>(LEASE, KEY), None);
+        store.keep_lease(LEASE, KEY, lease());
+        assert_eq!(store.lease(LEASE, KEY).map(|kept: Lease| kept.address), Some(lease().address));
+        assert_eq!(store.lease::<Lease>(LEASE, "020000000002"), None);
+        store.forget_lease(LEASE, KEY);
+        assert_eq!(store.lease::<Lease>(LEASE, KEY), None);
         let settings = InterfaceConfig::automatic("ens3");
-        store.keep_good(MAC, &settings);
-        assert_eq!(store.last_good(MAC), Some(settings.clone()));
-        assert_eq!(store.silent(MAC), None);
-        store.keep_silent(MAC, &settings);
-        assert_eq!(store.silent(MAC), Some(settings));
-        store.forget_silent(MAC);
-        assert_eq!(store.silent(MAC), None);
+        store.keep_good(KEY, &settings);
+        assert_eq!(store.last_good(KEY), Some(settings.clone()));
+        assert_eq!(store.silent(KEY), None);
+        store.keep_silent(KEY, &settings);
+        assert_eq!(store.silent(KEY), Some(settings));
+        store.forget_silent(KEY);
+        assert_eq!(store.silent(KEY), None);
     }
 
     #[test]
     fn what_is_not_understood_counts_as_missing() {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::new(directory.path().to_owned(), directory.path().to_owned());
-        store.keep_lease(MAC, lease());
-        let path = path(directory.path(), "lease", MAC);
+        store.keep_lease(LEASE, KEY, lease());
+        let path = path(directory.path(), LEASE, KEY);
         let text = std::fs::read_to_string(&path).unwrap();
         std::fs::write(&path, text.replace("\"format\": 1", "\"format\": 2")).unwrap();
-        assert_eq!(store.lease(MAC), None);
+        assert_eq!(store.lease::<Lease>(LEASE, KEY), None);
         std::fs::write(&path, &text[..text.len() / 2]).unwrap();
-        assert_eq!(store.lease(MAC), None);
+        assert_eq!(store.lease::<Lease>(LEASE, KEY), None);
     }
 }

@@ -21,7 +21,7 @@ pub struct Link {
     pub index: u32,
     /// Its name.
     pub name: String,
-    /// Hardware address, of Ethernet links.
+    /// Hardware address, of Ethernet links: a NIC's own, whatever the bond it is in has given it.
     pub mac: Option<Mac>,
     /// Administratively up.
     pub up: bool,
@@ -31,7 +31,7 @@ pub struct Link {
     pub mtu: u32,
     /// `bridge`, `veth`, …; none for hardware and what looks like it (virtio).
     pub kind: Option<String>,
-    /// The bridge it is a port of.
+    /// The bridge or bond it is a port of.
     pub controller: Option<u32>,
     /// A note on it, for people and for ourselves.
     pub alias: Option<String>,
@@ -41,6 +41,11 @@ impl Link {
     /// Whether it is a network card: Ethernet, and not made by software.
     pub fn is_nic(&self) -> bool {
         self.mac.is_some() && self.kind.is_none()
+    }
+
+    /// Whether it is a bond or a VLAN. Nobody but [`super::converge_devices`] makes any on a box.
+    pub fn is_device(&self) -> bool {
+        self.mac.is_some() && matches!(self.kind.as_deref(), Some("bond" | "vlan"))
     }
 
     fn from_message(message: &LinkMessage) -> Link {
@@ -60,9 +65,8 @@ impl Link {
         for attribute in &message.attributes {
             match attribute {
                 LinkAttribute::IfName(name) => link.name.clone_from(name),
-                LinkAttribute::Address(address) if ethernet => {
-                    link.mac = <[u8; 6]>::try_from(address.as_slice()).ok().map(Mac);
-                }
+                LinkAttribute::Address(address) if ethernet => link.mac = link.mac.or(mac(address)),
+                LinkAttribute::PermAddress(address) if ethernet => link.mac = mac(address).or(link.mac),
                 LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
                 LinkAttribute::IfAlias(alias) => link.alias = Some(alias.clone()),
                 LinkAttribute::Controller(index) => link.controller = Some(*index),
@@ -77,6 +81,11 @@ impl Link {
         }
         link
     }
+}
+
+/// A hardware address that is one.
+fn mac(bytes: &[u8]) -> Option<Mac> {
+    <[u8; 6]>::try_from(bytes).ok().filter(|bytes| *bytes != [0; 6]).map(Mac)
 }
 
 /// All links.

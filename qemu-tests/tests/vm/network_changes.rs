@@ -1,0 +1,397 @@
+//! Changes of the network end by themselves unless they are confirmed, and the provider's descriptions hold.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Child, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::common::{BOOT, CHANGE, DISK, apply, lab, names, out, page, settings, text, wait_until};
+use qemu_tests::{Channel, Disk, Lab, Machine, Nic, Setup};
+use serde_json::{Value, json};
+
+/// The first NIC's hardware address.
+const MAC: &str = "52:54:00:12:34:56";
+const SECOND: &str = "52:54:00:12:34:57";
+/// The two minutes of a trial, and what a busy host adds.
+const TRIAL: Duration = Duration::from_secs(300);
+
+fn nic(machine: &Machine, name_or_mac: &str) -> Value {
+    let state = machine.json(&["network"], &[0, 3]).unwrap();
+    let all = state["interfaces"].as_array().unwrap().iter();
+    let found = all.clone().find(|nic| nic["name"] == name_or_mac || nic["mac"] == name_or_mac);
+    found.cloned().unwrap_or_else(|| state["interfaces"].clone())
+}
+
+fn wait_for(machine: &Machine, nic: &str, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    wait_until(what, TRIAL, || {
+        let nic = self::nic(machine, nic);
+        if wanted(&nic) { Ok(nic) } else { Err(nic.to_string()) }
+    })
+}
+
+fn has(nic: &Value, key: &str, value: &str) -> bool {
+    nic[key].as_array().is_some_and(|all| all.iter().any(|one| one == value))
+}
+
+/// An ssh connection that stays, and by which commands can be sent as its owner would without noticing.
+struct Shared {
+    master: Child,
+    path: String,
+}
+
+impl Shared {
+    fn open(lab: &Lab, machine: &Machine) -> Shared {
+        let path = lab.dir().join("shared").display().to_string();
+        let mut ssh = machine.ssh_command();
+        ssh.args(["-M", "-N", "-S", &path, "admin@127.0.0.1"]).stdin(Stdio::null());
+        let master = ssh.spawn().unwrap();
+        wait_until("a shared connection", CHANGE, || {
+            if std::path::Path::new(&path).exists() { Ok(()) } else { Err("no socket".into()) }
+        });
+        Shared { master, path }
+    }
+
+    fn cli(&self, machine: &Machine, command: &str) -> std::process::Output {
+        machine.ssh_command().args(["-S", &self.path, "admin@127.0.0.1", command]).output().unwrap()
+    }
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let _ = self.master.kill();
+        let _ = self.master.wait();
+    }
+}
+
+/// Puts settings on trial by the CLI.
+fn try_settings(machine: &Machine, settings: &str) -> std::process::Output {
+    let mut file = tempfile::tempfile().unwrap();
+    file.write_all(settings.as_bytes()).unwrap();
+    std::io::Seek::rewind(&mut file).unwrap();
+    machine.cli_with(&["network", "try", "-"], Stdio::from(file)).unwrap()
+}
+
+fn fixed(more: &str) -> String {
+    format!(
+        "[[box.interface]]\nmatch = {{ mac = \"{MAC}\" }}\naddresses = [\"10.0.2.15/24\"]\n\
+         routes = [{{ to = \"default\", via = \"10.0.2.2\" }}]\n{more}"
+    )
+}
+
+#[test]
+fn what_is_tried_ends_unless_it_is_confirmed_by_a_new_connection() {
+    let (lab, registry) = lab();
+    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
+    let setup = Setup { shell: true, ..Setup::with(settings(&registry)) };
+    let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    machine.wait_ssh(BOOT).unwrap();
+    names::answer(&mut machine);
+
+    // What is no network setting is refused with its place, and nothing is tried.
+    let refused = try_settings(&machine, "[box]\nhostname = \"x\"\n");
+    assert_eq!(refused.status.code(), Some(2), "{}", out(&refused));
+    assert!(out(&refused).contains("stdin:2:1: `hostname` is no network setting"), "{}", out(&refused));
+    let none = machine.cli(&["network", "confirm"]).unwrap();
+    assert_eq!(none.status.code(), Some(4), "{}", out(&none));
+
+    let shared = Shared::open(&lab, &machine);
+    let tried = try_settings(&machine, &fixed("mtu = 1400\n"));
+    assert!(tried.status.success(), "{}", out(&tried));
+    wait_for(&machine, MAC, "what is tried", |nic| nic["source"] == "static" && nic["mtu"] == 1400);
+    let old = shared.cli(&machine, "network confirm");
+    assert_eq!(old.status.code(), Some(5), "{}", out(&old));
+    assert!(out(&old).contains("older than the change"), "{}", out(&old));
+    assert!(text(&machine, &["network"]).contains("being tried"));
+    // A restart of the agent changes nothing of it.
+    machine.shell("systemctl restart holdfastd").unwrap();
+    wait_until("the agent", CHANGE, || match machine.cli(&["network"]) {
+        Ok(done) if out(&done).contains("being tried") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    text(&machine, &["network", "confirm"]);
+    assert!(text(&machine, &["network"]).contains("confirmed by hand"));
+
+    // It stands above the document, and nobody confirms that it should not.
+    let dropped = text(&machine, &["network", "revert"]);
+    assert!(dropped.contains("the document's settings are tried"), "{dropped}");
+    wait_for(&machine, MAC, "the document's", |nic| nic["source"] == "dhcp");
+    machine.kill().unwrap();
+    // A power cut in the middle of it.
+    let machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    machine.wait_ssh(BOOT).unwrap();
+    wait_for(&machine, MAC, "what was confirmed", |nic| nic["source"] == "static" && nic["mtu"] == 1400);
+    text(&machine, &["network", "revert"]);
+    text(&machine, &["network", "confirm"]);
+    wait_for(&machine, MAC, "the document's", |nic| nic["source"] == "dhcp");
+    assert!(text(&machine, &["network"]).contains("settings of the document"));
+    machine.kill().unwrap();
+}
+
+#[test]
+fn full_a_document_that_cuts_its_owner_off_is_undone() {
+    let (lab, registry) = lab();
+    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
+    let setup = Setup { shell: true, ..Setup::with(settings(&registry)) };
+    let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    machine.wait_ssh(BOOT).unwrap();
+    names::answer(&mut machine);
+    // The gateway is right and answers, the address is not the one that leads here.
+    let wrong = settings(&registry) + &fixed("").replace("10.0.2.15", "10.0.2.99");
+    let applied = apply(&machine, &wrong, &["--no-wait"]);
+    assert!(out(&applied).contains("tried for 120 seconds"), "{}", out(&applied));
+    wait_until("a box that is cut off", CHANGE, || match machine.cli(&["status"]) {
+        Ok(done) if done.status.code() == Some(255) => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    wait_until("a box that is back", TRIAL, || match machine.cli(&["network"]) {
+        Ok(done) if out(&done).contains("settings before the document's") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    assert!(text(&machine, &["events"]).contains("network-reverted"));
+    let status = machine.json(&["status"], &[0, 3]).unwrap();
+    assert_eq!(status["user_data"]["generation"], 2, "the document is accepted all the same");
+
+    // After a restart too, and the same document is tried again when it is applied again.
+    drop(machine);
+    let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    machine.wait_ssh(BOOT).unwrap();
+    names::answer(&mut machine);
+    assert!(text(&machine, &["network"]).contains("settings before the document's"));
+    let again = apply(&machine, &wrong, &["--no-wait"]);
+    assert!(out(&again).contains("tried for 120 seconds"), "{}", out(&again));
+    machine.wait_ssh(TRIAL).unwrap();
+
+    // The last key is not taken away by mistake.
+    let locked = wrong.replace("[box]\n", "[box]\nprovider_keys = false\n");
+    let refused = apply(&machine, &locked, &["--no-wait"]);
+    assert_eq!(refused.status.code(), Some(5), "{}", out(&refused));
+    assert!(out(&refused).contains("takes the last one away"), "{}", out(&refused));
+    machine.kill().unwrap();
+}
+
+#[test]
+fn full_settings_whose_name_servers_are_silent_give_way_to_those_that_worked() {
+    let (lab, registry) = lab();
+    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
+    let document = settings(&registry) + &fixed("accept_ra = false\ndns = [\"10.0.2.3\"]\n");
+    let mut machine =
+        Machine::boot(&lab, &disk, &Setup { shell: true, ..Setup::with(document.clone()) }).unwrap();
+    machine.wait_ssh(BOOT).unwrap();
+    names::answer(&mut machine);
+    wait_for(&machine, MAC, "settings that are good", |nic| {
+        nic["source"] == "static" && nic["problem"].is_null()
+    });
+    machine.shell("nft delete table ip names").unwrap();
+    let silent = document.replace("10.0.2.3", "10.0.2.77");
+    apply(&machine, &silent, &["--no-wait"]);
+    let back = wait_for(&machine, MAC, "the last good", |nic| nic["source"] == "last-good");
+    assert!(back["problem"].as_str().unwrap().contains("10.0.2.77 did not answer"), "{back}");
+    assert!(text(&machine, &["events"]).contains("resolver-silent"));
+    machine.kill().unwrap();
+}
+
+/// What OpenStack says of static addresses, name servers and an MTU.
+#[test]
+fn a_config_drive_that_describes_static_addresses() {
+    let (lab, registry) = lab();
+    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
+    let network = json!({
+        "links": [
+            { "id": "tap1", "type": "ovs", "ethernet_mac_address": MAC, "mtu": 1442 },
+            { "id": "tap2", "type": "ovs", "ethernet_mac_address": SECOND },
+        ],
+        "networks": [
+            {
+                "id": "network0", "type": "ipv4", "link": "tap1",
+                "ip_address": "10.0.2.15", "netmask": "255.255.255.0",
+                "routes": [{ "network": "0.0.0.0", "netmask": "0.0.0.0", "gateway": "10.0.2.2" }],
+            },
+            { "id": "network1", "type": "ipv4_dhcp", "link": "tap2" },
+        ],
+        "services": [{ "type": "dns", "address": "10.0.2.3" }],
+    });
+    let more = Nic { net: "10.9.0.0/24".into(), mac: SECOND.into() };
+    let setup = Setup {
+        network: Some(network.to_string()),
+        more_nics: vec![more],
+        ..Setup::with(page(&registry, "described")).by(Channel::ConfigDrive)
+    };
+    let machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    machine.wait_served("described", BOOT).unwrap();
+    machine.wait_ssh(BOOT).unwrap();
+    let first = wait_for(&machine, MAC, "static addresses", |nic| nic["source"] == "provider");
+    assert!(has(&first, "addresses", "10.0.2.15/24") && has(&first, "gateways", "10.0.2.2"), "{first}");
+    assert_eq!((&first["mtu"], &first["problem"]), (&json!(1442), &Value::Null));
+    let second = wait_for(&machine, SECOND, "a lease", |nic| has(nic, "addresses", "10.9.0.15/24"));
+    assert_eq!(second["source"], "provider");
+    let state = machine.json(&["network"], &[0]).unwrap();
+    assert!(state["provider"] == true && has(&state, "dns", "10.0.2.3"), "{state}");
+    // The owner's settings come first.
+    let owner = page(&registry, "described").replace(
+        "[[recipe]]",
+        &format!(
+            "[[box.interface]]\nmatch = {{ mac = \"{SECOND}\" }}\naddresses = [\"10.9.0.77/24\"]\n[[recipe]]"
+        ),
+    );
+    apply(&machine, &owner, &["--no-wait"]);
+    wait_for(&machine, SECOND, "the owner's", |nic| {
+        nic["source"] == "static" && has(nic, "addresses", "10.9.0.77/24")
+    });
+    assert_eq!(nic(&machine, MAC)["source"], "provider");
+    machine.kill().unwrap();
+}
+
+/// A bond of the first two NICs, and a VLAN on the third, at whose other end is the fourth in a network
+/// namespace of its own.
+#[test]
+fn full_a_bond_and_a_vlan_of_the_providers() {
+    let (lab, registry) = lab();
+    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
+    let (third, fourth) = ("52:54:00:12:34:58", "52:54:00:12:34:59");
+    let network = format!(
+        "version: 2\nethernets:\n  a: {{match: {{macaddress: '{MAC}'}}}}\n  b: {{match: {{macaddress: '{SECOND}'}}}}\n  \
+         c: {{match: {{macaddress: '{third}'}}}}\n\
+         bonds:\n  bond0:\n    interfaces: [a, b]\n    parameters: {{mode: active-backup, mii-monitor-interval: 100}}\n    dhcp4: true\n\
+         vlans:\n  vlan7: {{id: 7, link: c, addresses: [192.0.2.7/24]}}\n"
+    );
+    let hub = |n: u8, mac: &str| {
+        [
+            "-netdev".to_owned(),
+            format!("hubport,id=hub{n},hubid=1"),
+            "-device".to_owned(),
+            format!("virtio-net-pci,netdev=hub{n},romfile=,mac={mac}"),
+        ]
+    };
+    let setup = Setup {
+        shell: true,
+        network: Some(network),
+        more_nics: vec![Nic { net: "10.0.2.0/24".into(), mac: SECOND.into() }],
+        arguments: [hub(1, third), hub(2, fourth)].concat(),
+        ..Setup::with(page(&registry, "by a bond"))
+    };
+    let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    machine.wait_served("by a bond", BOOT).unwrap();
+    machine.wait_ssh(BOOT).unwrap();
+    let bond = wait_for(&machine, "bond0", "a lease", |nic| has(nic, "addresses", "10.0.2.15/24"));
+    assert_eq!((&bond["source"], &bond["problem"]), (&json!("provider"), &Value::Null));
+    let state = machine.json(&["network"], &[0, 3]).unwrap();
+    let names: Vec<&str> =
+        state["interfaces"].as_array().unwrap().iter().filter_map(|nic| nic["name"].as_str()).collect();
+    assert_eq!(names.len(), 4, "the bond, the VLAN and two NICs: {state}");
+    let ports = machine.shell("grep -c 'Slave Interface' /proc/net/bonding/bond0").unwrap();
+    assert_eq!(ports, "2");
+
+    let far = machine.shell(&format!("grep -l {fourth} /sys/class/net/*/address")).unwrap();
+    let far = far.trim_start_matches("/sys/class/net/").trim_end_matches("/address").to_owned();
+    machine
+        .shell(&format!(
+            "unshare -n sleep 600 >/dev/null 2>&1 & sleep 1; P=$(pidof sleep | tr ' ' '\\n' | tail -n 1); \
+             ip link set {far} netns $P; nsenter -t $P -n sh -c '\
+             ip link set {far} up; ip link add link {far} name tag type vlan id 7; ip link set tag up; \
+             ip addr add 192.0.2.1/24 dev tag'"
+        ))
+        .unwrap();
+    wait_until("an answer by the tagged network", CHANGE, || {
+        let said = machine.shell("ping -c 1 -W 2 192.0.2.1 || true").unwrap();
+        if said.contains("1 packets received") { Ok(()) } else { Err(said) }
+    });
+    wait_for(&machine, "vlan7", "its address", |nic| has(nic, "addresses", "192.0.2.7/24"));
+    // The agent starts anew, and everything stays.
+    let before = machine.shell("ip link show bond0; ip link show vlan7").unwrap();
+    machine.shell("systemctl restart holdfastd").unwrap();
+    machine.wait_ssh(CHANGE).unwrap();
+    wait_for(&machine, "vlan7", "its address", |nic| has(nic, "addresses", "192.0.2.7/24"));
+    assert_eq!(machine.shell("ip link show bond0; ip link show vlan7").unwrap(), before);
+    machine.kill().unwrap();
+}
+
+#[test]
+fn full_a_bond_that_leads_nowhere_is_done_without() {
+    let (lab, registry) = lab();
+    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
+    let network = format!(
+        "version: 2\nethernets:\n  a: {{match: {{macaddress: '{MAC}'}}}}\n\
+         bonds:\n  bond0:\n    interfaces: [a]\n    addresses: [10.0.2.15/24]\n    gateway4: 10.0.2.77\n"
+    );
+    let setup = Setup { network: Some(network), ..Setup::with(page(&registry, "without")) };
+    let machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    machine.wait_ssh(BOOT).unwrap();
+    let back = wait_for(&machine, MAC, "the NIC by itself", |nic| {
+        nic["name"] != "bond0" && has(nic, "addresses", "10.0.2.15/24") && has(nic, "gateways", "10.0.2.2")
+    });
+    assert!(back["problem"].as_str().is_some_and(|said| said.contains("10.0.2.77 did not answer")), "{back}");
+    machine.wait_served("without", CHANGE).unwrap();
+    machine.kill().unwrap();
+}
+
+/// A metadata service that is not well at first; the port on the host's loopback, and how often it was asked.
+fn service(user_data: String, network: String, key: String) -> (u16, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&asked);
+    let metadata =
+        json!({ "uuid": "i-service", "hostname": "served", "public_keys": { "owner": key } }).to_string();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let turn = count.fetch_add(1, Ordering::SeqCst);
+            let answer = |path: &str| match path {
+                _ if turn < 2 => None,
+                "/openstack/latest/meta_data.json" => Some(metadata.clone()),
+                "/openstack/latest/user_data" => Some(user_data.clone()),
+                "/openstack/latest/network_data.json" => Some(network.clone()),
+                _ => None,
+            };
+            // Who has gone is not answered.
+            let _ = reply(stream, answer);
+        }
+    });
+    (port, asked)
+}
+
+fn reply(mut stream: TcpStream, answer: impl Fn(&str) -> Option<String>) -> std::io::Result<()> {
+    let mut lines = BufReader::new(stream.try_clone()?).lines().map_while(Result::ok);
+    let path = lines.next().unwrap_or_default().split(' ').nth(1).unwrap_or_default().to_owned();
+    lines.by_ref().take_while(|line| !line.is_empty()).for_each(drop);
+    match answer(&path) {
+        Some(body) => write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()),
+        None => stream.write_all(b"HTTP/1.1 503 Not Yet\r\nContent-Length: 0\r\n\r\n"),
+    }
+}
+
+#[test]
+fn full_a_metadata_service_that_is_late_holds_nothing_up() {
+    let (lab, registry) = lab();
+    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
+    let network = json!({
+        "links": [{ "id": "a", "type": "phy", "ethernet_mac_address": MAC, "mtu": 1450 }],
+        "networks": [{ "id": "n", "type": "ipv4_dhcp", "link": "a" }],
+    });
+    let (port, asked) =
+        service(page(&registry, "by the service"), network.to_string(), lab.public_key().unwrap());
+    let forward = format!("tcp:169.254.169.254:80-cmd:busybox nc 127.0.0.1 {port}");
+    let arguments = [
+        "-smbios",
+        "type=1,manufacturer=OpenStack Foundation,product=OpenStack Nova",
+        "-netdev",
+        &format!("user,id=link,net=169.254.169.0/24,guestfwd={forward}"),
+        "-device",
+        "virtio-net-pci,netdev=link,romfile=,mac=52:54:00:12:34:60",
+    ];
+    let setup = Setup { arguments: arguments.map(str::to_owned).to_vec(), ..Setup::default() };
+    let machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    machine.wait_served("by the service", BOOT).unwrap();
+    machine.wait_ssh(BOOT).unwrap();
+    assert!(asked.load(Ordering::SeqCst) > 4, "it was asked until it was well");
+    let status = machine.json(&["status"], &[0, 3]).unwrap();
+    assert_eq!(
+        (&status["user_data"]["channel"], &status["hostname"]),
+        (&json!("metadata-service"), &json!("served"))
+    );
+    assert_eq!(status["user_data"]["notes"], json!([]), "nothing is lacking any more");
+    let first = wait_for(&machine, MAC, "what the service describes", |nic| nic["source"] == "provider");
+    assert_eq!(first["mtu"], 1450);
+    machine.kill().unwrap();
+}

@@ -160,7 +160,10 @@ fn an_instance_is_told_who_it_is() {
     assert_eq!(answer.public_keys, [KEY]);
     assert_eq!(answer.user_data.unwrap().document.unwrap(), b"format = 1\n");
     assert!(!answer.network.unwrap().links.is_empty());
-    assert_eq!(answer.notes, ["`vendor_data.json` is the provider's and is ignored"]);
+    assert_eq!(
+        answer.notes,
+        ["`of_a_later_release` is not used", "`vendor_data.json` is the provider's and is ignored"]
+    );
 }
 
 /// A page that says that there is nothing is no user-data, and no network is none.

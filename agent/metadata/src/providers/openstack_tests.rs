@@ -50,8 +50,9 @@ fn nothing_there_is_nothing_offered() {
 #[test]
 fn broken_metadata_costs_no_user_data() {
     assert!(matches!(offer(volume(&[("meta_data.json", "{")]).path()), Err(ReadError::Json { .. })));
-    let both = volume(&[("meta_data.json", "{"), ("user_data", "format = 1"), ("network_data.json", "{}")]);
+    let both = volume(&[("meta_data.json", "{"), ("user_data", "format = 1"), ("network_data.json", "[")]);
     let offer = offer(both.path()).unwrap().unwrap();
     assert_eq!(offer.user_data.unwrap().document.unwrap(), b"format = 1");
     assert_eq!(offer.notes.len(), 2);
+    assert!(offer.notes[1].starts_with("the provider's network is not used: "), "{:?}", offer.notes);
 }

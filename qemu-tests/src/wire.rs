@@ -118,7 +118,9 @@ impl Wire {
         match self.stream.read(&mut length[..1]) {
             Ok(1) => {}
             Ok(_) => anyhow::bail!("QEMU has left the wire"),
-            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return Ok(None),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                return Ok(None);
+            }
             Err(error) => return Err(error.into()),
         }
         self.stream.read_exact(&mut length[1..])?;
@@ -169,7 +171,8 @@ impl Wire {
     /// The port that a frame is the answer of, and whether it is open.
     fn answer(&self, protocol: Protocol, frame: &[u8]) -> Option<(u16, bool)> {
         let (number, body) = inside(frame.get(14..)?)?;
-        let port = |bytes: &[u8], at: usize| Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
+        let port =
+            |bytes: &[u8], at: usize| Some(u16::from_be_bytes(bytes.get(at..at + 2)?.try_into().ok()?));
         match (protocol, number) {
             (Protocol::Tcp, TCP) if port(body, 2)? == PORT => Some((port(body, 0)?, body.get(13)? & 4 == 0)),
             (Protocol::Udp, UDP) if port(body, 2)? == PORT => Some((port(body, 0)?, true)),

@@ -218,8 +218,7 @@ fn volumes(
             Ok((found.st_mode & 0o7777, id(found.st_uid), id(found.st_gid)))
         })
         .with_context(|| format!("failed to prepare volume `{}`", volume.source.display()))?;
-        let change =
-            Change { id_map: namespace, read_only: volume.read_only, inert: true, programs: true };
+        let change = Change { id_map: namespace, read_only: volume.read_only, inert: true, programs: true };
         let fd = mounts::cloned(&volume.source, false, change)?;
         attach_bind(fd.as_fd(), &scratch.volume(index))?;
     }

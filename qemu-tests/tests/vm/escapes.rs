@@ -39,8 +39,11 @@ const PROBES: [(&str, &str); 32] = [
     ("signals", "kill -0 $(pidof holdfastd)"),
     ("other-control-groups", "echo 0 >/sys/fs/cgroup/init.scope/cgroup.procs"),
     ("new-control-groups", "mkdir /sys/fs/cgroup/at && rmdir /sys/fs/cgroup/at"),
-    ("own-limits", "for d in '' /system.slice/holdfast-probe.sh.service/ctr; do \
-                    echo 80M >/sys/fs/cgroup$d/memory.max && exit 0; done; exit 1"),
+    (
+        "own-limits",
+        "for d in '' /system.slice/holdfast-probe.sh.service/ctr; do \
+                    echo 80M >/sys/fs/cgroup$d/memory.max && exit 0; done; exit 1",
+    ),
     ("link-settings", "ip link set lo up"),
 ];
 
@@ -60,7 +63,8 @@ const SEEN: [(&str, &str); 4] = [
 /// A script that tries lines by name and says the names of those that succeed.
 fn script() -> String {
     let all = PROBES.iter().chain([&NAMESPACES]).chain(&SEEN);
-    let tries = all.map(|(name, line)| format!("if ({line}) >/dev/null 2>&1 </dev/null; then echo {name}; fi\n"));
+    let tries =
+        all.map(|(name, line)| format!("if ({line}) >/dev/null 2>&1 </dev/null; then echo {name}; fi\n"));
     tries.collect()
 }
 
@@ -95,7 +99,9 @@ fn full_who_breaks_out_of_a_container_has_nothing_of_the_box() {
     up(&machine, &["probe.sh", "other.sh"]);
     put(&mut machine, &script);
     machine.shell("ls -d /var/lib/holdfast/volumes/*/data >/run/escape.volume").unwrap();
-    machine.shell("echo mine >$(cat /run/escape.volume)/mine; chmod 644 $(cat /run/escape.volume)/mine").unwrap();
+    machine
+        .shell("echo mine >$(cat /run/escape.volume)/mine; chmod 644 $(cat /run/escape.volume)/mine")
+        .unwrap();
 
     let done = machine.cli(&["exec", "probe.sh", "--", "/bin/sh", "/escape.sh"]).unwrap();
     assert!(done.status.code() != Some(125), "{}", out(&done));

@@ -22,7 +22,9 @@ fn nothing_runs_from_what_is_written_and_no_module_is_loaded() {
         machine.shell(&copy).unwrap();
         let run = format!("{folder}/program true; echo $?; rm {folder}/program");
         assert_eq!(machine.shell(&run).unwrap().lines().last(), Some("126"), "{folder}");
-        let options = format!("awk '$2 == \"'$(df -P {folder} | tail -n 1 | sed 's/.* //')'\" {{ print $4 }}' /proc/mounts");
+        let options = format!(
+            "awk '$2 == \"'$(df -P {folder} | tail -n 1 | sed 's/.* //')'\" {{ print $4 }}' /proc/mounts"
+        );
         let options = machine.shell(&options).unwrap();
         for option in ["nosuid", "nodev", "noexec"] {
             assert!(options.split(',').any(|o| o == option), "{folder}: no {option} in {options}");
@@ -37,7 +39,8 @@ fn nothing_runs_from_what_is_written_and_no_module_is_loaded() {
 
 /// A program that crashes leaves nothing, whatever its limit.
 fn no_core(machine: &mut Machine) {
-    let crash = "cd /var/tmp; (ulimit -c unlimited; sh -c 'kill -SEGV $$'); ls /var/tmp | grep -c core || true";
+    let crash =
+        "cd /var/tmp; (ulimit -c unlimited; sh -c 'kill -SEGV $$'); ls /var/tmp | grep -c core || true";
     assert_eq!(machine.shell(crash).unwrap().lines().last(), Some("0"));
     machine.shell("echo core >/proc/sys/kernel/core_pattern").unwrap();
     assert_eq!(machine.shell(crash).unwrap().lines().last(), Some("1"), "the probe cannot fail");
@@ -45,7 +48,8 @@ fn no_core(machine: &mut Machine) {
 
 /// All of the image's are loaded, one that is not cannot be, and nobody takes that back.
 fn modules(machine: &mut Machine) {
-    let missing = "for m in $(cat /usr/lib/modules-load.d/holdfast.conf); do test -d /sys/module/$m || echo $m; done";
+    let missing =
+        "for m in $(cat /usr/lib/modules-load.d/holdfast.conf); do test -d /sys/module/$m || echo $m; done";
     assert_eq!(machine.shell(missing).unwrap(), "");
     for wanted in ["bonding", "8021q", "nft_masq", "virtio_net", "virtio_scsi", "isofs", "vfat"] {
         machine.shell(&format!("test -d /sys/module/{wanted}")).unwrap();
@@ -56,7 +60,8 @@ fn modules(machine: &mut Machine) {
     assert!(said.contains("Operation not permitted"), "{said}");
     let back = machine.shell("echo 0 2>&1 >/proc/sys/kernel/modules_disabled || true").unwrap();
     assert!(back.contains("Invalid argument") || back.contains("not permitted"), "{back}");
-    let failed = machine.shell("journalctl -b -o cat -u systemd-modules-load -u systemd-sysctl -p warning").unwrap();
+    let failed =
+        machine.shell("journalctl -b -o cat -u systemd-modules-load -u systemd-sysctl -p warning").unwrap();
     assert!(!failed.contains("ail"), "{failed}");
 }
 
@@ -85,7 +90,8 @@ fn full_the_kernel_is_as_closed_as_its_settings_say() {
         ("debugfs", "mkdir -p /tmp/at && mount -t debugfs none /tmp/at"),
         ("a disk that is mounted", "exec 3<>$(awk '$2 == \"/var\" { print $1 }' /proc/mounts)"),
     ] {
-        let said = machine.shell(&format!("if ({line}) >/dev/null 2>&1; then echo had; else echo refused; fi"));
+        let said =
+            machine.shell(&format!("if ({line}) >/dev/null 2>&1; then echo had; else echo refused; fi"));
         assert_eq!(said.unwrap(), "refused", "{what}");
     }
     // The services that are closed do their work.
@@ -143,7 +149,8 @@ fn full_disks_come_late_and_all_kinds_of_mounts_and_links_are_there() {
         let add = json!({ "command-line": format!("drive_add 0 {drive}") });
         machine.qmp("human-monitor-command", add).unwrap();
         let bus = format!("hot{}", n + 1);
-        let device = json!({ "driver": "virtio-blk-pci", "id": name, "drive": name, "serial": name, "bus": bus });
+        let device =
+            json!({ "driver": "virtio-blk-pci", "id": name, "drive": name, "serial": name, "bus": bus });
         machine.qmp("device_add", device).unwrap();
         let node = format!("/dev/disk/by-id/virtio-{name}");
         let mount = format!("mkdir -p /run/late-{name} && mount -t {kind} -o ro {node} /run/late-{name}");
@@ -151,7 +158,10 @@ fn full_disks_come_late_and_all_kinds_of_mounts_and_links_are_there() {
     }
     // A controller of another kind, with a disk behind it.
     machine
-        .qmp("human-monitor-command", json!({ "command-line": "drive_add 0 if=none,id=more,file=null-co://,format=raw" }))
+        .qmp(
+            "human-monitor-command",
+            json!({ "command-line": "drive_add 0 if=none,id=more,file=null-co://,format=raw" }),
+        )
         .unwrap();
     machine.qmp("device_add", json!({ "driver": "virtio-scsi-pci", "id": "late", "bus": "hot3" })).unwrap();
     let scsi = json!({ "driver": "scsi-hd", "id": "more", "drive": "more", "bus": "late.0" });

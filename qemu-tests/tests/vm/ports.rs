@@ -32,7 +32,8 @@ fn full_nothing_answers_but_ssh_and_what_is_published() {
         "[[box.interface]]\nmatch = {{ mac = \"{mac}\" }}\naddresses = [\"192.0.2.1/24\", \"2001:db8:77::1/64\"]\n"
     );
     let published = "ports = [\"9053:9053/udp\", \"127.0.0.1:8081:8080\"]\n";
-    let document = settings(&registry) + &interface + &site(&registry, "published") + &probe(&registry, published);
+    let document =
+        settings(&registry) + &interface + &site(&registry, "published") + &probe(&registry, published);
     let setup = Setup { shell: true, arguments: wire::arguments(&path), ..Setup::with(document) };
     let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
     let address = |text: &str| text.parse::<IpAddr>().unwrap();
@@ -69,7 +70,11 @@ fn full_nothing_answers_but_ssh_and_what_is_published() {
     assert!(listening.lines().all(|line| line.ends_with(":22")) && !listening.is_empty(), "{listening}");
     wire = wire.with(address(there), address(here));
     // One that answers names on the local network would be seen.
-    machine.shell("(nc -l -u -p 5353 >/dev/null 2>&1 </dev/null &); (nc -l -p 5355 >/dev/null 2>&1 </dev/null &)").unwrap();
+    machine
+        .shell(
+            "(nc -l -u -p 5353 >/dev/null 2>&1 </dev/null &); (nc -l -p 5355 >/dev/null 2>&1 </dev/null &)",
+        )
+        .unwrap();
     assert!(wire.scan(Protocol::Udp, SCAN).unwrap().silent.contains(&5353), "the probe cannot fail");
     assert!(wire.scan(Protocol::Tcp, SCAN).unwrap().open.contains(&5355), "the probe cannot fail");
     machine.kill().unwrap();

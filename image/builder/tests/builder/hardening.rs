@@ -132,7 +132,11 @@ fn each_unit_of_ours_is_sandboxed_or_says_why_not() {
             let without: String = text
                 .split_inclusive('\n')
                 .filter(|line| !line.starts_with(&format!("{directive}=")))
-                .map(|line| if line.starts_with("# Not ") { line.replace(directive, "X") } else { line.into() })
+                .map(
+                    |line| {
+                        if line.starts_with("# Not ") { line.replace(directive, "X") } else { line.into() }
+                    },
+                )
                 .collect();
             assert_eq!(lost(&without), [directive], "{name}: its loss is not seen");
         }
@@ -142,7 +146,8 @@ fn each_unit_of_ours_is_sandboxed_or_says_why_not() {
 #[test]
 fn drop_ins_are_for_units_of_the_image() {
     let (folder, config) = (image().join("files/usr/lib/systemd/system"), read("holdfast.toml"));
-    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let entries =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
     let dropped: Vec<String> =
         entries.filter_map(|name| name.strip_suffix(".d").map(str::to_owned)).collect();
     assert!(dropped.len() >= 4, "{dropped:?}");

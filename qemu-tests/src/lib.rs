@@ -26,6 +26,7 @@ mod shell;
 mod sources;
 mod sparse;
 mod stop;
+pub mod wire;
 
 pub use api::Reply;
 pub use console::{Console, TROUBLE};

@@ -18,6 +18,7 @@ use crate::lab::Lab;
 const MOUNT: &str = "\
 [Unit]
 DefaultDependencies=no
+After=systemd-modules-load.service
 [Mount]
 What=/dev/disk/by-id/virtio-labshell
 Where=/run/lab

@@ -2,6 +2,7 @@
 //!
 //! A request lies in the folder before; what comes of it is a file there. Deliberately absent: what they do.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use anyhow::{Context, anyhow};
 use serde::de::DeserializeOwned;
 
 use crate::agent::Agent;
+
+/// The provider's metadata service, which nobody may lead such a program to.
+const METADATA: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
 
 /// A program, and what it may take.
 #[derive(Debug)]
@@ -70,6 +74,7 @@ impl Program<'_> {
             .list(List::SystemCallArchitectures, ["native"])
             .allow(Filter::SystemCallFilter, ["@system-service"])
             .allow(Filter::RestrictAddressFamilies, families.iter().copied())
+            .deny_address(METADATA)
     }
 
     /// Runs it to its end in `unit`, which is [`Program::unit`] with what was added, and reads the JSON of at

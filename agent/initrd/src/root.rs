@@ -36,24 +36,28 @@ pub(crate) enum RootError {
     Exec { source: io::Error },
 }
 
-/// Mounts `/dev`, `/proc`, `/sys` and `/run`.
+/// What is mounted to be written: no program is run from it, and files give no rights.
+const STRICT: MsFlags = MsFlags::MS_NOSUID.union(MsFlags::MS_NODEV).union(MsFlags::MS_NOEXEC);
+
+/// Mounts `/dev` with `/dev/shm`, `/proc`, `/sys` and `/run`.
 pub(crate) fn mount_kernel() -> Result<(), RootError> {
-    let strict = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    let run = MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
-    attach("devtmpfs", "/dev", "devtmpfs", MsFlags::MS_NOSUID, "mode=0755")?;
-    attach("proc", "/proc", "proc", strict, "")?;
-    attach("sysfs", "/sys", "sysfs", strict, "")?;
-    attach("tmpfs", "/run", "tmpfs", run, "mode=0755,size=20%")
+    attach("devtmpfs", "/dev", "devtmpfs", MsFlags::MS_NOSUID | MsFlags::MS_NOEXEC, "mode=0755")?;
+    // systemd would mount it and let programs be run from it.
+    attach("tmpfs", "/dev/shm", "tmpfs", STRICT, "mode=1777")?;
+    attach("proc", "/proc", "proc", STRICT, "")?;
+    attach("sysfs", "/sys", "sysfs", STRICT, "")?;
+    attach("tmpfs", "/run", "tmpfs", STRICT, "mode=0755,size=20%")
 }
 
 /// Mounts the root from its verity device.
 pub(crate) fn mount_root(device: &Path) -> Result<(), RootError> {
-    attach(&device.to_string_lossy(), ROOT, "erofs", MsFlags::MS_RDONLY, "")
+    let flags = MsFlags::MS_RDONLY | MsFlags::MS_NOSUID | MsFlags::MS_NODEV;
+    attach(&device.to_string_lossy(), ROOT, "erofs", flags, "")
 }
 
 /// Mounts the data partition as `/var` of the root.
 pub(crate) fn mount_data(device: &Path) -> Result<(), RootError> {
-    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOATIME;
+    let flags = STRICT | MsFlags::MS_NOATIME;
     attach(&device.to_string_lossy(), var(), "ext4", flags, "prjquota,errors=remount-ro")
 }
 
@@ -64,7 +68,7 @@ pub(crate) fn unmount_data() -> Result<(), RootError> {
 
 /// Mounts memory as `/var` of the root, for a box whose data is unavailable.
 pub(crate) fn mount_volatile() -> Result<(), RootError> {
-    attach("tmpfs", var(), "tmpfs", MsFlags::MS_NOSUID | MsFlags::MS_NODEV, "mode=0755,size=50%")
+    attach("tmpfs", var(), "tmpfs", STRICT, "mode=0755,size=50%")
 }
 
 /// Shows the file `source` as `target` of the root, read-only.
@@ -77,13 +81,8 @@ pub(crate) fn bind_file(source: &Path, target: &str) -> Result<(), RootError> {
     };
     let none = None::<&str>;
     mount(Some(source), &target, none, MsFlags::MS_BIND, none).map_err(failed)?;
-    let strict = MsFlags::MS_BIND
-        | MsFlags::MS_REMOUNT
-        | MsFlags::MS_RDONLY
-        | MsFlags::MS_NOSUID
-        | MsFlags::MS_NODEV
-        | MsFlags::MS_NOEXEC;
-    mount(none, &target, none, strict, none).map_err(failed)
+    let flags = STRICT | MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
+    mount(none, &target, none, flags, none).map_err(failed)
 }
 
 /// Where `/var` of the root is.

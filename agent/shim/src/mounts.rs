@@ -13,10 +13,11 @@ use rustix::mount::{
     fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, move_mount, open_tree,
 };
 
-// Bits of `mount_attr.attr_set`, mount_setattr(2).
+// Bits of `mount_attr.attr_set` and `attr_clr`, mount_setattr(2).
 const RDONLY: u64 = 0x1;
 const NOSUID: u64 = 0x2;
 const NODEV: u64 = 0x4;
+const NOEXEC: u64 = 0x8;
 const IDMAP: u64 = 0x0010_0000;
 
 /// What is changed on a detached mount.
@@ -28,6 +29,8 @@ pub(crate) struct Change<'a> {
     pub(crate) read_only: bool,
     /// Whether setuid files and devices on it count for nothing.
     pub(crate) inert: bool,
+    /// Whether programs can be run from it, though none can from where the host has it.
+    pub(crate) programs: bool,
 }
 
 impl Change<'_> {
@@ -40,11 +43,14 @@ impl Change<'_> {
         if self.inert {
             attr.attr_set |= NOSUID | NODEV;
         }
+        if self.programs {
+            attr.attr_clr |= NOEXEC;
+        }
         if let Some(namespace) = self.id_map {
             attr.attr_set |= IDMAP;
             attr.userns_fd = namespace.as_raw_fd() as u64;
         }
-        if attr.attr_set == 0 {
+        if attr.attr_set == 0 && attr.attr_clr == 0 {
             return Ok(());
         }
         create_syscall()
@@ -83,7 +89,7 @@ pub(crate) fn layer(file: &Path, id_map: Option<BorrowedFd<'_>>) -> anyhow::Resu
             | MountAttrFlags::MOUNT_ATTR_NOSUID
             | MountAttrFlags::MOUNT_ATTR_NODEV;
         let mount = fsmount(fs.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, flags)?;
-        Change { id_map, read_only: false, inert: false }.apply(mount.as_fd())?;
+        Change { id_map, read_only: false, inert: false, programs: false }.apply(mount.as_fd())?;
         Ok(mount)
     };
     mount().with_context(|| format!("failed to mount layer `{}`", file.display()))

@@ -120,7 +120,7 @@ fn open_sources(bundle: &Bundle, namespace: Option<BorrowedFd<'_>>) -> anyhow::R
         let own = source.starts_with(&bundle.path);
         let as_host = annotations.id_map.is_some_and(|map| map.contains(metadata.uid()));
         let id_map = if own && !as_host { namespace } else { None };
-        let change = Change { id_map, read_only: false, inert: false };
+        let change = Change { id_map, read_only: false, inert: false, programs: own };
         binds.push((index, mounts::cloned(source, recursive, change)?));
     }
 
@@ -218,7 +218,7 @@ fn volumes(
             Ok((found.st_mode & 0o7777, id(found.st_uid), id(found.st_gid)))
         })
         .with_context(|| format!("failed to prepare volume `{}`", volume.source.display()))?;
-        let change = Change { id_map: namespace, read_only: volume.read_only, inert: true };
+        let change = Change { id_map: namespace, read_only: volume.read_only, inert: true, programs: true };
         let fd = mounts::cloned(&volume.source, false, change)?;
         attach_bind(fd.as_fd(), &scratch.volume(index))?;
     }

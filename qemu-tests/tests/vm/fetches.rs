@@ -167,7 +167,7 @@ fn process(machine: &mut Machine, fetch: &Fetch) {
 }
 
 /// What systemd was told; a part of it shows in no other way.
-const UNIT: [(&str, &str); 30] = [
+const UNIT: [(&str, &str); 31] = [
     ("User", "holdfast-fetch"),
     ("MemoryMax", "268435456"),
     ("TasksMax", "64"),
@@ -198,6 +198,7 @@ const UNIT: [(&str, &str); 30] = [
     ("SupplementaryGroups", ""),
     ("SystemCallArchitectures", "native"),
     ("RestrictAddressFamilies", "AF_INET AF_INET6 AF_UNIX"),
+    ("IPAddressDeny", "169.254.169.254/32"),
 ];
 
 fn settings_of_its_unit(machine: &mut Machine, unit: &str) {

@@ -75,7 +75,8 @@ impl Records {
             Records { root: root.into(), formats, notes: Vec::new(), projects: AtomicU32::new(0) };
         files::create_dir_all(&records.root, Access::mode(0o755))?;
         for folder in FOLDERS {
-            let mode = if matches!(folder, "containers" | "images" | "volumes") { 0o711 } else { 0o700 };
+            // Of images, fetches of another user reach their own folder.
+            let mode = if folder == "images" { 0o711 } else { 0o700 };
             let path = records.root.join(folder);
             files::create_dir(&path, Access::mode(mode))?;
             files::sweep(&path)?;

@@ -3,6 +3,7 @@
 //! Invariant: a property has the D-Bus type that systemd expects, because its key says which. Names are
 //! those of `org.freedesktop.systemd1(5)`. Absent: properties that nobody here sets.
 
+use std::net::Ipv4Addr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 use zbus::{Fd, Variant};
@@ -146,6 +147,11 @@ impl TransientUnit {
         self.with("SetCredential", credentials)
     }
 
+    /// Lets nothing through to or from an address.
+    pub fn deny_address(self, address: Ipv4Addr) -> TransientUnit {
+        self.with("IPAddressDeny", vec![(nix::libc::AF_INET, address.octets().to_vec(), 32u32)])
+    }
+
     /// Devices that may be opened, whoever owns them: path, and `r`, `w` or both.
     pub fn allow_devices(self, devices: Vec<(String, String)>) -> TransientUnit {
         self.with("DeviceAllow", devices)
@@ -184,6 +190,7 @@ mod tests {
             .success(vec![143], vec![])
             .journal_fields(["HOLDFAST_INSTANCE=a"])
             .credentials(vec![("c".into(), b"1".to_vec())])
+            .deny_address(Ipv4Addr::new(169, 254, 169, 254))
             .open_files(vec![("/dev/vda1".into(), "a".into(), true)])
             .allow_devices(vec![("/dev/vda1".into(), "r".into())]);
         let types: Vec<String> =
@@ -203,6 +210,7 @@ mod tests {
                 "SuccessExitStatus (aiai)",
                 "LogExtraFields aay",
                 "SetCredential a(say)",
+                "IPAddressDeny a(iayu)",
                 "OpenFile a(sst)",
                 "DeviceAllow a(ss)",
             ]

@@ -28,7 +28,7 @@ pub struct Root {
 pub struct Kernel {
     /// The command line; `hf.verity=` is added.
     pub arguments: Vec<String>,
-    /// Modules of the root; what they depend on follows.
+    /// Modules of the root, loaded at each boot; what they depend on follows.
     pub modules: Vec<String>,
     /// Modules of the initrd with their parameters, in the order in which they are loaded; what each
     /// depends on is loaded before it.

@@ -16,6 +16,8 @@ use crate::tools::Tools;
 const E2FSCK: &str = "usr/sbin/e2fsck.static";
 const KERNELS: &str = "boot/vmlinuz-";
 const MODULES: &str = "usr/lib/modules/";
+/// What `systemd-modules-load` loads: all that there is, since nothing is loaded after it.
+const LOADED: &str = "usr/lib/modules-load.d/holdfast.conf";
 
 /// What is taken out of the tree: it is no part of the root.
 #[derive(Debug)]
@@ -26,8 +28,8 @@ pub struct Parts {
     pub initrd: Vec<u8>,
 }
 
-/// Takes the kernel out of the tree, leaves it the modules that are wanted with their index, and makes the
-/// initrd of `init`, the static e2fsck and its own modules.
+/// Takes the kernel out of the tree, leaves it the modules that are wanted, their index and the list by which
+/// they are loaded, and makes the initrd of `init`, the static e2fsck and its own modules.
 pub fn split(tree: &mut Tree, config: &Kernel, init: &[u8], tools: &Tools, scratch: &Path) -> Result<Parts> {
     let (path, release) = tree
         .iter()
@@ -40,11 +42,10 @@ pub fn split(tree: &mut Tree, config: &Kernel, init: &[u8], tools: &Tools, scrat
 
     let folder = format!("{MODULES}{release}");
     let modules = modules_of(tree, &folder);
-    let wanted =
-        config.modules.iter().map(String::as_str).chain(config.initrd_modules.iter().map(|m| name(m)));
-    let in_root = modules.closure(wanted)?;
+    let in_root = modules.closure(config.modules.iter().map(String::as_str))?;
     let initrd = initrd(&modules, config, init, &e2fsck)?;
     index(tree, &folder, &modules, &in_root, tools, scratch)?;
+    tree.file(LOADED, 0o644, in_root.join("\n") + "\n", "holdfast");
     Ok(Parts { kernel, initrd })
 }
 

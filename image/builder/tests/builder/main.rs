@@ -6,6 +6,7 @@ mod support;
 mod app;
 mod check;
 mod digitalocean;
+mod hardening;
 mod init;
 mod keys;
 mod lock;

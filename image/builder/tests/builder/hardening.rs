@@ -1,0 +1,179 @@
+//! What the image's units, kernel settings and arguments are held to. What comes of them is measured in virtual
+//! machines; here they cannot be lost unnoticed.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The sandboxing that each unit of ours has, with the values that count. A unit that cannot have one says why in
+/// a line `# Not DIRECTIVE, …: reason`.
+const SANDBOX: [(&str, &[&str]); 27] = [
+    ("AmbientCapabilities", &[""]),
+    ("CapabilityBoundingSet", &[]),
+    ("IPAddressDeny", &["any"]),
+    ("LockPersonality", &["yes"]),
+    ("MemoryDenyWriteExecute", &["yes"]),
+    ("NoNewPrivileges", &["yes"]),
+    ("PrivateDevices", &["yes"]),
+    ("PrivateIPC", &["yes"]),
+    ("PrivateNetwork", &["yes"]),
+    ("PrivateTmp", &["yes"]),
+    ("PrivateUsers", &["yes"]),
+    ("ProcSubset", &["pid"]),
+    ("ProtectClock", &["yes"]),
+    ("ProtectControlGroups", &["yes", "strict"]),
+    ("ProtectHome", &["yes"]),
+    ("ProtectHostname", &["yes"]),
+    ("ProtectKernelLogs", &["yes"]),
+    ("ProtectKernelModules", &["yes"]),
+    ("ProtectKernelTunables", &["yes"]),
+    ("ProtectProc", &["invisible"]),
+    ("ProtectSystem", &["strict"]),
+    ("RestrictAddressFamilies", &[]),
+    ("RestrictNamespaces", &["yes"]),
+    ("RestrictRealtime", &["yes"]),
+    ("RestrictSUIDSGID", &["yes"]),
+    ("SystemCallArchitectures", &["native"]),
+    ("SystemCallFilter", &[]),
+];
+
+/// Kernel settings that the Kernel Self Protection Project recommends, and others of the same kind.
+const SETTINGS: [(&str, &str); 28] = [
+    ("dev.tty.ldisc_autoload", "0"),
+    ("dev.tty.legacy_tiocsti", "0"),
+    ("fs.protected_fifos", "2"),
+    ("fs.protected_hardlinks", "1"),
+    ("fs.protected_regular", "2"),
+    ("fs.protected_symlinks", "1"),
+    ("fs.suid_dumpable", "0"),
+    ("kernel.core_pattern", "|/bin/false"),
+    ("kernel.dmesg_restrict", "1"),
+    ("kernel.io_uring_disabled", "2"),
+    ("kernel.kexec_load_disabled", "1"),
+    ("kernel.kptr_restrict", "2"),
+    ("kernel.modules_disabled", "1"),
+    ("kernel.oops_limit", "100"),
+    ("kernel.panic_on_oops", "1"),
+    ("kernel.perf_event_paranoid", "3"),
+    ("kernel.randomize_va_space", "2"),
+    ("kernel.sysrq", "0"),
+    ("kernel.unprivileged_bpf_disabled", "1"),
+    ("kernel.unprivileged_userns_clone", "0"),
+    ("kernel.warn_limit", "100"),
+    ("kernel.yama.ptrace_scope", "3"),
+    ("net.core.bpf_jit_harden", "2"),
+    ("user.max_user_namespaces", "0"),
+    ("vm.mmap_min_addr", "65536"),
+    ("vm.mmap_rnd_bits", "32"),
+    ("vm.mmap_rnd_compat_bits", "16"),
+    ("vm.unprivileged_userfaultfd", "0"),
+];
+
+/// Kernel arguments, likewise.
+const ARGUMENTS: [&str; 23] = [
+    "bdev_allow_write_mounted=0",
+    "cfi=kcfi",
+    "debugfs=off",
+    "hardened_usercopy=1",
+    "ia32_emulation=0",
+    "init_on_alloc=1",
+    "init_on_free=1",
+    "iommu.passthrough=0",
+    "iommu.strict=1",
+    "iommu=force",
+    "kfence.sample_interval=100",
+    "lockdown=confidentiality",
+    "mitigations=auto,nosmt",
+    "module.sig_enforce=1",
+    "nosmt",
+    "oops=panic",
+    "page_alloc.shuffle=1",
+    "proc_mem.force_override=ptrace",
+    "pti=on",
+    "randomize_kstack_offset=1",
+    "slab_nomerge",
+    "spec_store_bypass_disable=on",
+    "vsyscall=none",
+];
+
+fn image() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(image().join(path)).unwrap()
+}
+
+/// The directives that are not set as they should be, and for which no reason is given either.
+fn lost(unit: &str) -> Vec<&'static str> {
+    let set: Vec<(&str, &str)> = unit.lines().filter_map(|line| line.split_once('=')).collect();
+    let excused = |directive: &str| {
+        let reasons = unit.lines().filter_map(|line| line.strip_prefix("# Not ")?.split_once(": "));
+        reasons.filter(|(_, why)| why.len() > 10).any(|(names, _)| names.split(", ").any(|n| n == directive))
+    };
+    let holds = |directive: &str, values: &[&str]| {
+        let last = set.iter().rfind(|(name, _)| *name == directive);
+        last.is_some_and(|(_, value)| values.is_empty() || values.contains(value))
+    };
+    let missing = SANDBOX.iter().filter(|(name, values)| !holds(name, values) && !excused(name));
+    missing.map(|(name, _)| *name).collect()
+}
+
+#[test]
+fn each_unit_of_ours_is_sandboxed_or_says_why_not() {
+    let folder = image().join("files/usr/lib/systemd/system");
+    let names = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let services: Vec<String> = names.filter(|name| name.ends_with(".service")).collect();
+    assert!(services.contains(&"holdfastd.service".to_owned()), "{services:?}");
+    for name in services {
+        let text = fs::read_to_string(folder.join(&name)).unwrap();
+        assert_eq!(lost(&text), Vec::<&str>::new(), "{name}");
+        for (directive, _) in SANDBOX {
+            let without: String = text
+                .split_inclusive('\n')
+                .filter(|line| !line.starts_with(&format!("{directive}=")))
+                .map(
+                    |line| {
+                        if line.starts_with("# Not ") { line.replace(directive, "X") } else { line.into() }
+                    },
+                )
+                .collect();
+            assert_eq!(lost(&without), [directive], "{name}: its loss is not seen");
+        }
+    }
+}
+
+#[test]
+fn drop_ins_are_for_units_of_the_image() {
+    let (folder, config) = (image().join("files/usr/lib/systemd/system"), read("holdfast.toml"));
+    let entries =
+        fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let dropped: Vec<String> =
+        entries.filter_map(|name| name.strip_suffix(".d").map(str::to_owned)).collect();
+    assert!(dropped.len() >= 4, "{dropped:?}");
+    for unit in dropped {
+        assert!(config.contains(&format!("\"usr/lib/systemd/system/{unit}\",")), "{unit}");
+    }
+}
+
+/// Each is followed, or named in `hardening.md`, where the reason is.
+fn followed_or_named(what: &str, followed: bool, page: &str) {
+    let named = page.lines().any(|line| line.starts_with('|') && line.contains(&format!("`{what}`")));
+    assert!(followed != named, "`{what}` must be set, or be named in hardening.md, and not both");
+}
+
+#[test]
+fn recommended_kernel_settings_and_arguments_are_taken_or_it_is_said_why_not() {
+    let (text, page) = (read("files/usr/lib/sysctl.d/50-holdfast.conf"), read("hardening.md"));
+    let lines = text.lines().filter(|line| !line.starts_with('#'));
+    let set: BTreeMap<&str, &str> = lines.filter_map(|line| line.split_once(" = ")).collect();
+    for (name, value) in SETTINGS {
+        followed_or_named(&format!("{name} = {value}"), set.get(name) == Some(&value), &page);
+    }
+    let config: toml::Table = toml::from_str(&read("holdfast.toml")).unwrap();
+    let arguments = config["kernel"]["arguments"].as_array().unwrap();
+    let arguments: Vec<&str> = arguments.iter().map(|argument| argument.as_str().unwrap()).collect();
+    for argument in ARGUMENTS {
+        followed_or_named(argument, arguments.contains(&argument), &page);
+    }
+}

@@ -22,6 +22,7 @@ mod run;
 mod sandbox;
 mod server;
 mod slots;
+mod space;
 mod update;
 mod user_data;
 mod volume_tar;

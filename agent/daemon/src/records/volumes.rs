@@ -140,6 +140,7 @@ mod tests {
     use std::collections::BTreeSet;
     use std::os::unix::fs::PermissionsExt;
 
+    use super::super::formats::damage;
     use super::*;
     use recipes::Secret;
 
@@ -204,7 +205,7 @@ mod tests {
         records.create_volume(&one).unwrap();
         let path = records.volume_path(&one.id).join("volume.json");
         for bad in [&b""[..], b"{", &[0xff; 99]] {
-            std::fs::write(&path, bad).unwrap();
+            damage(&path, bad);
             assert!(records.create_volume(&record(2, "a", "one")).is_err(), "{bad:?}");
         }
         assert_eq!(records.volumes().0, []);

@@ -76,7 +76,8 @@ pub(crate) fn divide(agent: &Agent) -> Result<(), QuotaError> {
     let state = agent.records.path("");
     let projects = quota::inodes(&state)?;
     let (used, empty): (Vec<_>, Vec<_>) = projects.into_iter().partition(|project| project.used > 0);
-    for project in empty.iter().filter(|project| project.project != LAYERS) {
+    // What a volume that is gone was counted under.
+    for project in empty.iter().filter(|project| project.limit.is_some() && project.project != LAYERS) {
         quota::forget(&state, project.project)?;
     }
     let project = |of: quota::Inodes| Project { number: of.project, used: of.used, limit: of.limit };

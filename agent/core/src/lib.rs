@@ -16,6 +16,7 @@ pub mod network;
 pub mod notify;
 pub mod observed;
 pub mod plan;
+pub mod space;
 pub mod standing;
 pub mod state;
 pub mod update;

@@ -20,6 +20,7 @@ use crate::console::Console;
 use crate::document::{Document, Library};
 use crate::notify::Notices;
 use crate::records::{Events, Records};
+use crate::space::Space;
 use crate::update::Updates;
 
 /// Everything that lives as long as the agent.
@@ -40,6 +41,8 @@ pub(crate) struct Agent {
     pub(crate) notices: Notices,
     /// Images.
     pub(crate) store: Arc<Store>,
+    /// Room on data.
+    pub(crate) space: Space,
     /// systemd.
     pub(crate) systemd: Systemd,
     /// The system bus, for what is no unit.
@@ -75,6 +78,10 @@ pub(crate) struct Live {
     pub(crate) notes: Vec<String>,
     /// Records that could not be read.
     pub(crate) complaints: Vec<String>,
+    /// That data is full.
+    pub(crate) full: Option<String>,
+    /// What last went wrong with keeping room.
+    pub(crate) space_problem: Option<String>,
     /// Keys that the provider gives.
     pub(crate) provider_keys: Vec<String>,
     /// Admins of a newer document that is not used.
@@ -155,6 +162,7 @@ impl Agent {
             updates: parts.updates,
             notices: parts.notices,
             store: parts.store,
+            space: Space::default(),
             systemd: parts.systemd,
             bus: parts.bus,
             networks: tokio::sync::Mutex::new(parts.networks),

@@ -20,10 +20,15 @@ const KIND: &[u8] = b"ssh-ed25519";
 const CHECK: usize = 15 + 8 + 8 + 4 + 4 + 4 + 51 + 4;
 const SEED: usize = CHECK + 8 + 15 + 36 + 4;
 
-/// Makes the key unless both its files are there and belong together; says whether it did.
+/// Makes the key unless both its files are there and belong together; says whether it did. sshd takes no key that
+/// others may read: one that is whole gets its rights back.
 pub(crate) fn ensure(folder: &Path) -> anyhow::Result<bool> {
     files::create_dir_all(folder, Access::mode(0o755))?;
     if whole(folder) {
+        for (name, mode) in [(NAME.to_owned(), 0o600), (format!("{NAME}.pub"), 0o644)] {
+            let path = folder.join(name);
+            files::write_if_changed(&path, files::read_limited(&path, 4096)?, mode)?;
+        }
         return Ok(false);
     }
     renew(folder)?;
@@ -129,6 +134,19 @@ mod tests {
                 assert!(!ensure(folder.path()).unwrap());
             }
         }
+    }
+
+    #[test]
+    fn a_key_that_others_may_read_gets_its_rights_back() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        ensure(folder.path()).unwrap();
+        let before = fingerprints(folder.path());
+        let path = folder.path().join(NAME);
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o666)).unwrap();
+        assert!(!ensure(folder.path()).unwrap());
+        let mode = std::fs::metadata(&path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode, fingerprints(folder.path())), (0o600, before));
     }
 
     #[test]

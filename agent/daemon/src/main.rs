@@ -25,6 +25,7 @@ mod sandbox;
 mod server;
 mod service;
 mod slots;
+mod space;
 mod update;
 mod user_data;
 mod volume_tar;

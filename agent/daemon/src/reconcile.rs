@@ -123,6 +123,7 @@ pub(crate) fn wanted(agent: &Agent, document: &Document, observed: &Observed) ->
         volumes: volumes.collect(),
         secrets,
         outputs: outputs.collect(),
+        lost: live.generation == 0 && !live.unusable.is_empty(),
     };
     desired::build(&document.settings, &document.instances, &facts)
 }

@@ -25,7 +25,7 @@ use crate::document::Library;
 use crate::notify::Notices;
 use crate::records::{Events, Records};
 use crate::update::Updates;
-use crate::{announce, host_keys, network, power_button, reconcile, server, slots, update, user_data};
+use crate::{announce, host_keys, network, power_button, reconcile, server, slots, space, update, user_data};
 
 /// Runs until asked to stop; an error means that the agent must be started anew.
 pub(crate) async fn run() -> anyhow::Result<()> {
@@ -60,6 +60,9 @@ async fn work(agent: Arc<Agent>) -> anyhow::Result<()> {
     user_data::ask(&agent).await;
     tokio::spawn(update::run(agent.clone()));
     tokio::spawn(crate::notify::run(agent.clone()));
+    // Before the first container runs.
+    space::look(&agent);
+    tokio::spawn(space::run(agent.clone()));
     reconcile::run(agent).await
 }
 
@@ -72,6 +75,9 @@ async fn prepare() -> anyhow::Result<(Arc<Agent>, UnboundedReceiver<NetworkEvent
     let events = Arc::new(Events::open(&records.path("events")));
     for event in boot.report.iter().flat_map(|report| &report.events) {
         events.add(&event.kind, None, event.message.clone());
+    }
+    for message in records.mended() {
+        events.add("state-damaged", None, message.clone());
     }
     for note in records.notes() {
         events.add("state-format", None, note.clone());

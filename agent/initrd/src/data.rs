@@ -8,7 +8,7 @@ use crate::report::{Data, Report};
 use crate::root;
 use crate::watchdog::Watchdog;
 use agent_system::files::{self, Access};
-use agent_system::resize;
+use agent_system::{reserve, resize};
 use image_layout::paths;
 use std::path::{Path, PathBuf};
 
@@ -42,15 +42,16 @@ fn mount_checked(device: &Path, watchdog: &mut Watchdog, report: &mut Report) ->
         Ok(Checked::Broken) => return Err("the data file system cannot be repaired".into()),
         Err(error) => return Err(format!("e2fsck cannot be run: {error}")),
     };
-    root::mount_data(device).map_err(|e| console::chain(&e))?;
+    mount_reserved(device, report)?;
     watchdog.feed();
     match resize::grow_ext4(device, Path::new(root::var())) {
         Ok(true) => {
             console::info("the data file system was grown to the disk's end");
-            // How much is kept back for metadata is decided at the mount: by the old size, now. Space
-            // that containers may fill today would be missing at the next boot, to them and to the box.
+            // How much is kept back, for the box and for metadata, is decided before the mount and at it: by the
+            // old size, now. Space that containers may fill today would be missing at the next boot, to them and
+            // to the box.
             match root::unmount_data() {
-                Ok(()) => root::mount_data(device).map_err(|e| console::chain(&e))?,
+                Ok(()) => mount_reserved(device, report)?,
                 Err(error) => report.event("data-not-mounted-anew", console::chain(&error)),
             }
         }
@@ -59,6 +60,14 @@ fn mount_checked(device: &Path, watchdog: &mut Watchdog, report: &mut Report) ->
     }
     forget_time(report);
     Ok(data)
+}
+
+/// Mounts it with as much kept back as its size asks for. A box without that still boots.
+fn mount_reserved(device: &Path, report: &mut Report) -> Result<(), String> {
+    if let Err(error) = reserve::set(device) {
+        report.event("data-without-reserve", console::chain(&error));
+    }
+    root::mount_data(device).map_err(|e| console::chain(&e))
 }
 
 /// Removes what timesyncd noted of the clock: no time server may have set it, and it may have been wrong by years.

@@ -138,7 +138,7 @@ fn write_state(arguments: &BootArguments, booted: &disks::Booted, report: &mut R
 /// cannot be kept, this boot has one of its own.
 fn give_identity(report: &mut Report) {
     let on_data = Path::new(root::var()).join(paths::IDENTITY.trim_start_matches("/var/"));
-    let kept = || -> Result<PathBuf, Box<dyn Error>> {
+    let kept = || -> Result<(PathBuf, bool), Box<dyn Error>> {
         if let Some(parent) = on_data.parent() {
             files::create_dir_all(parent, Access::mode(0o755))?;
         }
@@ -152,7 +152,12 @@ fn give_identity(report: &mut Report) {
             report.event("machine-id", message);
             Ok(identity::machine_id(Path::new(paths::RUN))?)
         })
-        .and_then(|path| Ok(root::bind_file(&path, "/etc/machine-id")?));
+        .and_then(|(path, damaged)| {
+            if damaged {
+                report.event("machine-id", "the machine-id was damaged and is another one now");
+            }
+            Ok(root::bind_file(&path, "/etc/machine-id")?)
+        });
     if let Err(error) = shown {
         let error: Box<dyn Error> = error;
         report.event("machine-id", console::chain(error.as_ref()));

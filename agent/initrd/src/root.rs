@@ -1,5 +1,6 @@
 //! Mounts: the kernel's own file systems, the root, `/var`, and the switch to the root's init.
 
+use image_layout::disk::data;
 use nix::mount::{MsFlags, mount, umount};
 use std::convert::Infallible;
 use std::fs;
@@ -55,10 +56,11 @@ pub(crate) fn mount_root(device: &Path) -> Result<(), RootError> {
     attach(&device.to_string_lossy(), ROOT, "erofs", flags, "")
 }
 
-/// Mounts the data partition as `/var` of the root.
+/// Mounts the data partition as `/var` of the root. What is kept back of it is nobody's without the right to it.
 pub(crate) fn mount_data(device: &Path) -> Result<(), RootError> {
     let flags = STRICT | MsFlags::MS_NOATIME;
-    attach(&device.to_string_lossy(), var(), "ext4", flags, "prjquota,errors=remount-ro")
+    let options = format!("prjquota,errors=remount-ro,resuid={}", data::RESERVE_USER);
+    attach(&device.to_string_lossy(), var(), "ext4", flags, &options)
 }
 
 /// Unmounts what is mounted as `/var` of the root.

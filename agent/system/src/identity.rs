@@ -21,17 +21,21 @@ pub enum IdentityError {
     File(#[from] FileError),
 }
 
-/// The file `machine-id` in `directory`, made when it is not there or not valid; its path.
-pub fn machine_id(directory: &Path) -> Result<PathBuf, IdentityError> {
+/// The file `machine-id` in `directory`, made when it is not there or not valid; its path, and whether one was there
+/// that was not valid.
+pub fn machine_id(directory: &Path) -> Result<(PathBuf, bool), IdentityError> {
     let path = directory.join(MACHINE_ID);
     let now = match files::read_optional(&path, 64) {
-        Err(FileError::TooLarge { .. }) => None,
+        Err(FileError::TooLarge { .. }) => Some(Vec::new()),
         read => read?,
     };
-    if !now.is_some_and(|bytes| is_machine_id(&bytes)) {
-        files::write_atomic(&path, new_machine_id()?, 0o444)?;
+    let damaged = now.as_ref().is_some_and(|bytes| !is_machine_id(bytes));
+    match now.filter(|_| !damaged) {
+        // Whoever may read it has to be able to.
+        Some(bytes) => drop(files::write_if_changed(&path, bytes, 0o444)?),
+        None => files::write_atomic(&path, new_machine_id()?, 0o444)?,
     }
-    Ok(path)
+    Ok((path, damaged))
 }
 
 /// Makes another machine-id, which counts from the next boot on.
@@ -64,10 +68,10 @@ mod tests {
     fn a_machine_id_is_made_once_and_kept() {
         let dir = tempfile::tempdir().unwrap();
         let read = || std::fs::read_to_string(dir.path().join(MACHINE_ID)).unwrap();
-        machine_id(dir.path()).unwrap();
+        assert!(!machine_id(dir.path()).unwrap().1);
         let first = read();
         assert!(is_machine_id(first.as_bytes()), "{first:?}");
-        machine_id(dir.path()).unwrap();
+        assert!(!machine_id(dir.path()).unwrap().1);
         assert_eq!(read(), first);
         renew(dir.path()).unwrap();
         assert_ne!(read(), first);
@@ -82,7 +86,7 @@ mod tests {
         {
             std::fs::write(dir.path().join("machine-id.old"), bad).unwrap();
             std::fs::rename(dir.path().join("machine-id.old"), dir.path().join(MACHINE_ID)).unwrap();
-            machine_id(dir.path()).unwrap();
+            assert!(machine_id(dir.path()).unwrap().1);
             let now = std::fs::read(dir.path().join(MACHINE_ID)).unwrap();
             assert!(is_machine_id(&now) && now != bad.as_bytes(), "{bad:?}");
         }

@@ -14,6 +14,7 @@ pub mod identity;
 mod ioctl;
 pub mod notify;
 pub mod quota;
+pub mod reserve;
 pub mod resize;
 pub mod slots;
 #[cfg(feature = "bus")]

@@ -1,8 +1,8 @@
-//! Sizes of volumes: ext4 project quotas on data.
+//! Sizes of volumes, and the inodes of all that containers write: ext4 project quotas on data.
 //!
-//! Invariant: what is made in a volume's directory counts for the volume's project, since the directory
-//! hands its project on. Absent: files that were in the directory before; a project is set on a directory
-//! that is new.
+//! Invariant: what is made in a directory with a project counts for it, since the directory hands its project on.
+//! A limit holds for everybody but CAP_SYS_RESOURCE of the host. Absent: files that were in the directory before; a
+//! project is set on a directory that is new.
 
 use crate::ioctl::{self, FileAttributes};
 use nix::libc;
@@ -27,11 +27,25 @@ pub enum QuotaError {
     /// The use cannot be read.
     #[error("failed to read the use of project {project} on `{path}`")]
     Usage { path: PathBuf, project: u32, source: io::Error },
+    /// The projects cannot be listed.
+    #[error("failed to list the projects on `{path}`")]
+    List { path: PathBuf, source: io::Error },
 }
 
 /// What a project has and may have, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Usage {
+    /// Used now.
+    pub used: u64,
+    /// The limit, when there is one.
+    pub limit: Option<u64>,
+}
+
+/// The inodes that a project has and may have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Inodes {
+    /// The project.
+    pub project: u32,
     /// Used now.
     pub used: u64,
     /// The limit, when there is one.
@@ -63,21 +77,15 @@ pub fn set_limit(directory: &Path, project: u32, bytes: Option<u64>) -> Result<b
     if now.limit == bytes.map(|_| blocks * QUOTA_BLOCK) {
         return Ok(false);
     }
-    let mut wanted = no_quota();
-    wanted.dqb_bhardlimit = blocks;
-    wanted.dqb_bsoftlimit = blocks;
-    wanted.dqb_valid = libc::QIF_BLIMITS;
-    quotactl(&open(directory)?, SET_QUOTA, project, &mut wanted).map_err(|source| QuotaError::Limit {
-        path: directory.to_owned(),
-        project,
-        source,
-    })?;
+    let limits =
+        Quota { block_limit: blocks, soft_block_limit: blocks, valid: libc::QIF_BLIMITS, ..Quota::default() };
+    set(directory, project, limits)?;
     Ok(true)
 }
 
 /// What a project uses on the file system that `directory` is on.
 pub fn usage(directory: &Path, project: u32) -> Result<Usage, QuotaError> {
-    let mut quota = no_quota();
+    let mut quota = Quota::default();
     match quotactl(&open(directory)?, GET_QUOTA, project, &mut quota) {
         Ok(()) => {}
         // A project that no file has yet.
@@ -86,8 +94,46 @@ pub fn usage(directory: &Path, project: u32) -> Result<Usage, QuotaError> {
             return Err(QuotaError::Usage { path: directory.to_owned(), project, source });
         }
     }
-    let limit = (quota.dqb_bhardlimit != 0).then_some(quota.dqb_bhardlimit * QUOTA_BLOCK);
-    Ok(Usage { used: quota.dqb_curspace, limit })
+    let limit = (quota.block_limit != 0).then_some(quota.block_limit * QUOTA_BLOCK);
+    Ok(Usage { used: quota.bytes, limit })
+}
+
+/// Every project on the file system that `directory` is on, but that of all other files, which is 0.
+pub fn inodes(directory: &Path) -> Result<Vec<Inodes>, QuotaError> {
+    let file = open(directory)?;
+    let (mut found, mut next) = (Vec::new(), Some(1));
+    while let Some(project) = next {
+        let mut quota = Quota::default();
+        next = match quotactl(&file, NEXT_QUOTA, project, &mut quota) {
+            Ok(()) => {
+                let limit = Some(quota.inode_limit).filter(|limit| *limit != 0);
+                found.push(Inodes { project: quota.id, used: quota.inodes, limit });
+                quota.id.checked_add(1)
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => None,
+            Err(source) => return Err(QuotaError::List { path: directory.to_owned(), source }),
+        };
+    }
+    Ok(found)
+}
+
+/// Limits the inodes of a project, which has one at least.
+pub fn set_inode_limit(directory: &Path, project: u32, inodes: u64) -> Result<(), QuotaError> {
+    let inodes = inodes.max(1);
+    set(directory, project, Quota { inode_limit: inodes, valid: libc::QIF_ILIMITS, ..Quota::default() })
+}
+
+/// Lifts all limits of a project: of one without files the file system then knows nothing any more.
+pub fn forget(directory: &Path, project: u32) -> Result<(), QuotaError> {
+    set(directory, project, Quota { valid: libc::QIF_LIMITS, ..Quota::default() })
+}
+
+fn set(directory: &Path, project: u32, mut limits: Quota) -> Result<(), QuotaError> {
+    quotactl(&open(directory)?, SET_QUOTA, project, &mut limits).map_err(|source| QuotaError::Limit {
+        path: directory.to_owned(),
+        project,
+        source,
+    })
 }
 
 /// `FS_XFLAG_PROJINHERIT`.
@@ -96,10 +142,27 @@ const INHERIT: u32 = 0x200;
 const QUOTA_BLOCK: u64 = 1024;
 const GET_QUOTA: u32 = 0x80_0007;
 const SET_QUOTA: u32 = 0x80_0008;
+const NEXT_QUOTA: u32 = 0x80_0009;
 /// `PRJQUOTA`.
 const PROJECTS: u32 = 2;
 
-fn quotactl(file: &File, command: u32, project: u32, quota: &mut libc::dqblk) -> io::Result<()> {
+/// `struct if_dqblk` of `linux/quota.h`, and `struct if_nextdqblk`, which has an id where the other is padded.
+#[repr(C)]
+#[derive(Debug, Default)]
+struct Quota {
+    block_limit: u64,
+    soft_block_limit: u64,
+    bytes: u64,
+    inode_limit: u64,
+    soft_inode_limit: u64,
+    inodes: u64,
+    block_time: u64,
+    inode_time: u64,
+    valid: u32,
+    id: u32,
+}
+
+fn quotactl(file: &File, command: u32, project: u32, quota: &mut Quota) -> io::Result<()> {
     let command = command << 8 | PROJECTS;
     // SAFETY: quotactl_fd(2) takes a descriptor, a command, an id and a pointer to a structure of the
     // kernel's layout, which lives longer than the call.
@@ -107,20 +170,6 @@ fn quotactl(file: &File, command: u32, project: u32, quota: &mut libc::dqblk) ->
         libc::syscall(libc::SYS_quotactl_fd, file.as_raw_fd(), command, project, std::ptr::from_mut(quota))
     };
     if done == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-fn no_quota() -> libc::dqblk {
-    libc::dqblk {
-        dqb_bhardlimit: 0,
-        dqb_bsoftlimit: 0,
-        dqb_curspace: 0,
-        dqb_ihardlimit: 0,
-        dqb_isoftlimit: 0,
-        dqb_curinodes: 0,
-        dqb_btime: 0,
-        dqb_itime: 0,
-        dqb_valid: 0,
-    }
 }
 
 fn open(path: &Path) -> Result<File, QuotaError> {

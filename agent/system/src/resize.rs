@@ -107,7 +107,7 @@ pub fn grow_ext4(device: &Path, mountpoint: &Path) -> Result<bool, ResizeError> 
 const MIN_GROWTH: u64 = 256;
 
 /// The length in blocks that an ext4 superblock states; `None` when it is none with 4 KiB blocks.
-fn ext4_blocks(superblock: &[u8; 1024]) -> Option<u64> {
+pub(crate) fn ext4_blocks(superblock: &[u8; 1024]) -> Option<u64> {
     let at = |at: usize| u32::from_le_bytes(superblock[at..at + 4].try_into().expect("four bytes"));
     let magic = u16::from_le_bytes([superblock[0x38], superblock[0x39]]);
     const INCOMPAT_64BIT: u32 = 0x80;

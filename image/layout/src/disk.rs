@@ -158,4 +158,15 @@ pub mod data {
     pub const FEATURES: &str = "64bit,metadata_csum,verity,quota,project";
     /// Blocks of [`super::BLOCK`] that the file system may grow to: 16 TiB.
     pub const MAX_BLOCKS: u64 = 4_294_967_295;
+
+    /// The user beside whoever has CAP_SYS_RESOURCE that may use the blocks that are kept back: nobody. ext4's own
+    /// choice is root, as whom much runs that has no rights.
+    pub const RESERVE_USER: u32 = u32::MAX - 1;
+
+    /// Blocks of so many that are kept back for the box itself: 128 MiB, which is twice what the journal may
+    /// take, or an eighth.
+    pub const fn reserve(blocks: u64) -> u64 {
+        const MOST: u64 = 128 * super::MIB / super::BLOCK;
+        if blocks / 8 < MOST { blocks / 8 } else { MOST }
+    }
 }

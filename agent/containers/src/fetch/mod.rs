@@ -16,7 +16,7 @@ mod layout;
 mod manifest;
 mod mkfs;
 mod registry;
-mod room;
+pub(crate) mod room;
 mod source;
 
 use std::fs::{self, File};

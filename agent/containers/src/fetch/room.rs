@@ -1,6 +1,7 @@
 //! Room on the disk of the staging folder: looked for before something large is written, so that no image
 //! fills the disk that the rest of the box writes to as well.
 
+use std::io;
 use std::path::Path;
 
 use rustix::fs::statvfs;
@@ -8,11 +9,16 @@ use rustix::fs::statvfs;
 use super::error::{FetchError, FetchErrorKind};
 use crate::Limits;
 
+/// Bytes of the disk that `folder` is on which are neither in use nor kept back.
+pub(crate) fn available(folder: &Path) -> io::Result<u64> {
+    let disk = statvfs(folder)?;
+    Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 /// Refuses to write `bytes` bytes to the folder when that would leave less than the reserve.
 pub(super) fn check(folder: &Path, bytes: u64, limits: &Limits) -> Result<(), FetchError> {
-    let disk = statvfs(folder)
-        .map_err(|error| FetchError::io("failed to look for room on the disk", &error.into()))?;
-    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let free =
+        available(folder).map_err(|error| FetchError::io("failed to look for room on the disk", &error))?;
     if bytes.saturating_add(limits.reserve) <= free {
         return Ok(());
     }

@@ -11,7 +11,7 @@ use agent_system::files;
 use rustix::fs::OFlags;
 
 use super::{Name, Seal, Store, StoreError, read_json};
-use crate::fetch::{FetchResult, FetchedImage, FetchedLayer, Outcome, to_json};
+use crate::fetch::{FetchResult, FetchedImage, FetchedLayer, Outcome, room, to_json};
 use crate::{Digest, ImageRecord, LayerRecord};
 
 /// An image that came into the store.
@@ -95,6 +95,7 @@ impl<S: Seal> Store<S> {
         own(&meta, 0o444)?;
         let layer = folder.join(format!("{name}.erofs"));
         let file = own(&layer, 0o400)?;
+        has_room(&layer, &file)?;
         let verity =
             self.seal.seal(&file).map_err(|source| StoreError::Seal { path: layer.clone(), source })?;
         for (from, to) in [(meta, self.meta(name)), (layer, self.layer(name))] {
@@ -110,6 +111,18 @@ impl<S: Seal> Store<S> {
         Ok(verity)
     }
 }
+
+/// Refuses a seal, whose hashes are a 127th of the file, when they would be written to what the disk keeps back: the
+/// agent is not refused that.
+fn has_room(layer: &Path, file: &File) -> Result<(), StoreError> {
+    let fail = |source| StoreError::Path { path: layer.to_owned(), source };
+    let needed = file.metadata().map_err(fail)?.len() / 127 + SEAL;
+    let left = room::available(layer).map_err(fail)?;
+    if left < needed { Err(StoreError::NoRoom { needed, left }) } else { Ok(()) }
+}
+
+/// Bytes that a seal may take beside its first level of hashes.
+const SEAL: u64 = 64 << 10;
 
 /// Makes a staged file root's own and read-only, and syncs it. Gives it opened for reading.
 fn own(path: &Path, mode: u32) -> Result<File, StoreError> {

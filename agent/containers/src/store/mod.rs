@@ -85,6 +85,8 @@ pub enum StoreError {
     Swapped { name: String },
     #[error("layer {name} cannot be read whole")]
     Rotten { name: String, source: io::Error },
+    #[error("there is no room for a layer's seal: it takes {needed} bytes, and {left} are left")]
+    NoRoom { needed: u64, left: u64 },
     #[error("failed to seal or measure `{path}`")]
     Seal { path: PathBuf, source: SealError },
 }

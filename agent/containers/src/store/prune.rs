@@ -20,6 +20,19 @@ pub struct Pruned {
 }
 
 impl<S: Seal> Store<S> {
+    /// The images that are not in `keep`, those that came first before the others.
+    pub fn unused(&self, keep: &BTreeSet<Digest>) -> Result<Vec<Digest>, StoreError> {
+        let unused = self.digests()?.into_iter().filter(|digest| !keep.contains(digest));
+        let came = |digest: Digest| {
+            let path = self.record(&digest);
+            let came = fs::metadata(&path).and_then(|record| record.modified());
+            came.map(|came| (came, digest)).map_err(|source| StoreError::Path { path, source })
+        };
+        let mut unused = unused.map(came).collect::<Result<Vec<_>, _>>()?;
+        unused.sort_unstable();
+        Ok(unused.into_iter().map(|(_, digest)| digest).collect())
+    }
+
     /// Removes every image that is not in `keep`, and every layer that no image has then. A layer that
     /// is mounted stays readable until it is not. Refused while a newer version has images here, whose
     /// layers would go.

@@ -303,6 +303,21 @@ fn pruning_keeps_what_is_used() {
     assert_eq!(at.store.prune(&BTreeSet::new()).unwrap(), Pruned::default());
 }
 
+#[test]
+fn unused_images_are_known_by_age() {
+    let at = store();
+    let mut images = ["one", "two", "three"].map(|name| pull(&at, name, &["low", name]).image.digest);
+    images.rotate_left(1);
+    for (age, digest) in images.iter().enumerate() {
+        let record = File::open(at.store.record(digest)).unwrap();
+        let came = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(age as u64);
+        record.set_modified(came).unwrap();
+    }
+    let unused = |keep: &[Digest]| at.store.unused(&keep.iter().copied().collect()).unwrap();
+    assert_eq!(unused(&[]), images);
+    assert_eq!(unused(&images[1..2]), [images[0], images[2]]);
+}
+
 /// Without room on the disk a folder that was removed could not be made again.
 #[test]
 fn opening_keeps_the_folder_of_fetches_and_empties_it() {

@@ -36,13 +36,15 @@ pub struct Facts {
     pub secrets: BTreeMap<String, BTreeMap<String, Secret>>,
     /// Outputs of the steps that succeeded, by instance.
     pub outputs: BTreeMap<String, BTreeMap<String, Secret>>,
+    /// Whether every document that was accepted is unusable.
+    pub lost: bool,
 }
 
 /// The desired state of the whole box.
 pub fn build(settings: &BoxSettings, instances: &[ResolvedInstance], facts: &Facts) -> Desired {
     let hostname = settings.hostname.clone().unwrap_or_else(|| facts.hostname.clone());
     let instances = instances.iter().map(|i| (i.name.clone(), instance(i, &hostname, facts))).collect();
-    Desired { host: host(settings, hostname, facts), instances }
+    Desired { host: host(settings, hostname, facts), instances, lost: facts.lost }
 }
 
 /// The box itself, without its instances: also for a document of which only `[box]` can be read.

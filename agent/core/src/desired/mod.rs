@@ -23,6 +23,8 @@ pub struct Desired {
     pub host: HostDesired,
     /// Instances by name.
     pub instances: BTreeMap<String, InstanceDesired>,
+    /// Documents were accepted and none can be read: nothing is known to be no longer wanted.
+    pub lost: bool,
 }
 
 /// The box itself.

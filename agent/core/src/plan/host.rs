@@ -22,7 +22,9 @@ pub(super) fn plan(p: &mut Planner<'_>) {
         p.push(Action::ConfigureTime, difference(observed.time_servers.is_none(), "servers"), vec![]);
     }
     let (_, wanted) = firewall(p.desired, observed);
-    if observed.firewall.as_ref() != Some(&wanted) {
+    // What runs is reached as before, though nobody knows any more what it is.
+    let unknown = p.desired.lost && observed.containers.values().any(|found| !found.unit.is_down());
+    if observed.firewall.as_ref() != Some(&wanted) && !unknown {
         p.push(Action::ApplyFirewall, difference(observed.firewall.is_none(), "rules"), vec![]);
     }
 }

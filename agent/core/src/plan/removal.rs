@@ -1,4 +1,4 @@
-//! What is no longer listed.
+//! What is no longer listed. Where the list itself was lost, that is not known of anything.
 
 use std::collections::BTreeSet;
 
@@ -9,6 +9,9 @@ use crate::desired::InstanceDesired;
 use crate::observed::UnitState;
 
 pub(super) fn plan(p: &mut Planner<'_>) {
+    if p.desired.lost {
+        return;
+    }
     let stray: Vec<(&ContainerName, UnitState)> = p
         .observed
         .containers

@@ -57,6 +57,20 @@ fn a_running_container_is_told_of_other_name_servers() {
 }
 
 #[test]
+fn nothing_is_removed_while_no_document_can_be_read() {
+    let mut world = World::new(SITE);
+    world.settle();
+    let before = world.observed.firewall.clone();
+    world.instances.clear();
+    world.facts.lost = true;
+    assert_eq!(world.settle(), [""; 0]);
+    assert!(runs(&world, "site.web"));
+    assert_eq!(world.observed.firewall, before, "its port stays open");
+    world.facts.lost = false;
+    assert!(world.settle().contains(&"remove:site".to_owned()), "an empty document is another thing");
+}
+
+#[test]
 fn a_new_box_is_brought_up_and_a_second_time_nothing_is_done() {
     let mut world = World::new(SITE);
     let done = world.settle();

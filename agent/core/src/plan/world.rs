@@ -28,8 +28,8 @@ pub(super) struct World {
     /// What references mean outside.
     pub(super) registry: BTreeMap<String, String>,
     settings: recipes::model::BoxSettings,
-    instances: Vec<ResolvedInstance>,
-    facts: Facts,
+    pub(super) instances: Vec<ResolvedInstance>,
+    pub(super) facts: Facts,
     counters: Counters,
 }
 

@@ -14,6 +14,8 @@ pub trait Format: Serialize + DeserializeOwned {
     const SUBJECT: &'static str;
     /// The level of the state at which each of its formats came, that of format 1 first, rising.
     const SINCE: &'static [u32];
+    /// Whether a second copy of it is kept, since nothing else says the same.
+    const SPARE: bool = false;
     /// The newest format: what its fields serialize to.
     const FORMAT: u32 = Self::SINCE.len() as u32;
 

@@ -68,6 +68,7 @@ impl Provider {
 impl Format for Generation {
     const SUBJECT: &'static str = "accepted document";
     const SINCE: &'static [u32] = &[1];
+    const SPARE: bool = true;
 }
 
 impl Format for Provider {

@@ -70,11 +70,13 @@ pub struct Counters {
 impl Format for InstanceRecord {
     const SUBJECT: &'static str = "record of an instance";
     const SINCE: &'static [u32] = &[1];
+    const SPARE: bool = true;
 }
 
 impl Format for SecretsRecord {
     const SUBJECT: &'static str = "secrets of an instance";
     const SINCE: &'static [u32] = &[1];
+    const SPARE: bool = true;
 }
 
 impl Format for Counters {

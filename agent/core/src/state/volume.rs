@@ -68,6 +68,7 @@ impl VolumeRecord {
 impl Format for VolumeRecord {
     const SUBJECT: &'static str = "record of a volume";
     const SINCE: &'static [u32] = &[1];
+    const SPARE: bool = true;
 }
 
 #[cfg(test)]

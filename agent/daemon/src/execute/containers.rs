@@ -14,12 +14,14 @@ use agent_core::{ContainerConfig, ContainerName};
 use agent_net::Outcome;
 use agent_net::containers::{Attachment, netns_name};
 use agent_system::files::{self, Access};
+use agent_system::quota;
 use agent_system::systemd::{Flag, List, Span, Text, TransientUnit};
 use anyhow::{Context, bail};
 use image_layout::paths;
 
 use crate::agent::{Agent, bundles, shim_state};
 use crate::observe::{FINGERPRINT, HOSTS, RESOLVER, STARTED};
+use crate::space;
 
 /// Time a container may take until its first process runs, images on slow disks considered.
 const START: Duration = Duration::from_secs(120);
@@ -115,12 +117,22 @@ pub(super) fn prepare(
     })?;
     let layer = agent.layer(name);
     files::create_dir(&layer, Access::mode(0o711))?;
+    count(agent, &layer)?;
     // What is there already needs no room.
     files::write_if_changed(layer.join(FINGERPRINT), &fingerprint, 0o600)?;
     files::create_dir_all(bundles(), Access::mode(0o711))?;
     spec::write(&bundle)?;
     std::fs::write(bundle.path.join(FINGERPRINT), &fingerprint).context("failed to finish the bundle")?;
     Ok(true)
+}
+
+/// Has the file system count the files of a writable layer, which is new, so that they can be limited.
+fn count(agent: &Agent, layer: &Path) -> anyhow::Result<()> {
+    if layer.join("upper").exists() || !agent.boot.data_available() {
+        return Ok(());
+    }
+    quota::set_project(layer, space::LAYERS).context("failed to count the container's files")?;
+    space::divide(agent).context("failed to limit the container's files")
 }
 
 fn folders(agent: &Agent) -> Folders {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_containers::fetch::{FetchError, FetchRequest, FetchResult, Outcome, RegistryAccess, Source};
+use agent_containers::fetch::{FetchErrorKind, FetchRequest, FetchResult, Outcome, RegistryAccess, Source};
 use agent_core::Secret;
 use agent_system::files;
 use agent_system::systemd::Text;
@@ -70,8 +70,16 @@ async fn run(agent: &Agent, program: &Program<'_>, reference: &str) -> anyhow::R
     let result: FetchResult = program.run(agent, unit, FetchResult::FILE, RESULT).await?;
     match result.outcome {
         Outcome::Image(_) => Ok(()),
-        Outcome::Error(FetchError { hint: Some(hint), message, .. }) => bail!("{message}; {hint}"),
-        Outcome::Error(error) => bail!("{error}"),
+        Outcome::Error(error) => {
+            if error.kind == FetchErrorKind::DiskFull {
+                // What nothing uses makes room for the next try.
+                agent.space.ask();
+            }
+            match &error.hint {
+                Some(hint) => bail!("{error}; {hint}"),
+                None => bail!("{error}"),
+            }
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use anyhow::Context;
 use recipes::model::Generator;
 
 use crate::agent::Agent;
-use crate::clock;
+use crate::{clock, space};
 
 pub(super) fn pin(agent: &Agent, instance: &str, reference: &str, digest: &str) -> anyhow::Result<bool> {
     Ok(agent.records.change_instance(instance, |record| {
@@ -100,7 +100,7 @@ pub(crate) fn limit(agent: &Agent, record: &VolumeRecord) -> anyhow::Result<()> 
     let data = agent.records.volume_data(record);
     quota::set_project(&data, record.project).context("failed to count the volume's blocks")?;
     quota::set_limit(&data, record.project, record.size).context("failed to limit the volume")?;
-    Ok(())
+    space::divide(agent).context("failed to limit the volume's files")
 }
 
 pub(super) fn generate_secret(
@@ -112,7 +112,13 @@ pub(super) fn generate_secret(
     let mut random = vec![0; generator.random_bytes()];
     clock::random_into(&mut random);
     let value = generator.make(&random).context("the generator wants other randomness")?;
-    Ok(agent.records.add_secret(instance, name, value)?)
+    let damaged = agent.records.secrets(instance).err();
+    let added = agent.records.add_secret(instance, name, value)?;
+    if let Some(error) = damaged {
+        let message = format!("{error}; it is set aside, and the instance has new secrets");
+        agent.events.add("state-damaged", Some(instance), message);
+    }
+    Ok(added)
 }
 
 pub(super) async fn network(agent: &Arc<Agent>, wanted: &InstanceDesired) -> anyhow::Result<bool> {

@@ -10,6 +10,9 @@
 //!   newer than it reads puts it aside as a copy and the newest copy that it reads in its place. Whoever reads
 //!   the newer format finds both alike and takes its own back, as long as nothing was written in between.
 //!
+//! Of what nothing else could tell again there is `NAME.spare`, the same bytes elsewhere on the disk, written after
+//! `NAME`: it is read where that is damaged, and put in its place by the next start. One without `NAME` is nothing.
+//!
 //! Deliberately absent: which files there are, and what the level is.
 
 use std::path::{Path, PathBuf};
@@ -82,8 +85,36 @@ impl<D: Disk> Formats<D> {
 
     /// Reads a file; `None` when there is none.
     pub(super) fn read<T: Format>(&self, path: &Path) -> Result<Option<T>, RecordError> {
-        let Some(bytes) = files::read_optional(path, LIMIT)? else { return Ok(None) };
-        decode(path, &bytes).map(Some)
+        let read = files::read_optional(path, LIMIT).map_err(RecordError::from);
+        let read = read.and_then(|bytes| bytes.map(|bytes| decode(path, &bytes)).transpose());
+        match read {
+            Err(error) if error.is_damage() => spare::<T>(path).map(|(_, value)| Some(value)).ok_or(error),
+            read => read,
+        }
+    }
+
+    /// Puts the second copy in the place of a file that is damaged, and says so; makes one of a file that is whole.
+    /// For a start, before anything is written.
+    pub(super) fn mend<T: Format>(&self, path: &Path) -> Result<Option<String>, RecordError> {
+        if !T::SPARE {
+            return Ok(None);
+        }
+        let at = beside(path, SPARE);
+        let bytes = match files::read_optional(path, LIMIT) {
+            Ok(None) => return Ok(self.disk.remove(&at).map(|()| None)?),
+            Ok(Some(bytes)) => bytes,
+            Err(FileError::TooLarge { .. }) => Vec::new(),
+            Err(error) => return Err(error.into()),
+        };
+        let damaged = decode::<T>(path, &bytes).is_err_and(|error| error.is_damage());
+        match spare::<T>(path).filter(|_| damaged) {
+            Some((spare, _)) => {
+                self.disk.write(path, &spare)?;
+                Ok(Some(format!("`{}` was damaged; its second copy is used", path.display())))
+            }
+            None if damaged || bytes_of(&at).as_ref() == Some(&bytes) => Ok(None),
+            None => Ok(self.disk.write(&at, &bytes).map(|()| None)?),
+        }
     }
 
     /// Writes a file at the writing level, and its copies. Durable when this returns; refused when the
@@ -99,6 +130,9 @@ impl<D: Disk> Formats<D> {
             self.disk.write(&copy(path, found), &bytes)?;
         }
         self.disk.write(path, text.as_bytes())?;
+        if T::SPARE {
+            self.disk.write(&beside(path, SPARE), text.as_bytes())?;
+        }
         self.disk.remove(&copy(path, format.into()))?;
         self.write_copies(path, value, format)
     }
@@ -106,6 +140,7 @@ impl<D: Disk> Formats<D> {
     /// Removes a file and its copies.
     pub(super) fn remove(&self, path: &Path) -> Result<(), RecordError> {
         self.disk.remove(path)?;
+        self.disk.remove(&beside(path, SPARE))?;
         for format in copies(path) {
             self.disk.remove(&copy(path, format))?;
         }
@@ -202,20 +237,33 @@ pub(super) fn kept<T: Format>(path: &Path) -> Option<Vec<T>> {
 
 /// The file that a path is a copy of, or the path itself.
 pub(super) fn original(path: PathBuf) -> PathBuf {
-    let name = path.file_name().and_then(|name| name.to_str());
-    match name.and_then(|name| name.rsplit_once(MARK)) {
-        Some((name, _)) => path.with_file_name(name),
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    match name.strip_suffix(SPARE).or_else(|| Some(name.rsplit_once(MARK)?.0)) {
+        Some(name) => path.with_file_name(name),
         None => path,
     }
 }
 
 /// Before the number in a copy's name.
 const MARK: &str = ".format-";
+/// Behind the name of a second copy.
+const SPARE: &str = ".spare";
 
 fn copy(path: &Path, format: u64) -> PathBuf {
+    beside(path, &format!("{MARK}{format}"))
+}
+
+fn beside(path: &Path, end: &str) -> PathBuf {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!("{MARK}{format}"));
+    name.push(end);
     path.with_file_name(name)
+}
+
+/// The second copy of a file, if there is one that can be read.
+fn spare<T: Format>(path: &Path) -> Option<(Vec<u8>, T)> {
+    let bytes = T::SPARE.then(|| bytes_of(&beside(path, SPARE))).flatten()?;
+    let value = decode(path, &bytes).ok()?;
+    Some((bytes, value))
 }
 
 /// The formats of all copies of a file.
@@ -240,6 +288,13 @@ fn decode<T: Format>(path: &Path, bytes: &[u8]) -> Result<T, RecordError> {
 fn encode<T: Format>(path: &Path, value: &T, format: u32) -> Result<String, RecordError> {
     let encoded = state::encode_as(value, format);
     encoded.map_err(|source| RecordError::Format { path: path.to_owned(), source })
+}
+
+/// Puts something else into a file and takes its second copy away.
+#[cfg(test)]
+pub(super) fn damage(path: &Path, bytes: &[u8]) {
+    std::fs::write(path, bytes).unwrap();
+    files::remove(beside(path, SPARE)).unwrap();
 }
 
 #[cfg(test)]

@@ -18,10 +18,11 @@ struct Kind {
     files: fn(&Records) -> BTreeSet<PathBuf>,
     adopt: fn(&Formats, &Path) -> Result<Option<String>, RecordError>,
     migrate: fn(&Formats, &Path) -> Result<(), RecordError>,
+    mend: fn(&Formats, &Path) -> Result<Option<String>, RecordError>,
 }
 
 const fn kind<T: Format>(files: fn(&Records) -> BTreeSet<PathBuf>) -> Kind {
-    Kind { files, adopt: Formats::adopt::<T>, migrate: Formats::migrate::<T> }
+    Kind { files, adopt: Formats::adopt::<T>, migrate: Formats::migrate::<T>, mend: Formats::mend::<T> }
 }
 
 /// All of them. What can be had again lies outside: images, and leases of the network.
@@ -49,6 +50,12 @@ impl Records {
         done.into_iter().filter_map(|done| done.unwrap_or_else(|error| Some(error.to_string()))).collect()
     }
 
+    /// Puts second copies in the place of files that are damaged; says so.
+    pub(super) fn mend(&self) -> Vec<String> {
+        let done = self.each(|kind, path| (kind.mend)(&self.formats, path));
+        done.into_iter().filter_map(|done| done.unwrap_or_else(|error| Some(error.to_string()))).collect()
+    }
+
     /// Sets the level that is written by what is on record of updates, none when that cannot be read, and
     /// brings all files to the newest when that is it; says what could not be brought there, which is tried
     /// again at the next start.
@@ -64,6 +71,11 @@ impl Records {
         // A file that cannot be read is told of where it is needed.
         let told = failed.filter(|error| matches!(error, RecordError::File(_)));
         told.map(|error| format!("a file keeps its older format: {error}")).collect()
+    }
+
+    /// Gives all files the rights that they were written with.
+    pub(super) fn give_back(&self) {
+        self.each(|_, path| super::give_back(path, 0o600));
     }
 
     fn each<T>(&self, act: impl Fn(&Kind, &Path) -> T) -> Vec<T> {

@@ -11,14 +11,16 @@ mod levels;
 mod volumes;
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU32;
 
 use agent_core::allocate::{self, AllocateError, Taken};
 use agent_core::network::NetworkRecord;
 use agent_core::notify::NotifyRecord;
-use agent_core::state::{Counters, FormatError, InstanceRecord, LEVEL, SecretsRecord};
+use agent_core::state::{Counters, Format, FormatError, InstanceRecord, LEVEL, SecretsRecord};
 use agent_core::update::{ScrubRecord, UpdateRecord};
 use agent_core::{Allocation, Secret};
 use agent_system::files::{self, Access, FileError};
@@ -55,6 +57,17 @@ pub(crate) enum RecordError {
     VolumeUnknown(String),
 }
 
+impl RecordError {
+    /// Whether a file holds what no version wrote.
+    fn is_damage(&self) -> bool {
+        matches!(
+            self,
+            RecordError::Format { source: FormatError::Garbage { .. }, .. }
+                | RecordError::File(FileError::TooLarge { .. })
+        )
+    }
+}
+
 /// All files under one folder.
 #[derive(Debug)]
 pub(crate) struct Records {
@@ -62,6 +75,8 @@ pub(crate) struct Records {
     formats: Formats,
     /// What was found out when they were opened.
     notes: Vec<String>,
+    /// What was damaged and is not any more.
+    mended: Vec<String>,
     /// The highest number that blocks of a volume are counted under.
     projects: AtomicU32,
 }
@@ -71,17 +86,25 @@ impl Records {
     /// formats; `good` says whether the slot that runs is marked good, where that can be told.
     pub(crate) fn open(root: impl Into<PathBuf>, good: Option<bool>) -> Result<Records, RecordError> {
         let formats = Formats::new(Durable, LEVEL);
-        let mut records =
-            Records { root: root.into(), formats, notes: Vec::new(), projects: AtomicU32::new(0) };
+        let mut records = Records {
+            root: root.into(),
+            formats,
+            notes: vec![],
+            mended: vec![],
+            projects: AtomicU32::new(0),
+        };
         files::create_dir_all(&records.root, Access::mode(0o755))?;
         for folder in FOLDERS {
             // Of images, fetches of another user reach their own folder.
             let mode = if folder == "images" { 0o711 } else { 0o700 };
             let path = records.root.join(folder);
             files::create_dir(&path, Access::mode(mode))?;
+            give_back(&path, mode);
             files::sweep(&path)?;
         }
         files::sweep(&records.root)?;
+        records.give_back();
+        records.mended = records.mend();
         records.notes = records.adopt();
         let updates = records.updates().map(Option::unwrap_or_default);
         records.notes.extend(records.settle(updates.as_ref().ok(), good));
@@ -92,6 +115,11 @@ impl Records {
     /// What was found out when they were opened, for their owner.
     pub(crate) fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// What was damaged when they were opened and is not any more, for their owner.
+    pub(crate) fn mended(&self) -> &[String] {
+        &self.mended
     }
 
     /// What is remembered of updates.
@@ -199,7 +227,7 @@ impl Records {
         routed: Vec<(Ipv4Addr, u8)>,
         random: u64,
     ) -> Result<bool, RecordError> {
-        self.set_aside_damaged(&self.instance_path(name))?;
+        self.set_aside_damaged::<InstanceRecord>(&self.instance_path(name))?;
         if self.instance(name)?.is_some() {
             let mut result = Ok(false);
             let changed = self.change_instance(name, |record| {
@@ -219,12 +247,11 @@ impl Records {
         Ok(true)
     }
 
-    /// Renames an instance's record that no version can read, so that another can be made: its ids are
+    /// Renames a record that no version can read, so that another can be made. Of an instance the ids are
     /// not used again, its images are resolved anew and its steps run again. Kept for its owner to see.
-    fn set_aside_damaged(&self, path: &Path) -> Result<(), RecordError> {
-        match self.formats.read::<InstanceRecord>(path) {
-            Err(RecordError::Format { source: FormatError::Garbage { .. }, .. })
-            | Err(RecordError::File(FileError::TooLarge { .. })) => {
+    fn set_aside_damaged<T: Format>(&self, path: &Path) -> Result<(), RecordError> {
+        match self.formats.read::<T>(path) {
+            Err(error) if error.is_damage() => {
                 tracing::error!("`{}` is damaged and is set aside", path.display());
                 Ok(files::install(path, path.with_extension("damaged"))?)
             }
@@ -237,7 +264,7 @@ impl Records {
         let above = known.values().map(|record| record.allocation.index + 1).max().unwrap_or(0);
         let mut counters = match self.formats.read::<Counters>(&self.path("counters.json")) {
             Ok(found) => found.unwrap_or_default(),
-            Err(RecordError::Format { source: FormatError::Garbage { .. }, .. }) => Counters::default(),
+            Err(error) if error.is_damage() => Counters::default(),
             Err(error) => return Err(error),
         };
         counters.next_index = counters.next_index.max(above);
@@ -247,7 +274,9 @@ impl Records {
     /// Takes an instance out of force; its record goes when neither volumes nor secrets are left.
     pub(crate) fn retire_instance(&self, name: &str) -> Result<(), RecordError> {
         let (volumes, _) = self.volumes();
-        let kept = volumes.iter().any(|v| v.instance == name) || !self.secrets(name)?.values.is_empty();
+        // Secrets that cannot be read are kept: their owner may know better.
+        let secrets = self.secrets(name).map_or(true, |secrets| !secrets.values.is_empty());
+        let kept = volumes.iter().any(|v| v.instance == name) || secrets;
         if !kept {
             self.formats.remove(&self.instance_path(name))?;
         } else if self.instance(name)?.is_some() {
@@ -285,8 +314,13 @@ impl Records {
         (found, complaints)
     }
 
-    /// Keeps a secret, unless there is one of that name; says whether there was none.
+    /// Keeps a secret, unless there is one of that name; says whether there was none. Damaged ones are set aside
+    /// when the instance has no volume, whose content may be of no use without them.
     pub(crate) fn add_secret(&self, instance: &str, name: &str, value: Secret) -> Result<bool, RecordError> {
+        let (volumes, complaints) = self.volumes();
+        if complaints.is_empty() && !volumes.iter().any(|volume| volume.instance == instance) {
+            self.set_aside_damaged::<SecretsRecord>(&self.secrets_path(instance))?;
+        }
         let mut record = self.secrets(instance)?;
         if record.values.contains_key(name) {
             return Ok(false);
@@ -303,6 +337,21 @@ impl Records {
             self.formats.remove(&self.instance_path(instance))?;
         }
         Ok(())
+    }
+}
+
+/// Gives a file or folder of ours its rights back, should it have others.
+fn give_back(path: &Path, mode: u32) {
+    let Ok(found) = std::fs::symlink_metadata(path) else { return };
+    let own = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
+    if found.permissions().mode() & 0o7777 == mode && (found.uid(), found.gid()) == own {
+        return;
+    }
+    let given = lchown(path, Some(own.0), Some(own.1))
+        .and_then(|()| std::fs::set_permissions(path, Permissions::from_mode(mode)));
+    match given {
+        Ok(()) => tracing::warn!("`{}` had other rights and has its own again", path.display()),
+        Err(error) => tracing::error!("`{}` keeps the rights it has: {error}", path.display()),
     }
 }
 
@@ -328,7 +377,9 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use super::formats::damage;
     use super::*;
+    use agent_core::state::{VolumeId, VolumeRecord};
 
     fn open() -> (tempfile::TempDir, Records) {
         let folder = tempfile::tempdir().unwrap();
@@ -387,7 +438,7 @@ mod tests {
         let first = records.instance("a").unwrap().unwrap().allocation.id_base;
         let path = records.path("instances/a.json");
         for bad in [&b""[..], b"{\"format\": 1", &[0xff; 5000]] {
-            std::fs::write(&path, bad).unwrap();
+            damage(&path, bad);
             assert!(records.allocate("a", &names(&["web"]), vec![], 1).unwrap());
             assert_ne!(records.instance("a").unwrap().unwrap().allocation.id_base, first);
             assert_eq!(std::fs::read(path.with_extension("damaged")).unwrap(), bad);
@@ -399,13 +450,88 @@ mod tests {
     }
 
     #[test]
+    fn damaged_secrets_give_way_only_where_nothing_may_need_them() {
+        let (_folder, records) = open();
+        records.allocate("a", &[], vec![], 1).unwrap();
+        records.add_secret("a", "key", Secret::new("one")).unwrap();
+        let path = records.path("secrets/a.json");
+        let volume = VolumeRecord {
+            id: VolumeId::from_random(1),
+            instance: "a".into(),
+            name: "data".into(),
+            size: None,
+            project: 1001,
+            created_at: 1,
+            replaced: 0,
+        };
+        records.create_volume(&volume).unwrap();
+        damage(&path, b"{");
+        assert!(records.add_secret("a", "key", Secret::new("two")).is_err());
+        // It is removed all the same, with all that is its own.
+        records.retire_instance("a").unwrap();
+        assert!(!records.instance("a").unwrap().unwrap().in_force);
+        assert_eq!(std::fs::read(&path).unwrap(), b"{");
+        records.remove_volume(&volume).unwrap();
+        assert!(!path.exists());
+        damage(&path, &[0xff; 99]);
+        assert!(records.add_secret("a", "key", Secret::new("three")).unwrap());
+        assert_eq!(records.secrets("a").unwrap().values["key"].expose(), "three");
+        assert_eq!(std::fs::read(path.with_extension("damaged")).unwrap(), [0xff; 99]);
+    }
+
+    #[test]
+    fn a_second_copy_takes_the_place_of_a_damaged_file_and_of_no_other() {
+        let (folder, records) = open();
+        let open = || Records::open(folder.path().join("state"), None).unwrap();
+        let secret = |records: &Records| records.secrets("a").unwrap().values["key"].expose().to_owned();
+        records.add_secret("a", "key", Secret::new("one")).unwrap();
+        let (path, spare) = (records.path("secrets/a.json"), records.path("secrets/a.json.spare"));
+        let whole = std::fs::read(&path).unwrap();
+        assert_eq!(std::fs::read(&spare).unwrap(), whole);
+        for bad in [&whole[..20], &[0; 99], &[0xff; 5000]] {
+            std::fs::write(&path, bad).unwrap();
+            assert_eq!(secret(&records), "one", "before the next start");
+            let records = open();
+            assert_eq!((records.mended().len(), secret(&records)), (1, "one".into()));
+            assert_eq!(std::fs::read(&path).unwrap(), whole);
+            assert_eq!(open().mended(), [""; 0], "said once");
+        }
+        // As an older version leaves it, which knows of none; and one that is damaged itself.
+        let other = String::from_utf8(whole).unwrap().replace("one", "two");
+        std::fs::write(&path, &other).unwrap();
+        assert_eq!(secret(&open()), "two");
+        assert_eq!(std::fs::read_to_string(&spare).unwrap(), other);
+        std::fs::write(&spare, "{").unwrap();
+        assert_eq!((open().mended(), std::fs::read_to_string(&spare).unwrap()), (&[][..], other));
+        // What was removed does not come back.
+        std::fs::remove_file(&path).unwrap();
+        assert!(open().secrets("a").unwrap().values.is_empty() && !spare.exists());
+        records.add_secret("a", "key", Secret::new("three")).unwrap();
+        records.remove_secrets("a").unwrap();
+        assert!(!spare.exists());
+    }
+
+    #[test]
+    fn files_and_folders_get_their_rights_back() {
+        let (folder, records) = open();
+        records.add_secret("a", "key", Secret::new("one")).unwrap();
+        let paths = ["secrets", "secrets/a.json"].map(|path| records.path(path));
+        for path in &paths {
+            std::fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
+        }
+        Records::open(folder.path().join("state"), None).unwrap();
+        let modes = paths.map(|path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777);
+        assert_eq!(modes, [0o700, 0o600]);
+    }
+
+    #[test]
     fn a_torn_record_is_told_of_and_stops_nothing() {
         let (_folder, records) = open();
         records.allocate("a", &[], vec![], 1).unwrap();
         records.allocate("b", &[], vec![], 1).unwrap();
         let path = records.path("instances/b.json");
         let text = std::fs::read_to_string(&path).unwrap();
-        std::fs::write(&path, &text[..text.len() / 2]).unwrap();
+        damage(&path, &text.as_bytes()[..text.len() / 2]);
         let (found, complaints) = records.instances();
         assert_eq!(found.keys().collect::<Vec<_>>(), ["a"]);
         assert_eq!(complaints.len(), 1, "{complaints:?}");

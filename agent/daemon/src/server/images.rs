@@ -11,9 +11,10 @@ use axum::extract::State;
 
 use super::error::Answer;
 use crate::agent::{Agent, Live};
+use crate::space;
 
 /// Digests that instances are pinned to, or would go back to, and who uses each.
-fn used(live: &Live) -> BTreeMap<String, BTreeSet<String>> {
+pub(crate) fn used(live: &Live) -> BTreeMap<String, BTreeSet<String>> {
     let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for record in live.observed.records.values().filter(|record| record.in_force) {
         for (reference, pin) in &record.pins {
@@ -52,9 +53,7 @@ pub(super) async fn list(State(agent): State<Arc<Agent>>) -> Answer<Json<Vec<Ima
 pub(super) async fn prune(State(agent): State<Arc<Agent>>) -> Answer<Json<Pruned>> {
     let keep: BTreeSet<Digest> = {
         let live = agent.live();
-        let fetching =
-            live.memory.running.keys().any(|id| id.starts_with("fetch:") || id.starts_with("adopt:"));
-        if fetching {
+        if space::fetching(&live) {
             let failure = super::Failure::failed("an image is being fetched");
             return Err(failure.hint("try again when it is there"));
         }

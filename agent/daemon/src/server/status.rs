@@ -122,6 +122,7 @@ pub(crate) fn problems(agent: &Agent, live: &Live) -> Vec<Problem> {
     let part = |part: &str, text: String| Problem { of: Of::Part(part.to_owned()), text };
     let mut problems = Vec::new();
     problems.extend(agent.boot.data_problem().map(|reason| part("data", reason)));
+    problems.extend(live.full.iter().map(|text| part("data", text.clone())));
     problems.extend(update::damage(agent).into_iter().map(|reason| part("slots", reason)));
     let invalid = live.errors.iter().map(|error| format!("user-data is not valid: {}", place(error)));
     problems.extend(invalid.chain(live.unusable.iter().cloned()).map(|text| part("user-data", text)));

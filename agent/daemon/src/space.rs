@@ -1,0 +1,184 @@
+//! Room on data: watched, kept for the box itself, and made by removing images that nothing uses.
+//!
+//! Every few seconds: what containers may still make in files is divided anew, what is short of room loses unused images,
+//! the oldest first, and a disk that is full is told of. Blocks are kept back by ext4 itself. Deliberately absent: what
+//! is little and how inodes are divided, which is [`agent_core::space`].
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use agent_containers::Digest;
+use agent_containers::fetch::FetchResult;
+use agent_core::Action;
+use agent_core::space::{self, Project, Room};
+use agent_system::quota::{self, QuotaError};
+use anyhow::Context;
+use image_layout::paths;
+use tokio::sync::Notify;
+
+use crate::agent::{Agent, Live};
+use crate::images;
+use crate::server::{self, disk};
+
+/// The project of all writable layers; those of volumes are above 1000.
+pub(crate) const LAYERS: u32 = 1;
+/// Between two looks.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// What was asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Space {
+    asked: AtomicBool,
+    wake: Notify,
+}
+
+impl Space {
+    /// Something had too little room: all that nothing uses goes.
+    pub(crate) fn ask(&self) {
+        self.asked.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+    }
+}
+
+/// Looks, for ever.
+pub(crate) async fn run(agent: Arc<Agent>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE) => {}
+            () = agent.space.wake.notified() => {}
+        }
+        look(&agent);
+    }
+}
+
+/// Looks once. Data that is not there has no room to be kept.
+pub(crate) fn look(agent: &Agent) {
+    if !agent.boot.data_available() {
+        return;
+    }
+    if let Err(error) = divide(agent) {
+        tell_once(agent, format!("inodes cannot be kept back for the box: {:#}", anyhow::Error::from(error)));
+    }
+    let asked = agent.space.asked.load(Ordering::Relaxed);
+    if (asked || room().short())
+        && let Err(error) = collect(agent, asked)
+    {
+        tell_once(agent, format!("unused images cannot be removed: {error:#}"));
+    }
+    tell(agent);
+}
+
+/// Divides the inodes that are free among everything that containers write.
+pub(crate) fn divide(agent: &Agent) -> Result<(), QuotaError> {
+    let state = agent.records.path("");
+    let projects = quota::inodes(&state)?;
+    let (used, empty): (Vec<_>, Vec<_>) = projects.into_iter().partition(|project| project.used > 0);
+    // What a volume that is gone was counted under.
+    for project in empty.iter().filter(|project| project.limit.is_some() && project.project != LAYERS) {
+        quota::forget(&state, project.project)?;
+    }
+    let project = |of: quota::Inodes| Project { number: of.project, used: of.used, limit: of.limit };
+    let projects: Vec<Project> = used.into_iter().map(project).collect();
+    for (number, limit) in space::limits(&projects, &room()) {
+        quota::set_inode_limit(&state, number, limit)?;
+    }
+    Ok(())
+}
+
+/// The data file system as it is.
+fn room() -> Room {
+    let disk = disk();
+    let inodes = rustix::fs::statvfs(paths::STATE).map(|all| (all.f_files, all.f_ffree));
+    let (inodes, free_inodes) = inodes.unwrap_or_default();
+    Room { size: disk.size, available: disk.available, inodes, free_inodes }
+}
+
+/// Removes images that nothing uses until there is room, or all when they were asked for.
+fn collect(agent: &Agent, all: bool) -> anyhow::Result<()> {
+    let names = agent.store.names().context("failed to read the image store")?;
+    let embedded = names
+        .iter()
+        .filter(|(reference, _)| agent_containers::fetch::offers(Path::new(paths::IMAGES), reference));
+    let Some(mut keep) = kept(agent, &agent.live()) else { return Ok(()) };
+    keep.extend(embedded.map(|(_, name)| name.image));
+    agent.space.asked.store(false, Ordering::Relaxed);
+    let mut unused = agent.store.unused(&keep).context("failed to read the image store")?.into_iter();
+    let (mut removed, mut bytes) = (Vec::new(), 0);
+    loop {
+        // At first what belongs to no image.
+        let left = keep.iter().copied().chain(unused.clone()).collect();
+        bytes += agent.store.prune(&left).context("failed to prune")?.bytes;
+        if !all && !room().short() {
+            break;
+        }
+        let Some(next) = unused.next() else { break };
+        let known = names.iter().find(|(_, name)| name.image == next);
+        removed.push(known.map_or_else(|| next.to_string(), |(reference, _)| reference.clone()));
+    }
+    if bytes > 0 {
+        let what = if removed.is_empty() { "what was left of images".into() } else { removed.join(", ") };
+        let message = format!(
+            "data is short of room: removed {what}, which nothing uses; {} MiB are free again",
+            bytes >> 20
+        );
+        agent.events.add("images-collected", None, message);
+        retry(&mut agent.live());
+        agent.wake.notify_one();
+    }
+    Ok(())
+}
+
+/// Images that are used. None while that is not known for sure: something is being had, whose layers may be those of
+/// unused images, or something that the box should have or has cannot be read.
+fn kept(agent: &Agent, live: &Live) -> Option<BTreeSet<Digest>> {
+    let wanted: BTreeSet<&str> = live.desired.instances.values().flat_map(|i| i.references()).collect();
+    let known = *agent.rounds.borrow() > 0
+        && live.planned == live.generation
+        && live.unusable.is_empty()
+        && live.complaints.is_empty();
+    let fetched = |reference: &&str| images::staging(agent, reference).join(FetchResult::FILE).exists();
+    if !known || fetching(live) || wanted.iter().any(fetched) {
+        return None;
+    }
+    let named = live.observed.references.iter().filter(|(reference, _)| wanted.contains(reference.as_str()));
+    let used = server::used_images(live);
+    used.keys().chain(named.map(|(_, digest)| digest)).map(|digest| digest.parse().ok()).collect()
+}
+
+/// Whether an image is being had.
+pub(crate) fn fetching(live: &Live) -> bool {
+    live.memory.running.keys().any(|id| id.starts_with("fetch:") || id.starts_with("adopt:"))
+}
+
+/// What had too little room is tried again now.
+fn retry(live: &mut Live) {
+    let failures = live.memory.failures.values_mut();
+    for failure in failures.filter(|failure| matches!(failure.action, Action::FetchImage { .. })) {
+        failure.healing.not_before = 0;
+    }
+}
+
+/// Tells of a disk that is full, and when it is not any more.
+fn tell(agent: &Agent) {
+    let before = agent.live().full.take();
+    let now = room().problem(before.is_some());
+    agent.live().full.clone_from(&now);
+    match (before, now) {
+        (None, Some(problem)) => agent.events.add("data-full", None, problem),
+        (Some(_), None) => agent.events.add("data-room", None, "data has room again"),
+        _ => return,
+    }
+    crate::announce::state(agent);
+    agent.notices.wake.notify_one();
+}
+
+/// Adds an event, unless it was the last of its kind.
+fn tell_once(agent: &Agent, problem: String) {
+    let known = agent.live().space_problem.replace(problem.clone()).is_some_and(|known| known == problem);
+    if !known {
+        agent.events.add("data", None, problem);
+    }
+}

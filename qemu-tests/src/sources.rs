@@ -18,11 +18,10 @@ const COPIED: [&str; 4] = ["image/files", "image/grub", "image/keys", "recipes/l
 /// Files that may be changed.
 const CONFIGURATION: [&str; 2] = ["image/holdfast.toml", "image/holdfast.lock"];
 /// The box's programs, and the folder of `target/box` that each is in.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 5] = [
     ("dynamic", "holdfastd"),
     ("dynamic", "holdfast"),
     ("dynamic", "holdfast-fetch"),
-    ("dynamic", "holdfast-update"),
     ("static", "holdfast-shim"),
     ("static", "holdfast-initrd"),
 ];

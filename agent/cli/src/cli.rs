@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    apply, check, completions, data, events, exec, images, logs, man, network, notify, plan, ps, pull,
-    restart, status, stdio, update, version, volumes,
+    apply, check, completions, data, events, exec, images, logs, man, metadata, network, notify, plan, ps,
+    pull, restart, status, stdio, update, version, volumes,
 };
 use crate::error;
 
@@ -55,6 +55,8 @@ pub(crate) enum Command {
     Apply(apply::Args),
     /// Check recipes and user-data with the box's own parser, here
     Check(check::Args),
+    /// Explain what a provider gives a box: a config drive, a NoCloud volume, a document
+    Metadata(metadata::Args),
     /// Read the output of containers
     Logs(logs::Args),
     /// Run a command in a container
@@ -115,6 +117,40 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    impl Cli {
+        /// Every command that people see, by its words.
+        pub(crate) fn all() -> Vec<Vec<String>> {
+            all(&Cli::command(), &[])
+        }
+    }
+
+    fn all(command: &clap::Command, words: &[String]) -> Vec<Vec<String>> {
+        let seen = command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help");
+        seen.flat_map(|command| {
+            let words = [words, &[command.get_name().to_owned()]].concat();
+            let below = all(command, &words);
+            std::iter::once(words).chain(below)
+        })
+        .collect()
+    }
+
+    /// Lines that people copy: `target/tool/holdfast …`, and what they say through ssh.
+    #[test]
+    fn command_lines_of_the_documents_are_understood() {
+        let text = include_str!("../../../README.md");
+        let mut seen = 0;
+        for line in text.split("```").skip(1).step_by(2).flat_map(str::lines) {
+            let line = line.split(" # ").next().unwrap_or_default().split(" < ").next().unwrap_or_default();
+            let line = line.split(" > ").next().unwrap_or_default().trim_end();
+            let ssh = line.strip_prefix("ssh admin@BOX");
+            let Some(rest) = line.strip_prefix("target/tool/holdfast ").or(ssh) else { continue };
+            let words = std::iter::once("holdfast").chain(rest.split_whitespace());
+            Cli::try_parse_from(words).unwrap_or_else(|error| panic!("{line}: {error}"));
+            seen += 1;
+        }
+        assert!(seen >= 5, "{seen}");
+    }
 
     #[test]
     fn the_command_line_is_consistent() {

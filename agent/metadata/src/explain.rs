@@ -1,7 +1,8 @@
 //! What a folder or a saved document of a provider's would give a box.
 //!
 //! The same readers as on the box, but strict: the first value that cannot be used is an error with
-//! its place, where a box would go on with what it can use.
+//! its place, where a box would go on with what it can use. User-data is told apart, not parsed: a document of the
+//! box's is the crate `recipes`'.
 
 use std::path::{Path, PathBuf};
 
@@ -12,7 +13,8 @@ use crate::network::Network;
 use crate::providers::{self, digitalocean, nocloud, openstack};
 use crate::read::{self, ReadError, json, yaml};
 use crate::tree::{Tree, Wrong};
-use crate::{Channel, DecodeError, Offer};
+use crate::user_data::{self, Leaf, OpenError};
+use crate::{Channel, Offer};
 
 /// What was found.
 #[derive(Debug, Serialize)]
@@ -40,6 +42,27 @@ pub struct Explained {
     pub kind: Kind,
     /// Bytes, unpacked.
     pub bytes: usize,
+    /// Whether it is, or one of its parts is, what may be a document of the box's.
+    pub document: bool,
+    /// The parts of a MIME message, in its order; those that hold others are not among them.
+    pub parts: Vec<ExplainedPart>,
+    /// OpenSSH public keys of a cloud-config, which count where there is no document that can be used.
+    pub public_keys: Vec<String>,
+}
+
+/// A part of a MIME message.
+#[derive(Debug, Serialize)]
+pub struct ExplainedPart {
+    /// From 1.
+    pub number: usize,
+    /// What it says that it is, else what it looks like.
+    pub media_type: String,
+    /// What it is.
+    pub kind: Kind,
+    /// Bytes, unpacked; none where it cannot be decoded.
+    pub bytes: Option<usize>,
+    /// Whether it is the one that counts.
+    pub document: bool,
 }
 
 /// A path that cannot be explained.
@@ -59,14 +82,14 @@ pub enum ExplainError {
         /// Where in it, and why.
         wrong: Wrong,
     },
-    /// User-data cannot be unpacked.
-    #[error("`{path}` cannot be unpacked")]
+    /// User-data cannot be read.
+    #[error("`{path}` cannot be read as user-data")]
     UserData {
         /// Which file.
         path: PathBuf,
         /// Why.
         #[source]
-        source: DecodeError,
+        source: OpenError,
     },
     /// It is nothing that providers give.
     #[error("`{0}` is neither a config drive, a NoCloud folder nor a document of a provider's")]
@@ -146,7 +169,10 @@ pub fn explain_document(path: &Path, bytes: &[u8]) -> Result<Explanation, Explai
     } else if text.starts_with('[') {
         serde_json::from_slice(bytes).ok()
     } else if Kind::of(bytes) == Kind::Toml {
-        yaml(path, bytes).ok()
+        match yaml(path, bytes) {
+            Err(error) if is_called_yaml(path) => return Err(error.into()),
+            read => read.ok(),
+        }
     } else {
         None
     };
@@ -180,6 +206,14 @@ pub fn explain_document(path: &Path, bytes: &[u8]) -> Result<Explanation, Explai
     }
 }
 
+/// Whether its name says that a document is YAML, which is not told from TOML where it is broken.
+fn is_called_yaml(path: &Path) -> bool {
+    let is = |name: Option<&std::ffi::OsStr>, known: &[&str]| {
+        known.iter().any(|known| name == Some(known.as_ref()))
+    };
+    is(path.file_name(), &["meta-data", "network-config"]) || is(path.extension(), &["yaml", "yml"])
+}
+
 fn droplet(path: &Path, tree: &Tree) -> Result<Explanation, ExplainError> {
     let droplet = digitalocean::droplet(tree).map_err(wrong(path))?;
     let mut offer = offer();
@@ -208,9 +242,35 @@ fn user_data(path: &Path) -> Result<Option<Explained>, ExplainError> {
 }
 
 fn unpack(path: &Path, delivered: &[u8]) -> Result<Explained, ExplainError> {
-    let data = crate::decode(delivered)
-        .map_err(|source| ExplainError::UserData { path: path.to_owned(), source })?;
-    Ok(Explained { kind: Kind::of(&data), bytes: data.len() })
+    let wrong = |source: OpenError| ExplainError::UserData { path: path.to_owned(), source };
+    let data = crate::decode(delivered).map_err(|source| wrong(source.into()))?;
+    let (kind, bytes) = (Kind::of(&data), data.len());
+    let parts = if kind == Kind::Multipart { parts(&data).map_err(wrong)? } else { vec![] };
+    let document = kind == Kind::Toml || parts.iter().any(|part| part.document);
+    let public_keys = user_data::open_unpacked(data).keys;
+    Ok(Explained { kind, bytes, document, parts, public_keys })
+}
+
+/// The parts of a message. That none of them is the box's is no error, as it is none of a script.
+fn parts(data: &[u8]) -> Result<Vec<ExplainedPart>, OpenError> {
+    let (mut leaves, chosen) = user_data::parts(data)?;
+    let chosen = match chosen {
+        Ok(at) => Some(at),
+        Err(OpenError::None(_)) => None,
+        Err(error) => return Err(error),
+    };
+    let part = |(at, leaf): (usize, &Leaf)| ExplainedPart {
+        number: leaf.number,
+        media_type: leaf.label.clone(),
+        kind: leaf.kind,
+        bytes: leaf.content.as_ref().ok().map(Vec::len),
+        document: chosen == Some(at),
+    };
+    let parts = leaves.iter().enumerate().map(part).collect();
+    if let Some(at) = chosen {
+        leaves.swap_remove(at).content?;
+    }
+    Ok(parts)
 }
 
 fn wrong(path: &Path) -> impl FnOnce(Wrong) -> ExplainError {

@@ -26,7 +26,7 @@ use std::path::PathBuf;
 
 pub(crate) use decode::decode;
 pub use decode::{DecodeError, MAX_DELIVERED, MAX_UNPACKED};
-pub use explain::{ExplainError, Explained, Explanation, explain, explain_document};
+pub use explain::{ExplainError, Explained, ExplainedPart, Explanation, explain, explain_document};
 pub use kind::Kind as UserDataKind;
 pub use read::ReadError;
 pub use tree::Wrong;

@@ -2,8 +2,9 @@
 
 use std::fmt::{self, Write};
 
-use crate::Explanation;
-use crate::network::{Kind, Link, Match, Network, Route};
+use crate::kind::Kind;
+use crate::network::{self, Link, Match, Network, Route};
+use crate::{Explained, Explanation};
 
 impl fmt::Display for Explanation {
     /// A page for people; what a terminal would obey becomes `?`.
@@ -14,25 +15,22 @@ impl fmt::Display for Explanation {
 
 fn page(found: &Explanation) -> String {
     let mut page = String::new();
-    let mut line = |name: &str, value: &str| {
-        let _ = writeln!(page, "{name:<12}{}", plain(value));
-    };
-    line("source", found.source);
-    line("instance", found.instance_id.as_deref().unwrap_or("-"));
-    line("hostname", found.hostname.as_deref().unwrap_or("-"));
+    line(&mut page, "source", found.source);
+    line(&mut page, "instance", found.instance_id.as_deref().unwrap_or("-"));
+    line(&mut page, "hostname", found.hostname.as_deref().unwrap_or("-"));
     for (at, key) in found.public_keys.iter().enumerate() {
-        line(if at == 0 { "keys" } else { "" }, key);
+        line(&mut page, if at == 0 { "keys" } else { "" }, key);
     }
     if found.public_keys.is_empty() {
-        line("keys", "-");
+        line(&mut page, "keys", "-");
     }
     match &found.user_data {
-        Some(data) => line("user-data", &format!("{}, {} bytes", data.kind, data.bytes)),
-        None => line("user-data", "-"),
+        Some(data) => page.push_str(&user_data(data)),
+        None => line(&mut page, "user-data", "-"),
     }
     match &found.network {
-        Some(network) => page.push_str(&self::network(network)),
-        None => line("network", "-"),
+        Some(network) => page.push_str(&links(network)),
+        None => line(&mut page, "network", "-"),
     }
     let notes = found.notes.iter().chain(found.network.iter().flat_map(|network| &network.notes));
     for note in notes {
@@ -41,17 +39,43 @@ fn page(found: &Explanation) -> String {
     page
 }
 
-fn network(network: &Network) -> String {
+fn line(page: &mut String, name: &str, value: &str) {
+    let _ = writeln!(page, "{name:<12}{}", plain(value));
+}
+
+fn user_data(data: &Explained) -> String {
+    let what = match (data.kind, data.parts.iter().find(|part| part.document)) {
+        (Kind::Toml | Kind::Empty, _) => String::new(),
+        (_, Some(part)) => format!("; part {} counts, which is {}", part.number, part.kind),
+        (Kind::Multipart, None) => "; no part is a document of Holdfast".to_owned(),
+        _ => "; not a document of Holdfast".to_owned(),
+    };
+    let mut page = String::new();
+    line(&mut page, "user-data", &format!("{}, {} bytes{what}", data.kind, data.bytes));
+    for part in &data.parts {
+        let bytes = part.bytes.map_or("cannot be decoded".to_owned(), |bytes| format!("{bytes} bytes"));
+        let mark = if part.document { ": the document" } else { "" };
+        let name = format!("part {}", part.number);
+        let said = format!("{}, {bytes}, as {}{mark}", part.kind, part.media_type);
+        let _ = writeln!(page, "  {name:<10}{}", plain(&said));
+    }
+    for key in &data.public_keys {
+        let _ = writeln!(page, "  {:<10}{}", "key", plain(key));
+    }
+    page
+}
+
+fn links(network: &Network) -> String {
     let mut page = String::new();
     for link in &network.links {
-        let _ = writeln!(page, "{:<12}{}", "interface", plain(&subject(link)));
+        line(&mut page, "interface", &subject(link));
         for (name, value) in properties(link) {
             let _ = writeln!(page, "  {name:<10}{}", plain(&value));
         }
     }
     for (name, values) in [("dns", join(&network.dns)), ("search", join(&network.search))] {
         if !values.is_empty() {
-            let _ = writeln!(page, "{name:<12}{}", plain(&values));
+            line(&mut page, name, &values);
         }
     }
     page
@@ -60,12 +84,12 @@ fn network(network: &Network) -> String {
 /// What a link is and which one.
 fn subject(link: &Link) -> String {
     let (what, mac) = match &link.kind {
-        Kind::Nic(Match { mac: Some(mac), .. }) => (format!("the NIC {mac}"), None),
-        Kind::Nic(Match { name, .. }) => {
+        network::Kind::Nic(Match { mac: Some(mac), .. }) => (format!("the NIC {mac}"), None),
+        network::Kind::Nic(Match { name, .. }) => {
             (format!("the NIC named {}", name.as_deref().unwrap_or_default()), None)
         }
-        Kind::Bond(bond) => (format!("bond of {}", bond.links.join(", ")), bond.mac),
-        Kind::Vlan(vlan) => (format!("VLAN {} on {}", vlan.tag, vlan.link), vlan.mac),
+        network::Kind::Bond(bond) => (format!("bond of {}", bond.links.join(", ")), bond.mac),
+        network::Kind::Vlan(vlan) => (format!("VLAN {} on {}", vlan.tag, vlan.link), vlan.mac),
     };
     let mac = mac.map(|mac| format!(", as {mac}")).unwrap_or_default();
     format!("{}: {what}{mac}", link.id)
@@ -73,7 +97,7 @@ fn subject(link: &Link) -> String {
 
 fn properties(link: &Link) -> Vec<(&'static str, String)> {
     let mut rows = Vec::new();
-    if let Kind::Bond(bond) = &link.kind {
+    if let network::Kind::Bond(bond) = &link.kind {
         let policy = bond.xmit_hash_policy.as_ref().map(|policy| format!(", {policy}"));
         rows.push(("mode", format!("{}{}", bond.mode, policy.unwrap_or_default())));
     }

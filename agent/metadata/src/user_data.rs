@@ -68,11 +68,19 @@ pub fn document(delivered: &[u8]) -> Result<Vec<u8>, OpenError> {
     opened(delivered, |_| vec![]).document
 }
 
+/// Opens what is unpacked already.
+pub(crate) fn open_unpacked(data: Vec<u8>) -> UserData {
+    unpacked(data, admins)
+}
+
 fn opened(delivered: &[u8], admins: impl Fn(&[u8]) -> Vec<String>) -> UserData {
-    let data = match crate::decode(delivered) {
-        Ok(data) => data,
-        Err(error) => return UserData::failed(error.into()),
-    };
+    match crate::decode(delivered) {
+        Ok(data) => unpacked(data, admins),
+        Err(error) => UserData::failed(error.into()),
+    }
+}
+
+fn unpacked(data: Vec<u8>, admins: impl Fn(&[u8]) -> Vec<String>) -> UserData {
     match Kind::of(&data) {
         Kind::Multipart => match message::parts(&data) {
             Ok(message) => chosen(message, admins),
@@ -84,30 +92,43 @@ fn opened(delivered: &[u8], admins: impl Fn(&[u8]) -> Vec<String>) -> UserData {
 }
 
 /// A part that holds no others.
-struct Leaf {
+pub(crate) struct Leaf {
     /// From 1, in the message's order.
-    number: usize,
-    kind: Kind,
+    pub(crate) number: usize,
+    pub(crate) kind: Kind,
     /// What it says that it is, else what it looks like.
-    label: String,
+    pub(crate) label: String,
     /// Whether it says itself that it is TOML.
     explicit: bool,
-    content: Result<Vec<u8>, OpenError>,
+    pub(crate) content: Result<Vec<u8>, OpenError>,
+}
+
+/// The parts of a message that is unpacked, and which of them is to be the document, by its place among them.
+pub(crate) fn parts(data: &[u8]) -> Result<(Vec<Leaf>, Result<usize, OpenError>), OpenError> {
+    message::parts(data).map(|message| leaves(&message))
 }
 
 fn chosen(message: Message<'_>, admins: impl Fn(&[u8]) -> Vec<String>) -> UserData {
-    let mut left = MAX_UNPACKED;
-    let leaves = message.parts.iter().zip(1..).map(|(part, number)| leaf(part, number, &mut left));
-    let mut leaves: Vec<Leaf> = leaves.collect();
+    let (mut leaves, document) = leaves(&message);
     let is = |leaf: &&Leaf, kind: Kind| leaf.kind == kind;
     let others = leaves.iter().filter(|leaf| !is(leaf, Kind::Toml) && !is(leaf, Kind::Empty));
     let notes = others.map(|leaf| format!("part {} is {} and is ignored", leaf.number, leaf.label)).collect();
     let configs = leaves.iter().filter(|leaf| is(leaf, Kind::CloudConfig));
     let keys = configs.filter_map(|leaf| leaf.content.as_ref().ok()).flat_map(|content| admins(content));
     let keys = keys.collect();
+    let document = document.and_then(|at| leaves.swap_remove(at).content);
+    UserData { document, keys, notes }
+}
+
+fn leaves(message: &Message<'_>) -> (Vec<Leaf>, Result<usize, OpenError>) {
+    let mut left = MAX_UNPACKED;
+    let leaves = message.parts.iter().zip(1..).map(|(part, number)| leaf(part, number, &mut left));
+    let leaves: Vec<Leaf> = leaves.collect();
     let candidates = |explicit: bool| -> Vec<usize> {
         let all = leaves.iter().enumerate();
-        all.filter(|(_, leaf)| is(leaf, Kind::Toml) && leaf.explicit >= explicit).map(|(at, _)| at).collect()
+        all.filter(|(_, leaf)| leaf.kind == Kind::Toml && leaf.explicit >= explicit)
+            .map(|(at, _)| at)
+            .collect()
     };
     // One that says what it is comes before those that only look like it.
     let explicit = candidates(true);
@@ -118,10 +139,10 @@ fn chosen(message: Message<'_>, admins: impl Fn(&[u8]) -> Vec<String>) -> UserDa
             let seen = leaves.iter().map(|leaf| format!("part {} is {}", leaf.number, leaf.label));
             Err(OpenError::None(seen.collect::<Vec<_>>().join(", ")))
         }
-        [one] => leaves.swap_remove(one).content,
+        [one] => Ok(one),
         [one, other, ..] => Err(OpenError::Several(leaves[one].number, leaves[other].number)),
     };
-    UserData { document, keys, notes }
+    (leaves, document)
 }
 
 fn leaf(part: &Part<'_>, number: usize, left: &mut usize) -> Leaf {

@@ -5,8 +5,10 @@
 //! signed is refused before its bytes are read.
 
 use std::io::{ErrorKind, Read};
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::crypto::ring;
 use ureq::http::{Response, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
@@ -175,7 +177,10 @@ pub(crate) fn system_tls() -> TlsConfig {
             _ => None,
         })
         .collect();
-    TlsConfig::builder().root_certs(RootCerts::new_with_certs(&certificates)).build()
+    TlsConfig::builder()
+        .root_certs(RootCerts::new_with_certs(&certificates))
+        .unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()))
+        .build()
 }
 
 /// What is wrong with a file that is longer than it may be.

@@ -21,6 +21,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ("agent-net", &["agent-core", "agent-system"]),
     ("agent-containers", &["agent-core", "agent-system"]),
     ("agent-update", &["agent-system", "image-layout"]),
+    ("agent-fetch", &["agent-containers", "agent-system", "agent-update", "image-layout"]),
     ("agent-fleet", &["agent-core"]),
     ("agent-proxy", &["agent-api"]),
     ("agent-backup", &["agent-api"]),

@@ -28,3 +28,20 @@ pub(crate) fn run(args: &Args) -> Outcome {
     print(&String::from_utf8_lossy(&script))?;
     Ok(DONE)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_completed() {
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "holdfast", &mut script);
+            let script = String::from_utf8(script).unwrap();
+            for words in Cli::all() {
+                assert!(script.contains(words.last().unwrap()), "{shell}: {words:?}");
+            }
+        }
+    }
+}

@@ -40,9 +40,12 @@ mod tests {
         assert_eq!(run(&Args { folder: folder.path().join("man1") }).unwrap(), DONE);
         let page = |name: &str| std::fs::read_to_string(folder.path().join("man1").join(name)).unwrap();
         assert!(page("holdfast.1").contains("holdfast\\-apply(1)"), "{}", page("holdfast.1"));
-        for (name, example) in [("apply", "holdfast apply"), ("volumes-export", "holdfast volumes export")] {
-            let page = page(&format!("holdfast-{name}.1"));
-            assert!(page.contains(example), "{page}");
+        let commands = Cli::all();
+        assert!(commands.len() > 30, "{commands:?}");
+        for words in commands {
+            let page = page(&format!("holdfast-{}.1", words.join("-")));
+            let example = format!("holdfast {}", words.join(" "));
+            assert!(words.len() > 1 || page.contains(&example), "{example}: {page}");
         }
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod exec;
 pub(crate) mod images;
 pub(crate) mod logs;
 pub(crate) mod man;
+pub(crate) mod metadata;
 pub(crate) mod network;
 pub(crate) mod notify;
 pub(crate) mod plan;
@@ -52,6 +53,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Plan(args) => plan::run(reach, args).await,
         Command::Apply(args) => apply::run(reach, args).await,
         Command::Check(args) => check::run(args),
+        Command::Metadata(args) => metadata::run(&args),
         Command::Logs(args) => logs::run(reach, args).await,
         Command::Exec(args) => exec::run(reach, args).await,
         Command::Events(args) => events::run(reach, args).await,

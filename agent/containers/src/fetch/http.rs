@@ -4,8 +4,10 @@
 //! with TLS never goes on without; nothing of a body is read here.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
+use rustls::crypto::ring;
 use ureq::http::{Response, Uri, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
 use ureq::{Agent, Body};
@@ -58,10 +60,7 @@ impl Http {
     pub(super) fn new(host: &str, access: &RegistryAccess) -> Result<Http, FetchError> {
         let private = access.ca.as_deref().map(certificates).transpose()?;
         let system = std::fs::read_to_string(SYSTEM).ok().map(|pem| certificates(&pem)).transpose()?;
-        let roots = |certs: Option<Vec<Certificate<'static>>>| match certs {
-            Some(certs) => RootCerts::new_with_certs(&certs),
-            None => RootCerts::WebPki,
-        };
+        let roots = |certs: Option<Vec<_>>| RootCerts::new_with_certs(&certs.unwrap_or_default());
         let all = match (&private, &system) {
             (Some(private), Some(system)) => Some(private.iter().chain(system).cloned().collect()),
             (private, system) => private.clone().or_else(|| system.clone()),
@@ -172,8 +171,11 @@ pub(super) fn read_body(body: Body, limit: u64) -> Result<Option<Vec<u8>>, Failu
 }
 
 fn agent(roots: RootCerts) -> Agent {
+    let tls = TlsConfig::builder()
+        .root_certs(roots)
+        .unversioned_rustls_crypto_provider(Arc::new(ring::default_provider()));
     Agent::config_builder()
-        .tls_config(TlsConfig::builder().root_certs(roots).build())
+        .tls_config(tls.build())
         .proxy(None)
         .http_status_as_error(false)
         .max_redirects(0)

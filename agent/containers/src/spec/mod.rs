@@ -127,20 +127,17 @@ pub enum SpecError {
     Capability { name: ContainerName, capability: String },
     #[error("container `{name}`: `{path}` cannot be mounted on")]
     Mount { name: ContainerName, path: String },
-    #[error("container `{name}`: the configuration is not valid")]
-    Invalid { name: ContainerName, source: serde_json::Error },
 }
 
 /// Makes the bundle of a container.
 pub fn build(input: &Input<'_>) -> Result<Bundle, SpecError> {
     let config = input.config;
-    let name = || config.name.clone();
     let user = user::resolve(
         config.user.as_deref().unwrap_or(&input.image.config.user),
         input.image.passwd.as_deref().unwrap_or_default(),
         input.image.group.as_deref().unwrap_or_default(),
     )
-    .map_err(|source| SpecError::User { name: name(), source })?;
+    .map_err(|source| SpecError::User { name: config.name.clone(), source })?;
     let owners = Owners { name: &config.name, base: base(input) };
     for id in [user.uid, user.gid].into_iter().chain(user.groups.iter().copied()) {
         owners.host(id)?;
@@ -161,9 +158,6 @@ pub fn build(input: &Input<'_>) -> Result<Bundle, SpecError> {
         "linux": linux::build(input)?,
         "annotations": annotations(input, &stop_signal),
     });
-    // What the shim will do with it first.
-    let parsed: Result<oci_spec::runtime::Spec, _> = serde_json::from_value(document.clone());
-    parsed.map_err(|source| SpecError::Invalid { name: name(), source })?;
     Ok(Bundle { path, config: document, user, stop_signal, files })
 }
 

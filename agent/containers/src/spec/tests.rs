@@ -83,16 +83,20 @@ const SECCOMP: &str = r#"{
     ]
 }"#;
 
+/// Builds a bundle, and reads it as the shim does first.
 fn built(config: &ContainerConfig, image: &ImageRecord) -> Result<Bundle, SpecError> {
     let seccomp = SeccompProfile::parse(SECCOMP).unwrap();
-    build(&Input {
+    let bundle = build(&Input {
         config,
         image,
         allocation: &allocation(),
         folders: &Folders::default(),
         seccomp: &seccomp,
         dns: &["127.0.0.53".parse().unwrap(), "9.9.9.9".parse().unwrap(), "2620:fe::fe".parse().unwrap()],
-    })
+    })?;
+    let read: oci_spec::runtime::Spec = serde_json::from_value(bundle.config.clone()).unwrap();
+    assert_eq!(read.version(), "1.2.0");
+    Ok(bundle)
 }
 
 /// Changes the plain configuration and builds it.

@@ -3,7 +3,6 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-mod binary;
 mod random;
 mod refusals;
 mod releases;

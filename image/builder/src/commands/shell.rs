@@ -53,7 +53,20 @@ pub(crate) fn man(args: &Man) -> Result<ExitCode> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    /// Every command that people see, by its words.
+    fn all(command: &clap::Command, words: &[String]) -> Vec<Vec<String>> {
+        let seen = command.get_subcommands().filter(|c| !c.is_hide_set() && c.get_name() != "help");
+        seen.flat_map(|command| {
+            let words = [words, &[command.get_name().to_owned()]].concat();
+            let below = all(command, &words);
+            std::iter::once(words).chain(below)
+        })
+        .collect()
+    }
 
     #[test]
     fn every_command_gets_a_page_with_its_examples() {
@@ -65,10 +78,48 @@ mod tests {
             "{}",
             page("holdfast-image.1")
         );
-        for command in Cli::command().get_subcommands() {
-            let name = command.get_name();
-            let page = page(&format!("holdfast-image-{name}.1"));
-            assert!(page.contains("Examples:"), "{name}: {page}");
+        let commands = all(&Cli::command(), &[]);
+        assert!(commands.len() > 25, "{commands:?}");
+        for words in commands {
+            let page = page(&format!("holdfast-image-{}.1", words.join("-")));
+            assert!(words.len() > 1 || page.contains("Examples:"), "{words:?}: {page}");
         }
+    }
+
+    #[test]
+    fn every_command_is_completed() {
+        for shell in [Shell::Bash, Shell::Zsh, Shell::Fish] {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "holdfast-image", &mut script);
+            let script = String::from_utf8(script).unwrap();
+            for words in all(&Cli::command(), &[]) {
+                assert!(script.contains(words.last().unwrap()), "{shell}: {words:?}");
+            }
+        }
+    }
+
+    /// Lines that people copy: `target/tool/holdfast-image …`, alone or behind a pipe.
+    #[test]
+    fn command_lines_of_the_documents_are_understood() {
+        let documents = [include_str!("../../../../README.md"), include_str!("../../../README.md")];
+        let lines =
+            documents.iter().flat_map(|text| text.split("```").skip(1).step_by(2)).flat_map(str::lines);
+        let mut seen = 0;
+        for line in lines {
+            let line = line.split(" # ").next().unwrap_or_default().split(" < ").next().unwrap_or_default();
+            let line = line.rsplit(" | ").next().unwrap_or_default().trim().trim_end_matches(" &");
+            let Some(rest) = line
+                .strip_prefix("target/tool/")
+                .or(Some(line))
+                .filter(|line| line.starts_with("holdfast-image "))
+            else {
+                continue;
+            };
+            if let Err(error) = Cli::try_parse_from(rest.split_whitespace()) {
+                panic!("{line}: {error}");
+            }
+            seen += 1;
+        }
+        assert!(seen > 20, "{seen}");
     }
 }

@@ -1,7 +1,8 @@
 //! Our own programs, compiled for the box.
 //!
 //! What is compiled does not depend on where: source and registry paths are remapped, and the user's
-//! flags for Rust and C are not passed on.
+//! flags for Rust and C are not passed on. It is small: a program that panics ends at once, so it has no tables to
+//! unwind its stack by, and what the loader is to relocate is written in its short form (`DT_RELR`).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -21,7 +22,7 @@ struct Program {
     is_static: bool,
 }
 
-const PROGRAMS: [Program; 6] = [
+const PROGRAMS: [Program; 5] = [
     Program {
         package: "agent-daemon",
         name: "holdfastd",
@@ -29,16 +30,11 @@ const PROGRAMS: [Program; 6] = [
         is_static: false,
     },
     Program { package: "agent-cli", name: "holdfast", path: Some("usr/bin/holdfast"), is_static: false },
+    // `holdfast-update` is a link to it.
     Program {
-        package: "agent-containers",
+        package: "agent-fetch",
         name: "holdfast-fetch",
         path: Some("usr/libexec/holdfast/holdfast-fetch"),
-        is_static: false,
-    },
-    Program {
-        package: "agent-update",
-        name: "holdfast-update",
-        path: Some("usr/libexec/holdfast/holdfast-update"),
         is_static: false,
     },
     Program {
@@ -121,8 +117,11 @@ fn cargo(repository: &Path, is_static: bool) -> Result<()> {
     let home = home.context("neither CARGO_HOME nor HOME is set")?;
     // The last remap that fits wins.
     let remaps = [(home.as_path(), "/cargo"), (repository, "/holdfast")];
-    let mut rust = Vec::new();
-    let mut c = vec!["-O2".to_owned()];
+    let mut rust: Vec<String> =
+        ["-C", "force-unwind-tables=no", "-C", "link-arg=-Wl,-z,pack-relative-relocs"]
+            .map(str::to_owned)
+            .into();
+    let mut c = ["-O2", "-fno-asynchronous-unwind-tables", "-fno-unwind-tables"].map(str::to_owned).to_vec();
     for (from, to) in remaps {
         rust.push(format!("--remap-path-prefix={}={to}", from.display()));
         c.push(format!("-ffile-prefix-map={}={to}", from.display()));
@@ -174,7 +173,7 @@ mod tests {
             std::fs::write(folder.path().join(program.name), "").unwrap();
         }
         let found = ready(folder.path()).unwrap();
-        assert_eq!(found.root.len(), 5);
+        assert_eq!(found.root.len(), 4);
         assert!(found.init.ends_with("holdfast-initrd"));
     }
 }

@@ -1,7 +1,10 @@
-//! A first document, from options and without a terminal.
+//! A first document: from options without a terminal, and by asking at one.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::process::{Command, Stdio};
+
+use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGk0LlHVvXMDgW2VPZhoMRqsX4fL0vQ7QK2UQkSpZ1aA ops";
 
@@ -16,8 +19,23 @@ impl Place {
     }
 
     fn run(&self, arguments: &[&str]) -> (i32, String, String) {
+        self.run_with(Stdio::null(), arguments)
+    }
+
+    /// Runs it at a terminal, at which these lines are typed.
+    fn asked(&self, lines: &[&str]) -> (i32, String, String) {
+        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&ours).unwrap();
+        unlockpt(&ours).unwrap();
+        let theirs = ioctl_tiocgptpeer(&ours, OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        let mut ours = File::from(ours);
+        lines.iter().for_each(|line| writeln!(ours, "{line}").unwrap());
+        self.run_with(theirs.into(), &[])
+    }
+
+    fn run_with(&self, stdin: Stdio, arguments: &[&str]) -> (i32, String, String) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast-image"));
-        command.env_clear().env("HOME", self.0.path()).current_dir(self.0.path()).stdin(Stdio::null());
+        command.env_clear().env("HOME", self.0.path()).current_dir(self.0.path()).stdin(stdin);
         let output = command.arg("init").args(arguments).output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
         (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
@@ -54,6 +72,29 @@ fn a_document_that_a_box_accepts_is_written_once() {
     assert!(place.file("box.toml").unwrap().contains("hub2"));
     let (_, stdout, _) = place.run(&[&image[..], &["-", "--port", "127.0.0.1:81:80"]].concat());
     assert!(stdout.contains("ports = [\"127.0.0.1:81:80\"]"), "{stdout}");
+}
+
+#[test]
+fn a_person_is_asked_for_all_of_it_and_again_for_what_no_box_takes() {
+    let place = Place::new();
+    let answers =
+        ["no host", "hub7", "none.pub", "", "nginx", "registry.example.org/site:1", "80", "81:8080"];
+    let (code, _, stderr) = place.asked(&answers);
+    assert_eq!(code, 0, "{stderr}");
+    for (question, times) in [
+        ("Name of the box [hub1]: ", 2),
+        ("File with your public ssh key [", 2),
+        ("Image to run, with its registry and tag: ", 2),
+        ("Port of the box, and of the container [80:8080]: ", 2),
+    ] {
+        assert_eq!(stderr.matches(question).count(), times, "{stderr}");
+    }
+    let text = place.file("box.toml").unwrap();
+    for line in ["hostname = \"hub7\"", KEY, "image = \"registry.example.org/site:1\"", "[\"81:8080\"]"] {
+        assert!(text.contains(line), "{text}");
+    }
+    let (code, _, stderr) = place.asked(&["hub8"]);
+    assert_eq!(code, 2, "it is there already: {stderr}");
 }
 
 #[test]

@@ -1,15 +1,25 @@
-//! The program itself, with descriptors handed over as systemd does.
+//! The program under its second name, `holdfast-update`, with descriptors handed over as systemd does.
 
+#[path = "../../update/tests/support/mod.rs"]
+mod support;
+
+use std::os::unix::fs::symlink;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output};
 
-use crate::support::images::image;
-use crate::support::machine::Machine;
-use crate::support::publisher::Publisher;
-use crate::support::server::Server;
 use agent_update::{Outcome, Verb};
+use support::images::image;
+use support::machine::Machine;
+use support::publisher::Publisher;
+use support::server::Server;
 
-/// Runs the program; the shell opens the partitions and hands them over by name.
+const PROGRAM: &str = env!("CARGO_BIN_EXE_holdfast-fetch");
+
+/// Runs the program as it lies on a box; the shell opens the partitions and hands them over by name.
 fn run(machine: &Machine, names: &str) -> Output {
+    let folder = tempfile::tempdir().unwrap();
+    let program = folder.path().join("holdfast-update");
+    symlink(PROGRAM, &program).unwrap();
     let at = |name: &str| machine.partition(name).display().to_string();
     let script = format!(
         "exec 3<>{} 4<>{} 5<{} 6<{}; LISTEN_FDS=4 LISTEN_FDNAMES={names} LISTEN_PID=$$ exec {} {}",
@@ -17,7 +27,7 @@ fn run(machine: &Machine, names: &str) -> Output {
         at("target-root"),
         at("running-boot"),
         at("running-root"),
-        env!("CARGO_BIN_EXE_holdfast-update"),
+        program.display(),
         machine.shared().display()
     );
     Command::new("sh").args(["-c", &script]).output().unwrap()
@@ -72,9 +82,11 @@ fn without_partitions_it_checks_and_no_more() {
 }
 
 #[test]
-fn without_a_folder_it_says_how_it_is_called() {
-    let output = Command::new(env!("CARGO_BIN_EXE_holdfast-update")).output().unwrap();
-    assert_eq!(output.status.code(), Some(1));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(said, "holdfast-update: usage: holdfast-update [notify] FOLDER\n");
+fn without_a_folder_it_says_how_it_is_called_under_either_name() {
+    for (name, arguments) in [("holdfast-update", "[notify] FOLDER"), ("holdfast-fetch", "STAGING")] {
+        let output = Command::new(PROGRAM).arg0(name).output().unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(said, format!("{name}: usage: {name} {arguments}\n"));
+    }
 }

@@ -1,11 +1,8 @@
-//! `holdfast-update FOLDER`: looks for, stages or verifies a release or scrubs the slots, as its own user without
-//! rights.
+//! `holdfast-update FOLDER`: looks for, stages or verifies a release or scrubs the slots.
 //! `holdfast-update notify FOLDER`: sends a message to the box's owner.
 //!
 //! The partitions are descriptors that systemd hands over by name: `target-boot`, `target-root`,
 //! `running-boot`, `running-root`. Exit code 0 when it was done, 1 when not: `FOLDER/result.json` says why.
-
-#![forbid(unsafe_code)]
 
 use std::ffi::OsString;
 use std::path::Path;
@@ -13,21 +10,14 @@ use std::process::ExitCode;
 
 use agent_update::notify::{self, Delivery};
 use agent_update::{Device, Outcome, Patience, Slots};
+use anyhow::bail;
 use image_layout::release::Part;
 
-fn main() -> ExitCode {
-    let words: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let ended = match words.as_slice() {
+pub(crate) fn run(words: &[OsString]) -> anyhow::Result<ExitCode> {
+    match words {
         [verb, folder] if verb == "notify" => send(Path::new(folder)),
         [folder] => update(Path::new(folder)),
-        _ => Err(anyhow::anyhow!("usage: holdfast-update [notify] FOLDER")),
-    };
-    match ended {
-        Ok(code) => code,
-        Err(error) => {
-            eprintln!("holdfast-update: {error:#}");
-            ExitCode::FAILURE
-        }
+        _ => bail!("usage: holdfast-update [notify] FOLDER"),
     }
 }
 

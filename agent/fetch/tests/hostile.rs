@@ -1,6 +1,7 @@
 //! The worst images that anyone can offer, against the program itself: each ends in an error that says why,
 //! within 256 MiB of memory and 60 seconds of processor, and nothing of it is left.
 
+#[path = "../../containers/tests/support/mod.rs"]
 mod support;
 
 use std::fs;

@@ -17,4 +17,4 @@ pub use host::{HostConfig, InterfaceConfig, LinkChange, LinkMatch, LinkSettings,
 pub use recipes::shape::Mac;
 pub use resolver::resolver;
 pub use ruleset::{InstanceNetwork, PublishedPort, ruleset};
-pub use status::{AddressSource, NetworkEvent, NetworkStatus, NicState, NicStatus};
+pub use status::{AddressSource, NetworkEvent, NetworkStatus, NicState, NicStatus, PATIENCE};

@@ -16,6 +16,7 @@ use crate::lab::Lab;
 use crate::qemu;
 use crate::qmp::Qmp;
 use crate::registry::free_port;
+use crate::relay::Relay;
 use crate::saved::Saved;
 use crate::schema::Schema;
 use crate::seed::Channel;
@@ -83,6 +84,8 @@ pub struct Setup {
     pub watchdog: bool,
     /// Console lines that would mean trouble but are expected.
     pub expected: Vec<&'static str>,
+    /// Whether the first NIC is behind a [`Relay`].
+    pub relayed: bool,
     /// Further arguments of QEMU.
     pub arguments: Vec<String>,
 }
@@ -103,6 +106,7 @@ impl Default for Setup {
             time_server: None,
             watchdog: true,
             expected: vec![],
+            relayed: false,
             arguments: vec![],
         }
     }
@@ -130,6 +134,12 @@ pub struct Machine {
     qmp: Qmp,
     /// Its serial console.
     pub console: Console,
+    /// What is between its first NIC and the network, where that was asked for.
+    pub relay: Option<Relay>,
+    /// Which of its disks boots, counted from 0.
+    pub(crate) boots: usize,
+    /// Nodes that make its disk fail, so many were made.
+    pub(crate) faults: u32,
     http: u16,
     ssh: u16,
     key: PathBuf,
@@ -192,12 +202,15 @@ impl Machine {
     pub(crate) fn start(lab: &Lab, disk: &Disk, setup: &Setup, key: PathBuf) -> Result<Machine> {
         let dir = tempfile::Builder::new().prefix("vm-").tempdir_in(lab.dir())?.keep();
         let (http, ssh) = (free_port()?, free_port()?);
+        let relay = setup.relayed.then(|| Relay::start(&dir)).transpose()?;
         let serial = UnixListener::bind(dir.join("serial"))?;
         let mut command = lab.tool("qemu-system-x86_64");
-        command
-            .args(qemu::base(setup))
-            .args(qemu::firmware(lab, setup, &dir)?)
-            .args(qemu::network(setup, http, ssh));
+        command.args(qemu::base(setup)).args(qemu::firmware(lab, setup, &dir)?).args(qemu::network(
+            setup,
+            http,
+            ssh,
+            relay.as_ref(),
+        ));
         command.args(qemu::disks(disk, setup)).args(&setup.arguments);
         command.args(qemu::seed(setup, &key, &dir)?);
         command.arg("-chardev").arg(format!("socket,id=serial,path={}", dir.join("serial").display()));
@@ -223,7 +236,24 @@ impl Machine {
         };
         let (cli, expected) = (lab.cli(), setup.expected.clone());
         let schema = OnceLock::new();
-        Ok(Machine { child, qmp, console, http, ssh, key, cli, shell, schema, expected, started, dir })
+        let boots = setup.more_disks.iter().filter(|(_, first)| *first).count();
+        Ok(Machine {
+            child,
+            qmp,
+            console,
+            relay,
+            boots,
+            faults: 0,
+            http,
+            ssh,
+            key,
+            cli,
+            shell,
+            schema,
+            expected,
+            started,
+            dir,
+        })
     }
 
     /// Lets the provider offer something else: its volume is written anew under the running box, which looks
@@ -235,6 +265,26 @@ impl Machine {
     /// Seconds since power-on.
     pub fn age(&self) -> Duration {
         self.started.elapsed()
+    }
+
+    /// Switches a machine on that does nothing yet, does something to it, and lets it go.
+    pub fn boot_after(
+        lab: &Lab,
+        disk: &Disk,
+        setup: &Setup,
+        before: impl FnOnce(&mut Machine) -> Result<()>,
+    ) -> Result<Machine> {
+        let mut setup = setup.clone();
+        setup.arguments.push("-S".into());
+        let mut machine = Machine::boot(lab, disk, &setup)?;
+        before(&mut machine)?;
+        machine.qmp.execute("cont", json!({}))?;
+        Ok(machine)
+    }
+
+    /// Plugs the cable of the first NIC in, or pulls it out.
+    pub fn plug(&mut self, present: bool) -> Result<()> {
+        self.qmp("set_link", json!({ "name": "net0", "up": present })).map(drop)
     }
 
     /// GETs `path` from port 80 of the box: status and body.

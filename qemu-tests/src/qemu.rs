@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::disk::Disk;
 use crate::lab::{Lab, public_half};
 use crate::machine::{Bus, Firmware, Setup};
+use crate::relay::Relay;
 use crate::seed::Seed;
 
 /// Writes what the provider offers into `dir` and gives QEMU's arguments for it.
@@ -46,14 +47,14 @@ pub(crate) fn firmware(lab: &Lab, setup: &Setup, dir: &Path) -> Result<Vec<Strin
     ])
 }
 
-pub(crate) fn network(setup: &Setup, http: u16, ssh: u16) -> Vec<String> {
+pub(crate) fn network(setup: &Setup, http: u16, ssh: u16, relay: Option<&Relay>) -> Vec<String> {
     let forward = format!("hostfwd=tcp:127.0.0.1:{http}-:80,hostfwd=tcp:127.0.0.1:{ssh}-:22");
-    let mut arguments = vec![
-        "-netdev".to_owned(),
-        format!("user,id=net0,{forward}"),
-        "-device".to_owned(),
-        "virtio-net-pci,netdev=net0,romfile=,mac=52:54:00:12:34:56".to_owned(),
-    ];
+    let mut arguments = match relay {
+        None => vec!["-netdev".to_owned(), format!("user,id=net0,{forward}")],
+        Some(relay) => relay.arguments("net0", &format!("user,{forward}")),
+    };
+    arguments
+        .extend(["-device", "virtio-net-pci,netdev=net0,romfile=,mac=52:54:00:12:34:56"].map(str::to_owned));
     for (n, nic) in setup.more_nics.iter().enumerate() {
         let n = n + 1;
         arguments.extend(["-netdev".to_owned(), format!("user,id=net{n},net={}", nic.net)]);
@@ -89,7 +90,8 @@ pub(crate) fn disks(disk: &Disk, setup: &Setup) -> Vec<String> {
 pub(crate) fn drive(disk: &Disk, n: usize) -> [String; 2] {
     let path = disk.path().display();
     let Some(log) = disk.log() else {
-        let drive = format!("if=none,id=disk{n},format=raw,cache=writeback,discard=unmap,file={path}");
+        let names = format!("id=disk{n},node-name=image{n},file.node-name=file{n}");
+        let drive = format!("if=none,{names},format=raw,cache=writeback,discard=unmap,file={path}");
         return ["-drive".into(), drive];
     };
     // The files need not outlive the host, so their flushes are left out; those of the guest reach the log.

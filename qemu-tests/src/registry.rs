@@ -104,6 +104,11 @@ impl Registry {
         format!("10.0.2.2:{}", self.port)
     }
 
+    /// Its port of the host's loopback.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
     /// Where it keeps its blobs.
     pub fn storage(&self) -> &Path {
         &self.dir

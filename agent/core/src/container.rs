@@ -8,6 +8,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use recipes::Secret;
 use serde::{Deserialize, Serialize};
 
+/// The systemd slice that all containers are in.
+pub const SLICE: &str = "containers.slice";
+
 /// How a container is addressed: `INSTANCE.CONTAINER`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ContainerName {
@@ -33,6 +36,11 @@ impl ContainerName {
     /// The systemd unit that runs it.
     pub fn unit(&self) -> String {
         format!("holdfast-{self}.service")
+    }
+
+    /// The unit's cgroup, from the root of all.
+    pub fn cgroup(&self) -> String {
+        format!("/{SLICE}/{}", self.unit())
     }
 }
 

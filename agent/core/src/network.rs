@@ -24,4 +24,4 @@ pub use provider::{Bond, Device, DeviceKind, ProviderNetwork};
 pub use recipes::shape::Mac;
 pub use resolver::resolver;
 pub use ruleset::{InstanceNetwork, PublishedPort, ruleset};
-pub use status::{AddressSource, NetworkEvent, NetworkStatus, NicState, NicStatus};
+pub use status::{AddressSource, NetworkEvent, NetworkStatus, NicState, NicStatus, PATIENCE};

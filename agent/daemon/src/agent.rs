@@ -1,12 +1,11 @@
 //! What the agent's parts share.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use agent_api::types::Diagnostic;
 use agent_containers::store::Store;
-use agent_core::healing::Millis;
 use agent_core::network::{HostConfig, NetworkRecord, NetworkStatus, NetworkTrial, ProviderNetwork};
 use agent_core::standing::{self, Standing};
 use agent_core::{ContainerName, Desired, Memory, Observed, Plan};
@@ -17,6 +16,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::boot::Boot;
 use crate::console::Console;
+use crate::disk::Failed;
 use crate::document::{Document, Library};
 use crate::notify::Notices;
 use crate::records::{Events, Records};
@@ -51,6 +51,8 @@ pub(crate) struct Agent {
     pub(crate) networks: tokio::sync::Mutex<ContainerNetworks>,
     /// The box's own network.
     pub(crate) network: HostNetwork,
+    /// Whether data failed.
+    pub(crate) data_failed: Failed,
     /// Everything that changes.
     live: Mutex<Live>,
     /// Asks for another round.
@@ -108,8 +110,6 @@ pub(crate) struct Live {
     pub(crate) bridges: BTreeSet<u32>,
     /// Containers whose network this agent has made what it should be.
     pub(crate) attached: BTreeSet<ContainerName>,
-    /// Runs of units: invocation and when it began.
-    pub(crate) runs: BTreeMap<ContainerName, (String, Millis)>,
     /// The last round's desired state.
     pub(crate) desired: Arc<Desired>,
     /// The last round's observations.
@@ -167,6 +167,7 @@ impl Agent {
             bus: parts.bus,
             networks: tokio::sync::Mutex::new(parts.networks),
             network: parts.network,
+            data_failed: Failed::default(),
             live: Mutex::default(),
             wake: Notify::new(),
             rounds: watch::channel(0).0,

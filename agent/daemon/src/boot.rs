@@ -2,7 +2,7 @@
 
 use agent_api::types::{Data, DataState};
 use agent_system::files;
-use image_layout::{Slot, paths};
+use image_layout::{Slot, initrd, paths};
 use serde::Deserialize;
 
 /// How this boot went so far.
@@ -64,6 +64,12 @@ impl Boot {
             Some(_) => Data { state: DataState::Unavailable, reason },
             None => Data { state: DataState::Ok, reason },
         }
+    }
+
+    /// Whether there is no data because the disk failed.
+    pub(crate) fn disk_failed(&self) -> bool {
+        let mut events = self.report.iter().flat_map(|report| &report.events);
+        !self.data_available() && events.any(|event| event.kind == initrd::DISK_FAILS)
     }
 
     /// What is wrong with the data partition.

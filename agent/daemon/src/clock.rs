@@ -1,6 +1,6 @@
 //! Time and randomness, read here and handed on as values.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use agent_core::healing::Millis;
 
@@ -13,14 +13,6 @@ pub(crate) fn uptime() -> Millis {
 /// Seconds since 1970.
 pub(crate) fn epoch() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
-}
-
-/// What [`uptime`] said at a time given in microseconds since 1970. A clock that was set since then makes
-/// it wrong by as much, so it only tells runs apart and shows ages.
-pub(crate) fn uptime_at(epoch_micros: u64) -> Millis {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let age = now.saturating_sub(Duration::from_micros(epoch_micros));
-    uptime().saturating_sub(age.as_millis() as u64)
 }
 
 /// RFC 3339 in UTC, in seconds.

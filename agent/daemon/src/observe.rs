@@ -10,7 +10,7 @@ use agent_system::systemd::{self, ActiveState, UnitStatus};
 use anyhow::Context;
 
 use crate::agent::{Agent, bundles};
-use crate::{clock, images};
+use crate::images;
 
 /// Names of our containers' units.
 pub(crate) const UNITS: &str = "holdfast-*.*.service";
@@ -106,7 +106,7 @@ async fn units(agent: &Agent) -> anyhow::Result<BTreeMap<ContainerName, UnitStat
     for listed in agent.systemd.list(&[UNITS]).await.context("failed to list the units")? {
         let Some(name) = container_of(&listed.name) else { continue };
         let status = agent.systemd.status(&listed.name).await?;
-        let state = status.map_or(UnitState::Absent, |status| state(agent, &name, &status));
+        let state = status.map_or(UnitState::Absent, |status| state(&status));
         found.insert(name, state);
     }
     Ok(found)
@@ -117,10 +117,10 @@ pub(crate) fn container_of(unit: &str) -> Option<ContainerName> {
     ContainerName::parse(unit.strip_prefix("holdfast-")?.strip_suffix(".service")?)
 }
 
-fn state(agent: &Agent, name: &ContainerName, status: &UnitStatus) -> UnitState {
+fn state(status: &UnitStatus) -> UnitState {
     match status.active {
         ActiveState::Active | ActiveState::Reloading => {
-            UnitState::Running { pid: status.main_pid, since: since(agent, name, status) }
+            UnitState::Running { pid: status.main_pid, since: status.active_since / 1000 }
         }
         ActiveState::Activating => UnitState::Starting,
         ActiveState::Deactivating => UnitState::Stopping,
@@ -128,19 +128,6 @@ fn state(agent: &Agent, name: &ContainerName, status: &UnitStatus) -> UnitState 
             Some(exit) => UnitState::Ended(exit),
             None => UnitState::Absent,
         },
-    }
-}
-
-/// When this run of the unit began: the same in every round.
-fn since(agent: &Agent, name: &ContainerName, status: &UnitStatus) -> u64 {
-    let mut live = agent.live();
-    match live.runs.get(name) {
-        Some((invocation, since)) if *invocation == status.invocation_id => *since,
-        _ => {
-            let since = clock::uptime_at(status.active_since);
-            live.runs.insert(name.clone(), (status.invocation_id.clone(), since));
-            since
-        }
     }
 }
 

@@ -13,12 +13,12 @@ use agent_core::healing::Millis;
 use agent_core::memory::Notice;
 use agent_core::{Action, Desired, Observed, Planned};
 use agent_system::systemd::{UnitChange, UnitChanges};
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use futures_util::FutureExt;
 
 use crate::agent::{Agent, Live};
 use crate::document::Document;
-use crate::{announce, clock, execute, network, observe, probe};
+use crate::{announce, clock, disk, execute, network, observe, probe};
 
 /// With no signal at all the box is looked at this often.
 const QUIET: Millis = 300_000;
@@ -30,7 +30,13 @@ pub(crate) async fn run(agent: Arc<Agent>) -> anyhow::Result<()> {
     let mut changes = agent.systemd.changes().context("failed to follow the units")?;
     let mut probes = probe::Probes::default();
     loop {
-        let next = round(&agent).await?;
+        let next = match round(&agent).await {
+            Err(error) if disk::failed(&agent).await => {
+                tracing::error!("nothing is planned while data is out of use: {error:#}");
+                clock::uptime() + QUIET
+            }
+            other => other?,
+        };
         probes.follow(&agent);
         announce::state(&agent);
         let wait = Duration::from_millis(next.saturating_sub(clock::uptime()));
@@ -55,10 +61,11 @@ async fn ours(changes: &mut UnitChanges) -> Option<()> {
     }
 }
 
-/// One round; gives the time of the next.
+/// One round; gives the time of the next. What is seen while data is out of use is not what is.
 async fn round(agent: &Arc<Agent>) -> anyhow::Result<Millis> {
     network::end_trial(agent);
     let observed = look(agent).await?;
+    ensure!(!disk::failed(agent).await, "data cannot be used");
     let (generation, document) = {
         let live = agent.live();
         (live.generation, live.document.clone())

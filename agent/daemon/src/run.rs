@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_containers::store::Store;
-use agent_core::network::NetworkEvent;
+use agent_core::network::{NetworkEvent, PATIENCE};
 use agent_net::containers::ContainerNetworks;
 use agent_net::host::{HostNetwork, HostOptions};
 use agent_system::notify::{self, Notifier};
@@ -25,19 +25,30 @@ use crate::document::Library;
 use crate::notify::Notices;
 use crate::records::{Events, Records};
 use crate::update::Updates;
-use crate::{announce, host_keys, network, power_button, reconcile, server, slots, space, update, user_data};
+use crate::{
+    announce, clock, disk, host_keys, network, power_button, reconcile, reserve, server, slots, space,
+    update, user_data,
+};
 
 /// Runs until asked to stop; an error means that the agent must be started anew.
 pub(crate) async fn run() -> anyhow::Result<()> {
     let notifier = Notifier::from_env()?;
     let mut stop = signal(SignalKind::terminate()).context("failed to listen for signals")?;
-    let (agent, network_events) = prepare().await?;
+    let (agent, network_events) = match prepare().await {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            disk::without_state(&error).await;
+            return Err(error);
+        }
+    };
     let listener = server::listen(Path::new(paths::API_SOCKET))?;
     let server = tokio::spawn(server::serve(agent.clone(), listener));
     notifier.ready()?;
     tokio::spawn(watchdog(notifier));
     tokio::spawn(follow_network(agent.clone(), network_events));
+    tokio::spawn(miss_network(agent.clone()));
     tokio::spawn(power_button::watch(agent.clone()));
+    tokio::spawn(disk::watch(agent.clone()));
     update::note_answer();
     // Before the boot loader is told anything: what it was told before says what came of an update.
     update::begin(&agent);
@@ -92,6 +103,9 @@ async fn prepare() -> anyhow::Result<(Arc<Agent>, UnboundedReceiver<NetworkEvent
         events.add("state-damaged", None, complaint);
     }
     let systemd = Systemd::connect().await.context("failed to reach systemd")?;
+    if let Err(error) = reserve::keep(&systemd).await {
+        events.add("reserve", None, format!("{error:#}"));
+    }
     let bus = zbus::Connection::system().await;
     let bus = bus.inspect_err(|error| tracing::warn!("no time from timesyncd: {error}")).ok();
     let networks = ContainerNetworks::open().context("failed to reach netlink")?;
@@ -130,6 +144,12 @@ async fn watchdog(notifier: Notifier) {
             tracing::warn!("systemd was not told of a sign of life: {error}");
         }
     }
+}
+
+/// A box that has got no address by then says so.
+async fn miss_network(agent: Arc<Agent>) {
+    tokio::time::sleep(Duration::from_millis(PATIENCE.saturating_sub(clock::uptime()) + 1)).await;
+    agent.wake.notify_one();
 }
 
 /// Takes in what the network tells.

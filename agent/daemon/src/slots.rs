@@ -124,8 +124,8 @@ fn change(change: impl FnOnce(SlotState) -> SlotState) -> anyhow::Result<()> {
     let whole = copies.iter().all(|copy| copy.as_ref().is_ok_and(|state| *state == after));
     if !whole {
         let passed_over = store.write(&after).context("failed to write the slot state")?;
-        for copy in passed_over {
-            tracing::warn!("{} is not where it should be and was not written", slots::COPIES[copy]);
+        for (copy, why) in passed_over {
+            tracing::warn!("{} {why}", slots::COPIES[copy]);
         }
     }
     Ok(())

@@ -1,6 +1,6 @@
 //! The data partition: checked, mounted as `/var`, grown.
 //!
-//! Invariant: it is never formatted here, and a box without it still boots.
+//! Invariant: it is never formatted here, nor repaired while its disk fails, and a box without it still boots.
 
 use crate::check::{self, Checked};
 use crate::console;
@@ -9,20 +9,31 @@ use crate::root;
 use crate::watchdog::Watchdog;
 use agent_system::files::{self, Access};
 use agent_system::{reserve, resize};
-use image_layout::paths;
+use image_layout::{initrd, paths};
 use std::path::{Path, PathBuf};
 
 const UNAVAILABLE: &str = "data unavailable: nothing is kept; see `holdfast data check`";
+const DISK_FAILS: &str = "the disk fails (I/O errors), and nothing was repaired: the box restarts when it works \
+    again, and a repair now would lose what cannot be read";
+
+/// Why there is no data: the kind of the event, and words.
+struct Unavailable(&'static str, String);
+
+impl From<String> for Unavailable {
+    fn from(message: String) -> Unavailable {
+        Unavailable("data-unavailable", message)
+    }
+}
 
 /// Mounts data as `/var` of the root, or memory when that is impossible.
 pub(crate) fn mount(device: Option<PathBuf>, watchdog: &mut Watchdog, report: &mut Report) -> Data {
     let mounted = device
-        .ok_or_else(|| "the disk has no data partition".to_owned())
+        .ok_or_else(|| Unavailable::from("the disk has no data partition".to_owned()))
         .and_then(|device| mount_checked(&device, watchdog, report));
     match mounted {
         Ok(data) => data,
-        Err(message) => {
-            report.event("data-unavailable", format!("{message}; {UNAVAILABLE}"));
+        Err(Unavailable(kind, message)) => {
+            report.event(kind, format!("{message}; {UNAVAILABLE}"));
             if let Err(error) = root::mount_volatile() {
                 console::give_up(&console::chain(&error));
             }
@@ -31,7 +42,7 @@ pub(crate) fn mount(device: Option<PathBuf>, watchdog: &mut Watchdog, report: &m
     }
 }
 
-fn mount_checked(device: &Path, watchdog: &mut Watchdog, report: &mut Report) -> Result<Data, String> {
+fn mount_checked(device: &Path, watchdog: &mut Watchdog, report: &mut Report) -> Result<Data, Unavailable> {
     files::create_dir_all(paths::RUN, Access::mode(0o755)).map_err(|e| console::chain(&e))?;
     let data = match check::check(device, watchdog) {
         Ok(Checked::Clean) => Data::Ok,
@@ -39,8 +50,9 @@ fn mount_checked(device: &Path, watchdog: &mut Watchdog, report: &mut Report) ->
             report.event("data-repaired", "the data file system had errors, which were repaired");
             Data::Repaired
         }
-        Ok(Checked::Broken) => return Err("the data file system cannot be repaired".into()),
-        Err(error) => return Err(format!("e2fsck cannot be run: {error}")),
+        Ok(Checked::Broken) => return Err("the data file system cannot be repaired".to_owned().into()),
+        Ok(Checked::DiskFails) => return Err(Unavailable(initrd::DISK_FAILS, DISK_FAILS.into())),
+        Err(error) => return Err(format!("e2fsck cannot be run: {error}").into()),
     };
     mount_reserved(device, report)?;
     watchdog.feed();

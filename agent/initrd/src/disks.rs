@@ -97,7 +97,7 @@ fn look(disk: &Disk) -> Candidate {
     let copies = esp::GRUBENV_OFFSETS.map(|offset| {
         let mut block = [0; BLOCK_SIZE];
         file.read_exact_at(&mut block, esp_entry.start * SECTOR + offset)
-            .map_err(|_| StateError::Header)
+            .map_err(|_| StateError::Unreadable)
             .and_then(|()| SlotState::parse(&block))
     });
     Candidate { complete: table.is_complete(), copies }

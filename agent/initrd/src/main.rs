@@ -18,7 +18,7 @@ mod watchdog;
 
 use agent_system::files::{self, Access};
 use agent_system::gpt::Reason;
-use agent_system::slots::{self, SlotStore};
+use agent_system::slots::{self, Skipped, SlotStore};
 use agent_system::{identity, resize};
 use choose::{BootArguments, next_state};
 use image_layout::disk::Role;
@@ -110,22 +110,23 @@ fn repair_table(booted: &disks::Booted, report: &mut Report) {
 fn write_state(arguments: &BootArguments, booted: &disks::Booted, report: &mut Report) -> Slot {
     let state = next_state(arguments, booted.choice, &booted.candidate, String::new());
     let good = state.good;
-    let written = || -> Result<Vec<usize>, Box<dyn Error>> {
+    let written = || -> Result<Vec<(usize, Skipped)>, Box<dyn Error>> {
         let state = SlotState { boot: slots::new_boot_id()?, ..state };
         let esp = disks::partition(&booted.disk, Role::Esp)?;
         Ok(SlotStore::on(esp).write(&state)?)
     };
-    let lost: Vec<&str> = (0..2)
-        .filter(|&i| arguments.copy.is_some() && booted.candidate.copies[i].is_err())
-        .map(|i| slots::COPIES[i])
-        .collect();
+    let lost = (0..2).filter(|&i| arguments.copy.is_some() && booted.candidate.copies[i].is_err());
     match written() {
-        Ok(foreign) => {
-            for index in foreign {
-                let copy = slots::COPIES[index];
-                report.event("slot-state-foreign", format!("{copy} holds something else and was left alone"));
+        Ok(skipped) => {
+            for (index, why) in &skipped {
+                let kind = match why {
+                    Skipped::Foreign => "slot-state-foreign",
+                    Skipped::Failed(_) => "slot-state-unwritten",
+                };
+                report.event(kind, format!("{} {why}", slots::COPIES[*index]));
             }
-            for copy in lost {
+            for index in lost.filter(|lost| skipped.iter().all(|(index, _)| index != lost)) {
+                let copy = slots::COPIES[index];
                 report.event("slot-state-repaired", format!("{copy} was not whole and was written anew"));
             }
         }

@@ -1,7 +1,7 @@
 //! The data partition of a box that could not mount it: looked at, repaired, or made anew.
 //!
 //! Invariant: nothing is done to a device that is mounted, and [`format()`] is called by nobody but the
-//! owner's own command. Absent: everything that happens at boot, which is the initrd's.
+//! owner's own command. Absent: what happens at boot, which is the initrd's, but for what both know of e2fsck.
 
 use crate::block::{self, BlockError};
 use image_layout::disk::{BLOCK, Role, data, partition};
@@ -55,7 +55,20 @@ pub fn device() -> Result<PathBuf, DataError> {
 pub fn check(device: &Path) -> Result<Checked, DataError> {
     claim(device)?;
     let (code, output) = run(E2FSCK, &["-f", "-y"], device)?;
-    Ok(judge(code, output))
+    Ok(judge(code, shortened(&output)))
+}
+
+/// Whether the disk gives all that is the file system's own, in whatever order that is. Changes nothing.
+pub fn is_readable(device: &Path) -> Result<bool, DataError> {
+    claim(device)?;
+    let (_, output) = run(E2FSCK, &["-f", "-n"], device)?;
+    Ok(!disk_failed(&output))
+}
+
+/// Whether e2fsck says that it was the disk that failed, in the words of `strerror(3)`. A read behind the disk's end,
+/// which wrong numbers in the file system lead to, has others.
+pub fn disk_failed(said: &str) -> bool {
+    said.contains("Input/output error")
 }
 
 /// Makes an empty file system in place of whatever was there.
@@ -65,7 +78,7 @@ pub fn format(device: &Path) -> Result<(), DataError> {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match run(MKE2FS, &arguments, device)? {
         (Some(0), _) => Ok(()),
-        (_, output) => Err(DataError::Failed { program: MKE2FS, output }),
+        (_, output) => Err(DataError::Failed { program: MKE2FS, output: shortened(&output) }),
     }
 }
 
@@ -116,8 +129,11 @@ fn run(program: &'static str, arguments: &[&str], device: &Path) -> Result<(Opti
         .output()
         .map_err(|source| DataError::Run { program, source })?;
     let text = [output.stdout, output.stderr].concat();
-    let text = String::from_utf8_lossy(&text);
-    Ok((output.status.code(), text.trim().chars().take(MAX_OUTPUT).collect()))
+    Ok((output.status.code(), String::from_utf8_lossy(&text).into_owned()))
+}
+
+fn shortened(output: &str) -> String {
+    output.trim().chars().take(MAX_OUTPUT).collect()
 }
 
 /// As much of a program's words as is passed on.

@@ -3,7 +3,8 @@
 //!
 //! Invariant: one whole copy is on the disk at every moment: the copies are written and synced one after
 //! the other, the one that is not whole first. Nothing is written over bytes that are neither a slot
-//! state nor zeroes. Absent: the file system; nothing mounts the ESP writable.
+//! state nor zeroes; what the disk does not give is written over beside a slot state only. One copy that fails does
+//! not keep from the other. Absent: the file system; nothing mounts the ESP writable.
 
 use crate::block::{self, BlockError};
 use image_layout::disk::{Role, SECTOR, esp, partition};
@@ -37,6 +38,17 @@ pub enum SlotsError {
     Foreign { device: PathBuf },
 }
 
+/// Why a copy was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum Skipped {
+    /// It is none of ours.
+    #[error("holds something else and was left alone")]
+    Foreign,
+    /// The disk did not take it.
+    #[error("cannot be written: {0}")]
+    Failed(io::Error),
+}
+
 /// The two copies as read.
 pub type Copies = [Result<SlotState, StateError>; 2];
 
@@ -63,17 +75,16 @@ impl SlotStore {
         &self.device
     }
 
-    /// Reads both copies.
+    /// Reads both copies; an error when neither can be.
     pub fn read(&self) -> Result<Copies, SlotsError> {
         let file = File::open(&self.device)
             .map_err(|source| SlotsError::Open { device: self.device.clone(), source })?;
         let copies = self.blocks(&file)?;
-        Ok(copies.map(|block| SlotState::parse(&block)))
+        Ok(copies.map(|block| SlotState::parse(&block.ok_or(StateError::Unreadable)?)))
     }
 
-    /// Writes both copies; says which of them, by index, were left alone because their place holds
-    /// something else.
-    pub fn write(&self, state: &SlotState) -> Result<Vec<usize>, SlotsError> {
+    /// Writes both copies; says which of them, by index, were not written, and why. An error when neither was.
+    pub fn write(&self, state: &SlotState) -> Result<Vec<(usize, Skipped)>, SlotsError> {
         let device = || self.device.clone();
         let file = OpenOptions::new()
             .read(true)
@@ -81,30 +92,47 @@ impl SlotStore {
             .open(&self.device)
             .map_err(|source| SlotsError::Open { device: device(), source })?;
         let blocks = self.blocks(&file)?;
-        let (mine, foreign): (Vec<usize>, Vec<usize>) = (0..2).partition(|&i| may_replace(&blocks[i]));
+        let (mine, foreign): (Vec<usize>, Vec<usize>) = (0..2).partition(|&i| may_replace(i, &blocks));
         if mine.is_empty() {
             return Err(SlotsError::Foreign { device: device() });
         }
+        let mut skipped: Vec<_> = foreign.into_iter().map(|index| (index, Skipped::Foreign)).collect();
         for index in write_order(&mine, &blocks) {
-            file.write_all_at(&state.encode(), esp::GRUBENV_OFFSETS[index])
-                .and_then(|()| file.sync_all())
-                .map_err(|source| SlotsError::Write { device: device(), copy: COPIES[index], source })?;
+            let put = file.write_all_at(&state.encode(), esp::GRUBENV_OFFSETS[index]);
+            if let Err(source) = put.and_then(|()| file.sync_all()) {
+                skipped.push((index, Skipped::Failed(source)));
+            }
         }
-        Ok(foreign)
+        match skipped.pop() {
+            Some((index, Skipped::Failed(source))) if skipped.len() == 1 => {
+                Err(SlotsError::Write { device: device(), copy: COPIES[index], source })
+            }
+            last => Ok(skipped.into_iter().chain(last).collect()),
+        }
     }
 
-    fn blocks(&self, file: &File) -> Result<[[u8; BLOCK_SIZE]; 2], SlotsError> {
-        let mut blocks = [[0; BLOCK_SIZE]; 2];
-        for (index, block) in blocks.iter_mut().enumerate() {
-            file.read_exact_at(block, esp::GRUBENV_OFFSETS[index]).map_err(|source| SlotsError::Read {
-                device: self.device.clone(),
-                copy: COPIES[index],
-                source,
-            })?;
+    /// What stands in the places of the copies, where it can be read; an error when neither can be.
+    fn blocks(&self, file: &File) -> Result<[Block; 2], SlotsError> {
+        let mut blocks = [None; 2];
+        let mut failed = None;
+        for (index, found) in blocks.iter_mut().enumerate() {
+            let mut block = [0; BLOCK_SIZE];
+            match file.read_exact_at(&mut block, esp::GRUBENV_OFFSETS[index]) {
+                Ok(()) => *found = Some(block),
+                Err(source) => failed = Some((COPIES[index], source)),
+            }
         }
-        Ok(blocks)
+        match failed {
+            Some((copy, source)) if blocks == [None; 2] => {
+                Err(SlotsError::Read { device: self.device.clone(), copy, source })
+            }
+            _ => Ok(blocks),
+        }
     }
 }
+
+/// What stands in the place of a copy; none where the disk does not give it.
+type Block = Option<[u8; BLOCK_SIZE]>;
 
 /// Text for [`SlotState::boot`] that no other boot of any box has: 32 hex digits from the kernel.
 pub fn new_boot_id() -> io::Result<String> {
@@ -113,16 +141,20 @@ pub fn new_boot_id() -> io::Result<String> {
     Ok(bytes.iter().map(|b| format!("{b:02x}")).collect())
 }
 
-/// Whether a block is ours to write: its first sector starts as a slot state does, or is zeroes.
-fn may_replace(block: &[u8; BLOCK_SIZE]) -> bool {
-    let sector = &block[..SECTOR as usize];
-    sector.starts_with(HEADER.as_bytes()) || sector.iter().all(|&b| b == 0)
+/// Whether the place of a copy is ours to write: its first sector starts as a slot state does, or is zeroes, or
+/// cannot be read while the other one starts so.
+fn may_replace(index: usize, blocks: &[Block; 2]) -> bool {
+    let is_state = |block: &[u8; BLOCK_SIZE]| block.starts_with(HEADER.as_bytes());
+    match &blocks[index] {
+        Some(block) => is_state(block) || block[..SECTOR as usize].iter().all(|&b| b == 0),
+        None => blocks[1 - index].as_ref().is_some_and(is_state),
+    }
 }
 
 /// The copies to write, one that is not whole first: were the power to go, the whole one is still there.
-fn write_order(mine: &[usize], blocks: &[[u8; BLOCK_SIZE]; 2]) -> Vec<usize> {
+fn write_order(mine: &[usize], blocks: &[Block; 2]) -> Vec<usize> {
     let mut order = mine.to_vec();
-    order.sort_by_key(|&i| SlotState::parse(&blocks[i]).is_ok());
+    order.sort_by_key(|&i| blocks[i].is_some_and(|block| SlotState::parse(&block).is_ok()));
     order
 }
 
@@ -151,7 +183,7 @@ mod tests {
         let torn = [HEADER.as_bytes(), &[0; BLOCK_SIZE][HEADER.len()..]].concat();
         for copies in [[&whole[..], &whole[..]], [&torn, &whole], [&whole, &[]], [&[], &[]]] {
             let (_file, store) = esp_with(copies);
-            assert_eq!(store.write(&state()).unwrap(), Vec::<usize>::new());
+            assert!(store.write(&state()).unwrap().is_empty());
             assert_eq!(store.read().unwrap(), [Ok(state()), Ok(state())]);
         }
     }
@@ -159,17 +191,39 @@ mod tests {
     #[test]
     fn leaves_foreign_bytes_alone() {
         let (_file, store) = esp_with([b"MZ a program", &[]]);
-        assert_eq!(store.write(&state()).unwrap(), [0]);
+        assert!(matches!(store.write(&state()).unwrap()[..], [(0, Skipped::Foreign)]));
         assert_eq!(store.read().unwrap(), [Err(StateError::Header), Ok(state())]);
         let (_file, store) = esp_with([b"MZ", b"MZ"]);
         assert!(matches!(store.write(&state()), Err(SlotsError::Foreign { .. })));
     }
 
     #[test]
+    fn a_copy_that_cannot_be_read_is_written_beside_a_slot_state_only() {
+        // What lies behind the end of a file cannot be read.
+        let cut = |store: &SlotStore| {
+            let file = OpenOptions::new().write(true).open(store.device()).unwrap();
+            file.set_len(esp::GRUBENV_OFFSETS[1] + 100).unwrap();
+        };
+        let (_file, store) = esp_with([&state().encode(), &[]]);
+        cut(&store);
+        assert_eq!(store.read().unwrap(), [Ok(state()), Err(StateError::Unreadable)]);
+        assert!(store.write(&state()).unwrap().is_empty());
+        assert_eq!(store.read().unwrap(), [Ok(state()), Ok(state())]);
+        let (_file, store) = esp_with([&[], &[]]);
+        cut(&store);
+        assert!(matches!(store.write(&state()).unwrap()[..], [(1, Skipped::Foreign)]));
+        let (file, store) = esp_with([&[], &[]]);
+        file.as_file().set_len(0).unwrap();
+        assert!(matches!(store.read(), Err(SlotsError::Read { .. })));
+    }
+
+    #[test]
     fn the_copy_that_is_not_whole_is_written_first() {
-        let whole = state().encode();
-        let lost = [0; BLOCK_SIZE];
+        let whole = Some(state().encode());
+        let lost = Some([0; BLOCK_SIZE]);
         for (blocks, expect) in [
+            ([whole, None], [1, 0]),
+            ([None, whole], [0, 1]),
             ([whole, lost], [1, 0]),
             ([lost, whole], [0, 1]),
             ([whole, whole], [0, 1]),

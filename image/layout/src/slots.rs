@@ -85,6 +85,9 @@ pub enum StateError {
     /// A variable is missing or has a value that it cannot have.
     #[error("the slot state has no usable `{0}`")]
     Value(&'static str),
+    /// The disk does not give it.
+    #[error("the slot state cannot be read")]
+    Unreadable,
 }
 
 impl SlotState {

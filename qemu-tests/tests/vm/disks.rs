@@ -201,7 +201,7 @@ fn full_errors_in_data_are_repaired_and_said() {
 }
 
 /// ext4's checksum of metadata: Castagnoli's, without the last inversion.
-fn crc32c(bytes: &[u8]) -> u32 {
+pub(crate) fn crc32c(bytes: &[u8]) -> u32 {
     let shift = |crc: u32, _| if crc & 1 == 1 { crc >> 1 ^ 0x82f6_3b78 } else { crc >> 1 };
     bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), shift))
 }

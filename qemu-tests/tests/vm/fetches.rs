@@ -7,32 +7,46 @@ use crate::common::{CHANGE, apply, lab, out, resumed, text, wait_until};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use qemu_tests::{Lab, Machine, Registry, USER};
 
-/// A certificate authority of the owner's own, valid whatever the time is.
-struct Authority {
-    pem: String,
+/// A certificate authority of the owner's own.
+pub(crate) struct Authority {
+    pub(crate) pem: String,
     issuer: rcgen::Issuer<'static, rcgen::KeyPair>,
+    years: (i32, i32),
 }
 
 impl Authority {
+    /// Valid whatever the time is.
     fn new() -> Authority {
+        Authority::of(1975, 4096)
+    }
+
+    /// Valid from the first of these years to the second.
+    pub(crate) fn of(from: i32, to: i32) -> Authority {
         let mut params = rcgen::CertificateParams::new([]).unwrap();
+        limit(&mut params, (from, to));
         params.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
         let key = rcgen::KeyPair::generate().unwrap();
         let pem = params.self_signed(&key).unwrap().pem();
-        Authority { pem, issuer: rcgen::Issuer::new(params, key) }
+        Authority { pem, issuer: rcgen::Issuer::new(params, key), years: (from, to) }
     }
 
     /// What `registry` holds, over TLS with a certificate for the address by which machines reach the host.
-    fn registry(&self, lab: &Lab, registry: &Registry) -> Registry {
+    pub(crate) fn registry(&self, lab: &Lab, registry: &Registry) -> Registry {
         let key = rcgen::KeyPair::generate().unwrap();
-        let params = rcgen::CertificateParams::new(["10.0.2.2".to_owned()]).unwrap();
+        let mut params = rcgen::CertificateParams::new(["10.0.2.2".to_owned()]).unwrap();
+        limit(&mut params, self.years);
         let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
         registry.secured(lab, &certificate, &key.serialize_pem()).unwrap()
     }
 }
 
+fn limit(params: &mut rcgen::CertificateParams, (from, to): (i32, i32)) {
+    params.not_before = rcgen::date_time_ymd(from, 1, 1);
+    params.not_after = rcgen::date_time_ymd(to, 1, 1);
+}
+
 /// A document with one container, whose image a registry has that these settings are of.
-fn document(host: &str, settings: &str) -> String {
+pub(crate) fn document(host: &str, settings: &str) -> String {
     format!(
         "format = 1\n[box]\nhostname = \"box\"\n[[box.registry]]\nhost = \"{host}\"\n{settings}\n\
          [[recipe]]\nname = \"probe\"\n[recipe.containers.sh]\nimage = \"{host}/probe:1\"\n\

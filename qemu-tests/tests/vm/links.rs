@@ -1,11 +1,11 @@
 //! NICs: their addresses, routes and settings, those that come late and go, and the clock that comes by them.
 
 use std::io::Write;
-use std::net::{TcpListener, UdpSocket};
+use std::net::TcpListener;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::common::{BOOT, CHANGE, DISK, apply, lab, out, resumed, settings, text, wait_until};
-use qemu_tests::{Disk, Machine, Setup};
+use qemu_tests::{Disk, Machine, Setup, TimeServer};
 use serde_json::{Value, json};
 
 /// The first NIC's hardware address.
@@ -131,13 +131,7 @@ fn clock(machine: &mut Machine, settings: &str) {
         });
     };
     wait(machine, "10.0.2.77", false);
-    let port = days_ahead();
-    machine
-        .shell(&format!(
-            "nft 'add table ip lab; add chain ip lab out {{ type nat hook output priority -100; }}; \
-             add rule ip lab out ip daddr 10.0.2.2 udp dport 123 dnat to 10.0.2.2:{port}'"
-        ))
-        .unwrap();
+    TimeServer::start(AHEAD).unwrap().redirect(machine).unwrap();
     put(machine, &with("10.0.2.2"));
     wait(machine, "10.0.2.2", true);
     let now: u64 = machine.shell("date +%s").unwrap().parse().unwrap();
@@ -149,31 +143,6 @@ const AHEAD: u64 = 2 * 24 * 3600;
 
 fn epoch() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
-}
-
-/// An SNTP server (RFC 4330) on the host's loopback; its port.
-fn days_ahead() -> u16 {
-    /// From 1900, where NTP counts from, to 1970.
-    const ERA: u64 = 2_208_988_800;
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let port = socket.local_addr().unwrap().port();
-    std::thread::spawn(move || {
-        let mut request = [0; 1024];
-        while let Ok((48.., client)) = socket.recv_from(&mut request) {
-            let now = ((epoch() + AHEAD + ERA) as u32).to_be_bytes();
-            // Version 4, a server's answer, stratum 1; then the times, with no fraction.
-            let mut answer = [0; 48];
-            answer[..4].copy_from_slice(&[0x24, 1, request[2], 0xec]);
-            answer[12..16].copy_from_slice(b"LAB\0");
-            answer[24..32].copy_from_slice(&request[40..48]);
-            for at in [16, 32, 40] {
-                answer[at..at + 4].copy_from_slice(&now);
-            }
-            // A client that has gone asks no more.
-            let _ = socket.send_to(&answer, client);
-        }
-    });
-    port
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub(super) fn build(input: &Input<'_>) -> Result<Value, SpecError> {
     let config = input.config;
     let mut namespaces = vec!["mount", "pid", "ipc", "uts", "cgroup"];
     let mut linux = json!({
-        "cgroupsPath": format!("/system.slice/{}/ctr", config.name.unit()),
+        "cgroupsPath": format!("{}/ctr", config.name.cgroup()),
         "resources": resources(input),
     });
     if let Some(base) = base(input) {

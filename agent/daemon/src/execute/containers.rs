@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use agent_containers::spec::{self, Folders, SeccompProfile};
 use agent_containers::{Digest, ImageRecord};
+use agent_core::container::SLICE;
 use agent_core::desired::ContainerDesired;
 use agent_core::state::InstanceRecord;
 use agent_core::{ContainerConfig, ContainerName};
@@ -15,7 +16,7 @@ use agent_net::Outcome;
 use agent_net::containers::{Attachment, netns_name};
 use agent_system::files::{self, Access};
 use agent_system::quota;
-use agent_system::systemd::{Flag, List, Span, Text, TransientUnit};
+use agent_system::systemd::{Flag, List, Number, Span, Text, TransientUnit};
 use anyhow::{Context, bail};
 use image_layout::paths;
 
@@ -166,14 +167,14 @@ pub(super) async fn start(
     let bundle = agent.bundle(name);
     std::fs::write(bundle.join(STARTED), "").context("failed to mark the start")?;
     let stop = Duration::from_millis(config.stop_timeout_ms);
-    agent.systemd.start_transient(unit(name, &bundle, stop)).await?;
+    agent.systemd.start_transient(unit(name, &bundle, stop, config.pids)).await?;
     agent.events.add("started", Some(&name.to_string()), format!("{name} runs"));
     Ok(true)
 }
 
 /// The unit of a container: its shim, in the container's network namespace, with a cgroup of its own that
-/// the shim hands down.
-pub(super) fn unit(name: &ContainerName, bundle: &Path, stop: Duration) -> TransientUnit {
+/// the shim hands down. It may have as many processes as the container, and the shim's own.
+pub(super) fn unit(name: &ContainerName, bundle: &Path, stop: Duration, pids: u64) -> TransientUnit {
     let argv = [
         format!("{}/holdfast-shim", paths::LIBEXEC),
         "run".into(),
@@ -186,6 +187,8 @@ pub(super) fn unit(name: &ContainerName, bundle: &Path, stop: Duration) -> Trans
         .text(Text::Type, "notify")
         .text(Text::NotifyAccess, "main")
         .text(Text::KillMode, "mixed")
+        .text(Text::Slice, SLICE)
+        .number(Number::TasksMax, pids + 16)
         .text(Text::DelegateSubgroup, "shim")
         .text(Text::NetworkNamespacePath, agent_net::netns::path(&netns_name(name)).display().to_string())
         .text(Text::OOMPolicy, "kill")

@@ -11,7 +11,7 @@ use agent_core::observed::Exit;
 use agent_core::state::StepRecord;
 use agent_core::{ContainerName, Secret, plan};
 use agent_system::files;
-use agent_system::systemd::{Number, Span, Stream, Text};
+use agent_system::systemd::{Span, Stream, Text};
 use anyhow::{Context, bail};
 use tokio::io::AsyncReadExt;
 
@@ -115,10 +115,9 @@ async fn one_off_to_end(
     containers::prepare(agent, id, image, config)?;
     // Not a pipe: from a socket the shim makes one of the container's own user, who can open it by name.
     let (reader, writer) = UnixStream::pair().context("failed to make a pair of sockets")?;
-    let unit = containers::unit(id, &agent.bundle(id), STOP)
+    let unit = containers::unit(id, &agent.bundle(id), STOP, config.pids)
         .text(Text::StandardInput, "null")
         .text(Text::StandardError, "journal")
-        .number(Number::TasksMax, config.pids + 16)
         .span(Span::RuntimeMaxUSec, step.timeout)
         .stream(Stream::StandardOutputFileDescriptor, OwnedFd::from(writer));
     let reading = tokio::task::spawn_blocking(move || read_output(reader));

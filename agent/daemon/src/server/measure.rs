@@ -1,6 +1,7 @@
 //! Memory, disk and time of the box, as the kernel and timesyncd say.
 
 use agent_api::types::{Disk, Memory, TimeStatus};
+use agent_core::ContainerName;
 use image_layout::paths;
 
 use crate::agent::Agent;
@@ -84,9 +85,9 @@ async fn server(agent: &Agent) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
 
-/// Bytes of memory that a unit's processes use.
-pub(super) fn of_unit(unit: &str) -> Option<u64> {
-    let path = format!("/sys/fs/cgroup/system.slice/{unit}/memory.current");
+/// Bytes of memory that a container's processes use.
+pub(super) fn of_container(name: &ContainerName) -> Option<u64> {
+    let path = format!("/sys/fs/cgroup{}/memory.current", name.cgroup());
     std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }
 

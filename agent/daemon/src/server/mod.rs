@@ -41,7 +41,7 @@ use crate::sandbox;
 pub(crate) use error::Failure;
 pub(crate) use images::used as used_images;
 pub(crate) use measure::disk;
-pub(crate) use power::power_button;
+pub(crate) use power::{power_button, restart};
 pub(crate) use status::{Of, health, host_key_fingerprints, image_version, problems};
 
 /// The longest body that is read whole.

@@ -20,6 +20,12 @@ pub(super) async fn poweroff(State(agent): State<Arc<Agent>>) -> Answer<Json<Cha
     Ok(Json(Changed { changed: true, message: "powering off".into() }))
 }
 
+/// The box restarts by itself.
+pub(crate) async fn restart(agent: &Agent, why: &str) -> anyhow::Result<()> {
+    agent.events.add("power", None, format!("rebooting: {why}"));
+    agent.systemd.enqueue("reboot.target").await.context("systemd refuses")
+}
+
 /// The power button was pressed.
 pub(crate) async fn power_button(agent: &Agent) {
     if let Err(error) = enqueue(agent, "poweroff.target", "powering off", "the power button").await {

@@ -87,7 +87,7 @@ pub(crate) struct Problem {
 pub(crate) enum Of {
     /// An instance.
     Instance(String),
-    /// A part of the box: `data`, `user-data`, `state`, a network interface, or an action by its id.
+    /// A part of the box: `data`, `user-data`, `state`, `network`, a network interface, or an action by its id.
     Part(String),
 }
 
@@ -121,7 +121,9 @@ pub(crate) fn health(agent: &Agent, live: &Live) -> (Health, Vec<String>) {
 pub(crate) fn problems(agent: &Agent, live: &Live) -> Vec<Problem> {
     let part = |part: &str, text: String| Problem { of: Of::Part(part.to_owned()), text };
     let mut problems = Vec::new();
-    problems.extend(agent.boot.data_problem().map(|reason| part("data", reason)));
+    let data = agent.boot.data_problem().or_else(|| agent.data_failed.problem());
+    problems.extend(data.map(|reason| part("data", reason)));
+    problems.extend(live.network.unreachable(clock::uptime()).map(|reason| part("network", reason)));
     problems.extend(live.full.iter().map(|text| part("data", text.clone())));
     problems.extend(update::damage(agent).into_iter().map(|reason| part("slots", reason)));
     let invalid = live.errors.iter().map(|error| format!("user-data is not valid: {}", place(error)));
@@ -226,7 +228,7 @@ fn container(live: &Live, wanted: &InstanceDesired, name: &str, desired: &Contai
         uptime: since.map(|since| clock::uptime().saturating_sub(since) / 1000),
         restarts: remembered.map_or(0, |m| m.healing.failures),
         last_exit: remembered.and_then(|m| m.last_exit).map(exit),
-        memory: measure::of_unit(&id.unit()),
+        memory: measure::of_container(&id),
         addresses: addresses.map(|(v4, v6)| vec![v4.to_string(), v6.to_string()]).unwrap_or_default(),
         ports: desired.ports.iter().map(port_text).collect(),
         name: id.to_string(),
@@ -242,7 +244,7 @@ fn waits(live: &Live, id: &ContainerName) -> Option<String> {
 
 /// The container's own first process on the host.
 fn first_process(id: &ContainerName) -> Option<u32> {
-    let path = format!("/sys/fs/cgroup/system.slice/{}/ctr/cgroup.procs", id.unit());
+    let path = format!("/sys/fs/cgroup{}/ctr/cgroup.procs", id.cgroup());
     std::fs::read_to_string(path).ok()?.lines().filter_map(|line| line.parse().ok()).min()
 }
 

@@ -145,6 +145,14 @@ impl Systemd {
         queued.map(drop).map_err(|source| call_error("StartUnit", target, source))
     }
 
+    /// Sets numbers among the properties of a unit, until the next boot.
+    pub async fn set_numbers(&self, name: &str, numbers: &[(Number, u64)]) -> Result<(), SystemdError> {
+        let numbers: Vec<(&str, Variant<'_>)> =
+            numbers.iter().map(|(number, value)| (number.name(), Variant::from(*value))).collect();
+        let set = self.manager("SetUnitProperties", &(name, true, numbers)).await;
+        set.map(drop).map_err(|source| call_error("SetUnitProperties", name, source))
+    }
+
     /// Forgets that a unit failed; says whether it is loaded.
     pub async fn reset_failed(&self, name: &str) -> Result<bool, SystemdError> {
         let reset = self.manager("ResetFailedUnit", &name).await;
@@ -230,7 +238,7 @@ impl Systemd {
         let words = try_join_all([text(UNIT, "ActiveState"), text(UNIT, "SubState")]).await?;
         let [active, sub] = <[String; 2]>::try_from(words).unwrap_or_default();
         let invocation: Vec<u8> = self.property(path, UNIT, "InvocationID", name).await?;
-        let active_since: u64 = self.property(path, UNIT, "ActiveEnterTimestamp", name).await?;
+        let active_since: u64 = self.property(path, UNIT, "ActiveEnterTimestampMonotonic", name).await?;
         let mut status = UnitStatus {
             name: name.to_owned(),
             active: ActiveState::parse(&active),

@@ -74,7 +74,8 @@ pub struct UnitStatus {
     pub main_pid: Option<u32>,
     /// Tells one run of the unit from the next; hex.
     pub invocation_id: String,
-    /// When it became active, microseconds since the epoch; 0 when it never did.
+    /// When it became active, in microseconds since the kernel's start, whatever the clock was set to; 0 when it never
+    /// did.
     pub active_since: u64,
 }
 

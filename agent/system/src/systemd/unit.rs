@@ -16,7 +16,7 @@ macro_rules! properties {
         #[allow(missing_docs, clippy::upper_case_acronyms)]
         pub enum $kind { $($name),* }
         impl $kind {
-            fn name(self) -> &'static str {
+            pub(super) fn name(self) -> &'static str {
                 match self { $($kind::$name => stringify!($name)),* }
             }
         }

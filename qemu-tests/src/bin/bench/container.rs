@@ -26,7 +26,7 @@ const PREPARE: &str = "set -e; b=/run/bench; v=/var/lib/bench; mkdir -p $b/bundl
     chmod 755 $b $b/bundles $v; mount -t vfat -o ro /dev/vdb $b/tools; \
     c=$b/config; tr -d ' \n' </run/holdfast/bundles/probe.sh/config.json >$c; \
     sed -e 's#\"/bin/sleep\",\"1000000\"#\"/bin/true\"#' \
-        -e 's#/system.slice/holdfast-probe.sh.service/ctr#/bench/ours#' \
+        -e 's#/containers.slice/holdfast-probe.sh.service/ctr#/bench/ours#' \
         -e 's#/var/lib/holdfast/containers/probe.sh#/var/lib/bench/ours#' $c >$b/bundles/ours/config.json; \
     mkdir -p $v/ours; \
     layer=$(grep -o '/var/lib/holdfast/[^\"\\\\]*erofs' $c | head -n1); \

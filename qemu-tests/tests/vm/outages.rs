@@ -1,0 +1,167 @@
+//! Networks that are not there, lose frames or lie, and servers that are down: what runs goes on, its admin gets in
+//! where there is a way in, and what did not work works when the fault goes.
+
+use std::net::Ipv4Addr;
+use std::time::{Duration, Instant};
+
+use crate::common::{
+    BOOT, CHANGE, DISK, lab, out, page, probe, resumed, settings, settled, text, up, wait_until,
+};
+use qemu_tests::{Answer, Disk, Gate, Machine, Mode, NameServer, Registry, Setup};
+
+/// An instance of what the image holds, so that no network is needed.
+const EMBEDDED: &str = "[[recipe]]\nuse = \"hello\"\nparams = { word = \"anyhow\" }\n";
+
+/// How long a pull may take that fails: five attempts of half a minute, and a minute's wait before.
+const FAILS: Duration = Duration::from_secs(360);
+
+/// Waits until the box is degraded and says one of these of why.
+fn says(machine: &Machine, words: &[&str]) {
+    wait_until(&words.join(" or "), FAILS, || {
+        let status = machine.json(&["status"], &[0, 3]).unwrap();
+        let said = status["problems"].to_string();
+        let found = status["health"] == "degraded" && words.iter().any(|words| said.contains(words));
+        if found { Ok(()) } else { Err(status.to_string()) }
+    });
+}
+
+#[test]
+fn full_a_box_without_a_network_serves_says_so_and_is_there_when_it_comes() {
+    let (lab, _registry) = lab();
+    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
+    let document = format!("format = 1\n[box]\nhostname = \"box\"\n{EMBEDDED}");
+    let setup = Setup { shell: true, ..Setup::with(document) };
+    let mut machine = Machine::boot_after(&lab, &disk, &setup, |machine| machine.plug(false)).unwrap();
+    let dark = "error nobody reaches the box";
+    let said = machine.console.wait(dark, BOOT).unwrap();
+    assert!(said.contains("no carrier"), "{said}");
+    let serves = "wget -T 5 -q -O - http://127.0.0.1/ || true";
+    wait_until("the page, inside", BOOT, || {
+        let page = machine.shell(serves).unwrap();
+        if page.contains("anyhow") { Ok(()) } else { Err(page) }
+    });
+    // No timer of the box's is longer than a minute here, and the carrier starts them all anew: what is right after
+    // three minutes is right after ten.
+    std::thread::sleep(Duration::from_secs(180).saturating_sub(machine.age()));
+    let plugged = Instant::now();
+    machine.plug(true).unwrap();
+    machine.wait_ssh(CHANGE).unwrap();
+    println!("ssh answers {:?} after the cable", plugged.elapsed());
+    machine.wait_served("anyhow", CHANGE).unwrap();
+    settled(&machine);
+    assert!(text(&machine, &["events"]).contains("dhcp-bound"), "{}", text(&machine, &["events"]));
+
+    // The same under a box that runs.
+    let mark = machine.console.mark();
+    machine.plug(false).unwrap();
+    machine.console.wait_after(mark, dark, CHANGE).unwrap();
+    machine.plug(true).unwrap();
+    machine.wait_ssh(CHANGE).unwrap();
+    settled(&machine);
+    machine.kill().unwrap();
+}
+
+#[test]
+fn full_names_that_are_not_told_fail_or_lead_astray_cost_pulls_and_nothing_else() {
+    let (lab, registry) = lab();
+    let mut machine = resumed(&lab, &settings(&registry), &[]);
+    let names = NameServer::start(Answer::Silence).unwrap();
+    names.redirect(&mut machine).unwrap();
+    let host = format!("registry.test:{}", registry.port());
+    let by_name = |text: &str| text.replace(&registry.host(), &host);
+    let served = page(&registry, "by name").replace("[box]\n", "[box]\ndns = [\"10.0.2.2\"]\n");
+    let wanted = by_name(&served);
+    let quick = |machine: &Machine, what: &str| {
+        let asked = Instant::now();
+        text(machine, &["version"]);
+        println!("{what}: ssh answers in {:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_secs(30), "{what}: {:?}", asked.elapsed());
+    };
+    let accepted = crate::common::apply(&machine, &wanted, &["--no-wait"]);
+    assert!(accepted.status.success(), "{}", out(&accepted));
+    for (answer, words) in [
+        (Answer::Silence, &["failed to reach `registry.test"][..]),
+        (Answer::Failure, &["failed to reach `registry.test"]),
+        // Somebody who is not there, and somebody who is: the box itself, where nothing listens on that port.
+        (Answer::Address(Ipv4Addr::new(192, 0, 2, 1)), &["failed to reach `registry.test"]),
+        (Answer::Address(Ipv4Addr::LOCALHOST), &["Connection refused", "failed to reach `registry.test"]),
+    ] {
+        names.answer(answer);
+        let before = names.asked();
+        wait_until("questions", CHANGE, || if names.asked() > before { Ok(()) } else { Err(String::new()) });
+        says(&machine, words);
+        quick(&machine, &format!("{answer:?}"));
+    }
+    names.answer(Answer::Address(Ipv4Addr::new(10, 0, 2, 2)));
+    machine.wait_served("by name", CHANGE + CHANGE).unwrap();
+    settled(&machine);
+    // What is there needs no names any more.
+    names.answer(Answer::Silence);
+    text(&machine, &["restart", "site"]);
+    machine.wait_served("by name", CHANGE).unwrap();
+    machine.kill().unwrap();
+}
+
+/// A document of the registry behind a gate.
+fn behind(registry: &Registry, gate: &Gate, text: &str) -> String {
+    text.replace(&registry.host(), &format!("10.0.2.2:{}", gate.port()))
+}
+
+#[test]
+fn full_a_registry_that_hangs_fails_or_cuts_costs_what_comes_from_it_and_nothing_else() {
+    let (lab, registry) = lab();
+    let gate = Gate::to(registry.port(), Mode::Status(500)).unwrap();
+    let base = page(&registry, "goes on");
+    let machine = resumed(&lab, &base, &[]);
+    machine.wait_served("goes on", BOOT).unwrap();
+    settled(&machine);
+    // Another name of the same image is fetched anew.
+    let more = behind(&registry, &gate, &probe(&registry, ""));
+    let access =
+        format!("[[box.registry]]\nhost = \"10.0.2.2:{}\"\nplain_http = true\n[[recipe]]\n", gate.port());
+    let wanted = (base + &more).replacen("[[recipe]]\n", &access, 1);
+    let accepted = crate::common::apply(&machine, &wanted, &["--no-wait"]);
+    assert!(accepted.status.success(), "{}", out(&accepted));
+    for (mode, words) in [
+        (Mode::Status(500), "answers 500"),
+        (Mode::Status(503), "answers 503"),
+        (Mode::Cuts(2000), "the download of sha256:"),
+        (Mode::Hangs, "timeout"),
+    ] {
+        gate.set(mode);
+        says(&machine, &[words]);
+        assert!(machine.serves("goes on"), "{mode:?}");
+        let status = machine.cli(&["status"]).unwrap();
+        assert_eq!(status.status.code(), Some(3), "{mode:?}: {}", out(&status));
+    }
+    gate.set(Mode::Open);
+    up(&machine, &["probe.sh"]);
+    settled(&machine);
+    machine.kill().unwrap();
+}
+
+#[test]
+fn full_a_wire_that_loses_a_third_of_its_frames_makes_everything_slower_and_nothing_wrong() {
+    let (lab, registry) = lab();
+    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
+    let setup = Setup { relayed: true, ..Setup::with(page(&registry, "in the end")) };
+    let machine = Machine::boot_after(&lab, &disk, &setup, |machine| {
+        machine.relay.as_ref().expect("it is relayed").lose(30);
+        Ok(())
+    })
+    .unwrap();
+    machine.wait_served("in the end", BOOT + BOOT).unwrap();
+    println!("served after {:?}", machine.age());
+    machine.wait_ssh(BOOT).unwrap();
+    let mut answered = 0;
+    for _ in 0..10 {
+        answered += u32::from(machine.cli(&["status"]).unwrap().status.success());
+    }
+    let (frames, lost) = machine.relay.as_ref().unwrap().frames();
+    println!("{answered} of 10 answers; {lost} of {frames} frames were lost");
+    assert!(answered >= 7, "{answered} of 10");
+    assert!(lost * 4 > frames, "{lost} of {frames}");
+    machine.relay.as_ref().unwrap().lose(0);
+    settled(&machine);
+    machine.kill().unwrap();
+}

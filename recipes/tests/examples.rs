@@ -106,6 +106,7 @@ fn the_examples_of_the_readme_are_accepted() {
     user_data::parse("README.md", &fifteen).unwrap_or_else(|errors| panic!("{errors}"));
     user_data::parse("README.md", &next()).unwrap_or_else(|errors| panic!("{errors}"));
     user_data::parse("README.md", &next()).unwrap_or_else(|errors| panic!("{errors}"));
+    user_data::parse("README.md", &next()).unwrap_or_else(|errors| panic!("{errors}"));
     recipe::parse("README.md", &next()).unwrap_or_else(|errors| panic!("{errors}"));
     assert!(examples.next().is_none(), "an example that no test reads");
 }

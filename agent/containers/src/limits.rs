@@ -34,6 +34,8 @@ pub struct Limits {
     pub attempts: u32,
     /// Time before the second try; doubled each time.
     pub pause: Duration,
+    /// Longest time before a try that a server may ask for; one that asks for more is not tried again.
+    pub wait: Duration,
 }
 
 impl Limits {
@@ -60,6 +62,7 @@ impl Default for Limits {
             reserve: 64 << 20,
             attempts: 5,
             pause: Duration::from_millis(500),
+            wait: Duration::from_secs(60),
         }
     }
 }

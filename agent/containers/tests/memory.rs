@@ -1,4 +1,5 @@
-//! The normaliser's memory on the largest layers that are accepted, measured on a process of its own.
+//! The normaliser's memory on the largest layers that are accepted, and a pull's on a long one, each measured on
+//! a process of its own.
 
 mod support;
 
@@ -9,7 +10,11 @@ use std::process::Command;
 
 use agent_containers::Limits;
 use agent_containers::layer::{self, Parents};
-use support::making::{Item, header};
+use support::fetching::Staging;
+use support::image::{Image, Pack};
+use support::making::{Item, Tar, header, noise};
+use support::proxy::Proxy;
+use support::registry::{Options, Registry};
 
 /// Set for the process that is measured: the layer's path.
 const CHILD: &str = "HOLDFAST_TEST_LAYER";
@@ -39,6 +44,10 @@ fn child(expect: Option<&str>) {
         .and_then(|stream| layer::scan(stream, size, &limits))
         .and_then(|scan| layer::emit(open()?, &scan, &Parents::default(), io::sink()));
     assert_eq!(done.err().map(|error| error.to_string()).as_deref(), expect);
+    tell_peak();
+}
+
+fn tell_peak() {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     println!("{}", status.lines().find(|line| line.starts_with("VmHWM:")).unwrap());
 }
@@ -80,4 +89,25 @@ fn a_million_folders_with_long_names() {
     write(&layer, b'5', |index| (index < 1_000_000).then(|| format!("{index:090}")));
     let peak = measured("a_million_folders_with_long_names", &layer);
     assert!(peak < MOST, "{peak} KiB");
+}
+
+/// However long a layer is, and however often its download is cut, little of it is in memory.
+#[test]
+fn a_long_pull() {
+    const LONG: usize = 96 << 20;
+    const TEST: &str = "a_long_pull";
+    if let Some(host) = std::env::var_os(CHILD) {
+        let staging = Staging::new();
+        let limits = Limits::default();
+        Staging { limits, ..staging }.plain(host.to_str().unwrap(), "app:1").unwrap();
+        return tell_peak();
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let registry = Registry::start(folder.path(), &Options::default());
+    let layer = Tar::default().file("noise", &noise(LONG)).end();
+    registry.push("app", "1", Image::new(&[(Pack::Plain, layer)]));
+    let proxy = Proxy::start(&registry.host, 20 << 20);
+    let peak = measured(TEST, Path::new(&proxy.host));
+    assert!(proxy.connections() > 4);
+    assert!(peak < LONG as u64 >> 11, "{peak} KiB");
 }

@@ -9,18 +9,12 @@ use agent_core::Secret;
 use support::authority::Authority;
 use support::fetching::Staging;
 use support::image::{Image, Pack};
-use support::making::Tar;
+use support::making::{Tar, noise};
 use support::odd::{Answer, Odd, honest};
 
 fn image() -> Image {
     // Hardly compressible, so that the blob is long enough to be cut.
-    let mut state = 1u32;
-    let noise: Vec<u8> = std::iter::repeat_with(|| {
-        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (state >> 24) as u8
-    })
-    .take(200_000)
-    .collect();
+    let noise = noise(200_000);
     Image::new(&[(Pack::Gzip, Tar::default().file("noise", &noise).end())])
 }
 
@@ -175,6 +169,97 @@ fn tokens_and_redirects() {
     assert_eq!(error.kind, FetchErrorKind::Unauthorized);
 }
 
+/// A registry that wants tokens of this server, which is told the number of the request.
+fn wants_tokens(tokens: impl Fn(usize) -> Answer + Send + Sync + 'static) -> (Odd, Odd) {
+    let server = Odd::start(move |_, before| tokens(before));
+    let realm = server.host.clone();
+    let registry = Odd::start(move |request, _| {
+        if request.headers.get("authorization").is_some_and(|value| value == "Bearer T0ken") {
+            return honest(&mut image(), request);
+        }
+        let challenge = format!("WWW-Authenticate: Basic realm=x, Bearer realm=\"http://{realm}/token\"");
+        Answer { status: "401 Who".into(), headers: vec![challenge], ..Answer::default() }
+    });
+    (registry, server)
+}
+
+fn ok(body: &str) -> Answer {
+    Answer { status: "200 OK".into(), body: body.into(), ..Answer::default() }
+}
+
+/// Also one that is asked for a token where it would take a password, too.
+#[test]
+fn a_token_server_that_is_busy_is_asked_again() {
+    let (registry, tokens) = wants_tokens(|before| match before {
+        0 => Answer { status: "503 Busy".into(), ..Answer::default() },
+        1 => Answer {
+            status: "429 Slow down".into(),
+            headers: vec!["Retry-After: Sun, 06 Nov 1994 08:49:37 GMT".into()],
+            ..Answer::default()
+        },
+        _ => ok(r#"{"access_token":"T0ken","token":null}"#),
+    });
+    with_user(&Staging::new(), &registry.host).unwrap();
+    assert_eq!(tokens.requests("/token").len(), 3);
+    let sent = registry.requests("");
+    assert!(
+        sent.iter()
+            .all(|request| request.headers.get("authorization").is_none_or(|sent| sent == "Bearer T0ken"))
+    );
+}
+
+#[test]
+fn a_token_server_that_has_no_token() {
+    let long = format!(r#"{{"token":"{}"}}"#, "a".repeat(70_000));
+    let refuses = |status: &str, body: &str| Answer { status: status.into(), ..ok(body) };
+    let said: Vec<String> = [
+        ok("<html>T0ken"),
+        ok(r#"{"token":["T0ken"]}"#),
+        ok(r#"{"expires_in":300}"#),
+        ok(r#"{"token":"T0\u000aken"}"#),
+        ok(&long),
+        refuses("401 Who", r#"{"errors":[{"code":"UNAUTHORIZED","message":"hub:word"}]}"#),
+        refuses("403 No", "hub:word"),
+        refuses("404 No", "hub:word"),
+    ]
+    .into_iter()
+    .map(|answer| {
+        let (registry, tokens) = wants_tokens(move |_| answer.clone());
+        let error = with_user(&Staging::new(), &registry.host).unwrap_err();
+        assert_eq!(tokens.requests("/token").len(), 1);
+        format!("{:?}: {}", error.kind, error.message.replace(&tokens.host, "HOST"))
+    })
+    .collect();
+    insta::assert_snapshot!(said.join("\n"), @r"
+    Unreachable: the answer of the token server `HOST` is not JSON with a token
+    Unreachable: the answer of the token server `HOST` is not JSON with a token
+    Unreachable: the answer of the token server `HOST` holds no token
+    Unreachable: the answer of the token server `HOST` holds no token
+    Unreachable: the answer of the token server `HOST` is larger than 65536 bytes
+    Unauthorized: the token server `HOST` answers 401: UNAUTHORIZED
+    Unauthorized: the token server `HOST` answers 403
+    Unreachable: the token server `HOST` answers 404
+    ");
+}
+
+#[test]
+fn who_asks_for_a_long_wait_is_left_alone() {
+    let odd = Odd::start(|_, _| Answer {
+        status: "429 Slow down".into(),
+        headers: vec!["Retry-After: 3600".into()],
+        body: br#"{"errors":[{"code":"TOOMANYREQUESTS"}]}"#.to_vec(),
+        ..Answer::default()
+    });
+    let error = Staging::new().plain(&odd.host, "app:1").unwrap_err();
+    assert_eq!(odd.requests("").len(), 1);
+    assert_eq!(error.kind, FetchErrorKind::Unreachable);
+    assert!(
+        error.message.ends_with("app:1`: TOOMANYREQUESTS; it asks to be left alone for 3600 s"),
+        "{error}"
+    );
+    assert!(error.hint.unwrap().contains("limits how much may be pulled"));
+}
+
 /// A host that the registry sends us to may ask for what it likes.
 #[test]
 fn a_challenge_of_another_host_is_not_answered() {
@@ -196,6 +281,7 @@ fn a_challenge_of_another_host_is_not_answered() {
         });
         let error = with_user(&Staging::new(), &odd.host).unwrap_err();
         assert_eq!(error.kind, FetchErrorKind::Unauthorized, "{error}");
+        assert!(error.message.contains("where the registry sends us, answers 401"), "{error}");
         let requests = thief.requests("");
         assert_eq!(requests.len(), 1, "{requests:?}");
         assert!(!requests[0].headers.contains_key("authorization"), "{requests:?}");
@@ -265,6 +351,28 @@ fn no_redirect_leaves_tls() {
     let error = Staging::new().fetch(&format!("{}/app:1", odd.host), Source::Registry(access())).unwrap_err();
     assert_eq!(error.kind, FetchErrorKind::Certificate, "{error}");
     assert_eq!(plain.requests("").len(), 0);
+}
+
+/// Also for a registry without TLS.
+#[test]
+fn a_token_server_with_tls_does_not_leave_it() {
+    let authority = Authority::new();
+    let plain = Odd::start(|_, _| ok(r#"{"token":"T0ken"}"#));
+    let there = plain.host.clone();
+    let tokens = Odd::start_tls(&authority, move |_, _| {
+        let location = format!("Location: http://{there}/token");
+        Answer { status: "307 There".into(), headers: vec![location], ..Answer::default() }
+    });
+    let realm = tokens.host.clone();
+    let odd = Odd::start(move |_, _| {
+        let challenge = format!("WWW-Authenticate: Bearer realm=\"https://{realm}/token\"");
+        Answer { status: "401 Who".into(), headers: vec![challenge], ..Answer::default() }
+    });
+    let access = RegistryAccess { ca: Some(authority.pem), plain_http: true, ..RegistryAccess::default() };
+    let fetched = Staging::new().fetch(&format!("{}/app:1", odd.host), Source::Registry(access));
+    let error = fetched.unwrap_err();
+    assert_eq!(error.kind, FetchErrorKind::Certificate, "{error}");
+    assert_eq!((tokens.requests("").len(), plain.requests("").len()), (1, 0));
 }
 
 #[test]

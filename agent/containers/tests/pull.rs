@@ -7,7 +7,7 @@ use std::fs;
 use agent_containers::fetch::{FetchErrorKind, RegistryAccess, Source, offers};
 use agent_containers::{Digest, Limits};
 use agent_core::Secret;
-use serde_json::json;
+use serde_json::{Value, json};
 use support::authority::Authority;
 use support::fetching::{Staging, names};
 use support::image::{Image, Pack, index};
@@ -94,6 +94,81 @@ fn an_index_leads_to_this_machine() {
     assert_eq!(error.hint.unwrap(), "it is made for: linux/arm64");
     let error = staging.plain(&registry.host, "app:arm64").unwrap_err();
     assert_eq!(error.kind, FetchErrorKind::Platform);
+    assert_eq!(error.message, "the image is made for linux/arm64");
+    // An index that says so of something else.
+    registry.push_manifest("app", "liar", kind, &index(&[("linux", "amd64", &there)]));
+    let error = staging.plain(&registry.host, "app:liar").unwrap_err();
+    assert_eq!(error.message, "the image is made for linux/arm64");
+}
+
+/// As BuildKit writes it, with what it says of the image; and an index in an index, which names no machine.
+#[test]
+fn indexes_as_tools_write_them() {
+    let (_folder, registry) = registry();
+    let digest = registry.push("app", "1", small());
+    let manifest = small().finish();
+    let mut said = Image::new(&[(Pack::Plain, layer("said"))]);
+    said.config = json!({});
+    said.manifest["layers"][0]["mediaType"] = json!("application/vnd.in-toto+json");
+    registry.push("app", "said", said.clone());
+    let oci = "application/vnd.oci.image.index.v1+json";
+    let mut inner: Value = serde_json::from_slice(&index(&[
+        ("unknown", "unknown", &said.finish()),
+        ("linux", "amd64", &manifest),
+    ]))
+    .unwrap();
+    inner["manifests"][0]["annotations"] =
+        json!({ "vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": digest });
+    let inner = inner.to_string().into_bytes();
+    registry.push_manifest("app", "inner", oci, &inner);
+    let around = |entry: &[u8]| {
+        let entry = json!({ "mediaType": oci, "digest": Digest::of(entry), "size": entry.len() });
+        json!({ "schemaVersion": 2, "mediaType": oci, "manifests": [entry] }).to_string().into_bytes()
+    };
+    let staging = Staging::new();
+    let mut whole = inner;
+    for depth in 0..=4 {
+        let resolved = registry.push_manifest("app", "deep", oci, &whole);
+        let fetched = staging.plain(&registry.host, "app:deep");
+        match depth {
+            4 => {
+                let error = fetched.unwrap_err();
+                assert_eq!(error.message, "the image has more than 4 indexes, one in another");
+            }
+            _ => {
+                let image = fetched.unwrap();
+                assert_eq!((image.resolved, image.digest), (resolved, digest));
+            }
+        }
+        whole = around(&whole);
+    }
+    let error = staging.plain(&registry.host, "app:said").unwrap_err();
+    assert_eq!(error.kind, FetchErrorKind::BadImage, "{error}");
+}
+
+/// The same under the media types of Docker.
+#[test]
+fn a_manifest_list_of_docker() {
+    let (_folder, registry) = registry();
+    let docker = |kind: &str| format!("application/vnd.docker.{kind}");
+    let manifest_kind = docker("distribution.manifest.v2+json");
+    let mut image = small();
+    image.manifest["mediaType"] = json!(manifest_kind);
+    image.manifest["layers"][0]["mediaType"] = json!(docker("image.rootfs.diff.tar.gzip"));
+    image.finish();
+    image.manifest["config"]["mediaType"] = json!(docker("container.image.v1+json"));
+    for bytes in image.blobs.values() {
+        registry.push_blob("app", bytes);
+    }
+    let manifest = image.manifest.to_string().into_bytes();
+    let digest = registry.push_manifest("app", "1", &manifest_kind, &manifest);
+    let mut list: Value = serde_json::from_slice(&index(&[("linux", "amd64", &manifest)])).unwrap();
+    let list_kind = docker("distribution.manifest.list.v2+json");
+    list["mediaType"] = json!(list_kind);
+    list["manifests"][0]["mediaType"] = json!(manifest_kind);
+    let resolved = registry.push_manifest("app", "list", &list_kind, &list.to_string().into_bytes());
+    let image = Staging::new().plain(&registry.host, "app:list").unwrap();
+    assert_eq!((image.resolved, image.digest), (resolved, digest));
 }
 
 #[test]
@@ -147,7 +222,7 @@ fn a_registry_of_ones_own() {
     let authority = Authority::new();
     let (certificate, key) = authority.server();
     let tls = Some((certificate.as_str(), key.as_str()));
-    let registry = Registry::start(folder.path(), &Options { tls, auth: true });
+    let registry = Registry::start(folder.path(), &Options { tls, auth: true, tokens: None });
     let staging = Staging::new();
     let fetch = |user: Option<(&str, &str)>| {
         let access = RegistryAccess {

@@ -38,6 +38,8 @@ pub enum Action {
         /// As the recipe has it.
         reference: String,
     },
+    /// Remove what a fetch had downloaded when it was cut.
+    RemoveDownload(String),
     /// Record what a reference means to an instance.
     PinImage {
         /// The instance.
@@ -120,6 +122,7 @@ impl Action {
             Action::ApplyFirewall => "firewall".into(),
             Action::FetchImage { reference, .. } => format!("fetch:{reference}"),
             Action::AdoptImage { reference } => format!("adopt:{reference}"),
+            Action::RemoveDownload(id) => format!("download:{id}"),
             Action::PinImage { instance, reference, .. } => format!("pin:{instance}:{reference}"),
             Action::RevertImage { instance, reference } => format!("revert:{instance}:{reference}"),
             Action::ConfirmImage { instance, reference } => format!("confirm:{instance}:{reference}"),
@@ -196,6 +199,7 @@ impl fmt::Display for Action {
             Action::FetchImage { reference, embedded: false, .. } => write!(f, "fetch image {reference}"),
             Action::FetchImage { reference, .. } => write!(f, "unpack embedded image {reference}"),
             Action::AdoptImage { reference } => write!(f, "store image {reference}"),
+            Action::RemoveDownload(id) => write!(f, "remove the download {id}"),
             Action::PinImage { instance, reference, digest } => {
                 write!(f, "record for {instance} that {reference} is {digest}")
             }

@@ -19,6 +19,11 @@ pub fn container(config: &ContainerConfig, digest: &str, allocation: &Allocation
     fingerprint(&(config, digest, allocation.id_base, allocation.gateway4, allocation.gateway6, own))
 }
 
+/// Names the fetch of a reference: its folder and its unit.
+pub fn fetch(reference: &str) -> String {
+    fingerprint(&reference)[..16].to_owned()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;

@@ -31,6 +31,8 @@ pub struct Observed {
     pub references: BTreeMap<String, String>,
     /// References that were fetched and wait to be adopted.
     pub fetched: BTreeSet<String>,
+    /// Fetches that were cut and had downloaded something, by [`crate::fingerprint::fetch`].
+    pub downloads: BTreeSet<String>,
     /// References that come with the box, and as `REFERENCE@DIGEST` those pinned to what comes with it.
     pub embedded: BTreeSet<String>,
     /// Instances as recorded.

@@ -15,6 +15,7 @@ pub(crate) struct Images {
     pub(crate) digests: BTreeSet<String>,
     pub(crate) references: BTreeMap<String, String>,
     pub(crate) fetched: BTreeSet<String>,
+    pub(crate) downloads: BTreeSet<String>,
     pub(crate) embedded: BTreeSet<String>,
     /// What cannot be read.
     pub(crate) complaint: Option<String>,
@@ -52,19 +53,15 @@ pub(crate) async fn observe(agent: &Agent) -> anyhow::Result<Images> {
         digests: images.iter().map(|image| image.digest.to_string()).collect(),
         references: names.into_iter().map(|(reference, name)| (reference, name.image.to_string())).collect(),
         fetched: wanted.iter().filter(fetched).cloned().collect(),
+        downloads: agent.store.downloads().context("failed to read the image store")?,
         embedded: wanted.iter().filter(embedded).cloned().chain(pinned).collect(),
         complaint,
     })
 }
 
-/// Names a reference's staging folder and unit.
-pub(crate) fn staging_id(reference: &str) -> String {
-    agent_core::fingerprint::fingerprint(&reference)[..16].to_owned()
-}
-
 /// A reference's staging folder.
 pub(crate) fn staging(agent: &Agent, reference: &str) -> PathBuf {
-    agent.records.path("images/staging").join(staging_id(reference))
+    agent.records.path("images/staging").join(agent_core::fingerprint::fetch(reference))
 }
 
 /// The reference to one digest of the same repository.

@@ -59,6 +59,7 @@ pub(crate) async fn observe(agent: &Agent) -> anyhow::Result<Observed> {
         images: images.digests,
         references: images.references,
         fetched: images.fetched,
+        downloads: images.downloads,
         embedded: images.embedded,
         records,
         volumes,

@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 
-use crate::common::{CHANGE, apply, lab, out, resumed, text, wait_until};
+use crate::common::{BOOT, CHANGE, DISK, apply, lab, out, resumed, text, up, wait_until};
 use base64::prelude::{BASE64_STANDARD, Engine};
-use qemu_tests::{Lab, Machine, Registry, USER};
+use qemu_tests::{Disk, Lab, Machine, Registry, Setup, USER};
+
+#[allow(dead_code, reason = "nothing is cut here but by what the box goes through")]
+#[path = "../../../agent/containers/tests/support/proxy.rs"]
+mod proxy;
 
 /// A certificate authority of the owner's own.
 pub(crate) struct Authority {
@@ -271,4 +275,46 @@ fn killed(machine: &mut Machine, port: u16) {
             if left.is_empty() && said.contains(says) { Ok(()) } else { Err(format!("{left}: {said}")) }
         });
     }
+}
+
+/// Bytes of an app's layers, configuration and manifest.
+fn bytes(lab: &Lab, app: &str) -> u64 {
+    let blobs = std::fs::read_dir(lab.app(app).join("blobs/sha256")).unwrap();
+    blobs.map(|blob| blob.unwrap().metadata().unwrap().len()).sum()
+}
+
+#[test]
+fn full_a_pull_that_is_cut_goes_on_after_a_restart_and_after_a_power_cut() {
+    let (lab, registry) = lab();
+    let port = registry.host().split_once(':').unwrap().1.to_owned();
+    let proxy = proxy::Proxy::start(&format!("127.0.0.1:{port}"), u64::MAX);
+    let host = format!("10.0.2.2:{}", proxy.host.split_once(':').unwrap().1);
+    let whole = bytes(&lab, "probe");
+    let held = || {
+        let passed = || format!("{} bytes", proxy.passed());
+        wait_until("a pull that waits", BOOT, || if proxy.holds() { Ok(()) } else { Err(passed()) });
+    };
+    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
+    let setup = Setup { shell: true, ..Setup::with(document(&host, "plain_http = true")) };
+
+    proxy.hold_after(whole / 3);
+    let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    machine.wait_ssh(BOOT).unwrap();
+    held();
+    machine.shell("systemctl restart holdfastd").unwrap();
+    proxy.hold_after(whole * 2 / 3);
+    held();
+    machine.shell("sync").unwrap();
+    machine.kill().unwrap();
+
+    proxy.hold_after(u64::MAX);
+    let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    up(&machine, &["probe.sh"]);
+    let passed = proxy.passed();
+    println!("{passed} of {whole} bytes");
+    assert!(passed < whole + whole / 5, "{passed} of {whole}");
+    let left =
+        "ls -A /var/lib/holdfast/images/staging /var/lib/holdfast/images/downloads | grep -v : || true";
+    assert_eq!(machine.shell(left).unwrap().trim(), "");
+    machine.kill().unwrap();
 }

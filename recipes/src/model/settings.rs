@@ -109,7 +109,7 @@ pub struct Registry {
     pub host: String,
     /// Certificates to trust instead of the system's, PEM.
     pub ca: Option<String>,
-    /// User for basic authentication.
+    /// User, for the registry and its token server.
     pub username: Option<String>,
     /// Password for basic authentication.
     pub password: Option<Secret>,

@@ -113,7 +113,7 @@ pub(crate) static REGISTRY_TABLE: Spec = Spec {
     keys: &[
         Key::required("host", Shape::Form(&REGISTRY), "`HOST[:PORT]`, as in image references."),
         Key::new("ca", Shape::Form(&PEM), "the system's", "Certificates to trust instead."),
-        Key::new("username", Shape::Text, "none", "User for basic authentication."),
+        Key::new("username", Shape::Text, "none", "User, for the registry and its token server."),
         Key::new("password", Shape::Text, "none", "Password; kept 0600, never shown."),
         Key::new("plain_http", BOOLEAN, "`false`", "Speak HTTP without TLS."),
     ],

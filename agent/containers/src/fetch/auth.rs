@@ -1,28 +1,28 @@
-//! How a registry wants to be talked to: its challenge, and the answer to it.
+//! What is answered to a registry's challenge: the name and password, or a token that another server gives
+//! for them.
 //!
-//! RFC 7235 for challenges, RFC 7617 for Basic, and the token protocol of the distribution project.
-//! Credentials are sent only when asked for.
+//! RFC 7617 for Basic, and "Token Authentication" of the distribution project. A token is asked for whenever
+//! the registry wants one: how long it is good is the registry's business, so its `expires_in` is not read.
+//! Deliberately absent: refresh tokens, and pushing.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::Deserialize;
 use ureq::Body;
 use ureq::http::{Response, header};
 
 use super::RegistryAccess;
+use super::challenge::{self, Challenge};
 use super::error::{FetchError, FetchErrorKind};
-use super::http::{Failure, Http, read_body, refusal};
+use super::http::{self, Failure, Http, read_body};
+use super::refusal::{Asked, refusal};
 use crate::image::or_default;
 
 /// Bytes of a token server's answer.
-const TOKEN: u64 = 1 << 20;
-
-/// What a registry asks for.
-#[derive(Debug, PartialEq, Eq)]
-enum Challenge {
-    Basic,
-    Bearer { realm: String, service: Option<String>, scope: Option<String> },
-}
+const TOKEN: u64 = 64 << 10;
+/// What stands for itself in a query.
+const QUERY: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 #[derive(Deserialize)]
 struct Token {
@@ -43,92 +43,61 @@ pub(super) fn answer(
         .headers()
         .get_all(header::WWW_AUTHENTICATE)
         .iter()
-        .filter_map(|value| parse(value.to_str().ok()?))
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(challenge::parse)
         .collect();
     let basic = access.username.as_ref().map(|name| {
         let password = access.password.as_ref().map(|password| password.expose()).unwrap_or_default();
         format!("Basic {}", STANDARD.encode(format!("{name}:{password}")))
     });
-    for challenge in challenges {
-        match challenge {
-            Challenge::Basic => {
-                if basic.is_some() {
-                    return Ok(basic);
-                }
-            }
-            Challenge::Bearer { realm, service, scope } => {
-                let scope = scope.unwrap_or_else(|| format!("repository:{repository}:pull"));
-                let mut url =
-                    format!("{realm}{}scope={}", if realm.contains('?') { '&' } else { '?' }, encode(&scope));
-                if let Some(service) = service {
-                    url.push_str(&format!("&service={}", encode(&service)));
-                }
-                return token(http, &url, basic.as_deref()).map(Some);
-            }
+    // A token opens one repository for some minutes; a password everything.
+    let bearer = challenges.iter().find_map(|challenge| match challenge {
+        Challenge::Bearer { realm, service, scope } => Some((realm, service.as_deref(), scope.as_deref())),
+        Challenge::Basic => None,
+    });
+    match bearer {
+        Some((realm, service, scope)) => {
+            let pull = format!("repository:{repository}:pull");
+            token(http, &address(realm, service, scope.unwrap_or(&pull)), basic.as_deref()).map(Some)
         }
+        None => Ok(basic.filter(|_| challenges.contains(&Challenge::Basic))),
     }
-    Ok(None)
+}
+
+/// Where a token is had; each entry of the scope is a parameter of its own.
+fn address(realm: &str, service: Option<&str>, scope: &str) -> String {
+    let service = service.map(|service| ("service", service));
+    let scopes = scope.split(' ').filter(|entry| !entry.is_empty()).map(|entry| ("scope", entry));
+    let mut url = realm.to_owned();
+    for (name, value) in service.into_iter().chain(scopes) {
+        url.push(if url.contains('?') { '&' } else { '?' });
+        url.push_str(&format!("{name}={}", utf8_percent_encode(value, QUERY)));
+    }
+    url
 }
 
 fn token(http: &Http, url: &str, basic: Option<&str>) -> Result<String, Failure> {
     let response = http.get(url, &[], basic)?;
+    let host = http::host(&response);
     if response.status().as_u16() != 200 {
-        return Err(refusal(&response, "a token"));
+        return Err(refusal(response, &Asked::Token { host: &host, named: basic.is_some() }));
     }
-    let wrong = || FetchError::new(FetchErrorKind::Unauthorized, "the token server's answer is not valid");
-    let bytes = read_body(response.into_body(), TOKEN)?.ok_or_else(wrong)?;
-    let token: Token = serde_json::from_slice(&bytes).map_err(|_| wrong())?;
+    // Its text may be a token: it is not told.
+    let wrong = |what: &str| {
+        FetchError::new(
+            FetchErrorKind::Unreachable,
+            format!("the answer of the token server `{host}` {what}"),
+        )
+    };
+    let bytes = read_body(response.into_body(), TOKEN)?
+        .ok_or_else(|| wrong(&format!("is larger than {TOKEN} bytes")))?;
+    let token: Token = serde_json::from_slice(&bytes).map_err(|_| wrong("is not JSON with a token"))?;
     let text = if token.token.is_empty() { token.access_token } else { token.token };
     let printable = text.bytes().all(|byte| byte.is_ascii_graphic());
     if text.is_empty() || !printable {
-        return Err(wrong().into());
+        return Err(wrong("holds no token").into());
     }
     Ok(format!("Bearer {text}"))
-}
-
-/// Reads a challenge; `None` for a scheme that is not known.
-fn parse(text: &str) -> Option<Challenge> {
-    let (scheme, rest) = text.trim().split_once(' ').unwrap_or((text.trim(), ""));
-    if scheme.eq_ignore_ascii_case("basic") {
-        return Some(Challenge::Basic);
-    }
-    if !scheme.eq_ignore_ascii_case("bearer") {
-        return None;
-    }
-    let (mut realm, mut service, mut scope) = (None, None, None);
-    let mut rest = rest.trim_start();
-    while let Some((key, after)) = rest.split_once('=') {
-        let (value, after) = match after.strip_prefix('"') {
-            Some(quoted) => {
-                let (value, after) = quoted.split_once('"')?;
-                (value, after.trim_start().strip_prefix(',').unwrap_or(""))
-            }
-            None => after.split_once(',').unwrap_or((after, "")),
-        };
-        match key.trim().to_ascii_lowercase().as_str() {
-            "realm" => realm = Some(value.to_owned()),
-            "service" => service = Some(value.to_owned()),
-            "scope" => scope = Some(value.to_owned()),
-            _ => {}
-        }
-        rest = after.trim_start();
-    }
-    Some(Challenge::Bearer { realm: realm?, service, scope })
-}
-
-fn encode(text: &str) -> String {
-    use std::fmt::Write;
-    text.bytes().fold(String::new(), |mut encoded, byte| {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
-                encoded.push(char::from(byte));
-            }
-            _ => {
-                let _ = write!(encoded, "%{byte:02X}");
-            }
-        }
-        encoded
-    })
 }
 
 #[cfg(test)]
@@ -136,35 +105,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn challenges() {
-        let bearer = |realm: &str, service: Option<&str>, scope: Option<&str>| {
-            Some(Challenge::Bearer {
-                realm: realm.into(),
-                service: service.map(Into::into),
-                scope: scope.map(Into::into),
-            })
-        };
-        for (text, expect) in [
-            ("Basic realm=\"x\"", Some(Challenge::Basic)),
-            ("basic", Some(Challenge::Basic)),
+    fn addresses_of_tokens() {
+        for (realm, service, scope, expect) in [
             (
-                r#"Bearer realm="https://a/t",service="r.example",scope="repository:a/b:pull,push""#,
-                bearer("https://a/t", Some("r.example"), Some("repository:a/b:pull,push")),
+                "https://a/t",
+                Some("odd one"),
+                "repository:a/b:pull",
+                "https://a/t?service=odd%20one&scope=repository%3Aa%2Fb%3Apull",
             ),
-            (
-                r#"bearer Realm=https://a/t, error="invalid_token", service=s"#,
-                bearer("https://a/t", Some("s"), None),
-            ),
-            ("Bearer service=\"s\"", None),
-            ("Bearer realm=\"unfinished", None),
-            ("Negotiate", None),
+            ("https://a/t?x=1", None, "a&b=é", "https://a/t?x=1&scope=a%26b%3D%C3%A9"),
+            ("https://a/t", None, "one  two", "https://a/t?scope=one&scope=two"),
         ] {
-            assert_eq!(parse(text), expect, "{text}");
+            assert_eq!(address(realm, service, scope), expect);
         }
-    }
-
-    #[test]
-    fn query_values_are_encoded() {
-        assert_eq!(encode("repository:a/b:pull&x=1"), "repository%3Aa%2Fb%3Apull%26x%3D1");
     }
 }

@@ -1,9 +1,10 @@
 //! From a layer's blob to its erofs file, or to the one that the store has.
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufReader, BufWriter, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use super::blobs::Blobs;
 use super::error::{FetchError, FetchErrorKind, chain};
 use super::manifest::LayerDescriptor;
 use super::mkfs::{self, MkfsError};
@@ -16,6 +17,7 @@ use crate::{Digest, Limits};
 /// Converts the layers of one image, the lowest first.
 pub(super) struct Converter<'a> {
     pub(super) staging: &'a Path,
+    pub(super) blobs: Blobs,
     pub(super) mkfs: &'a Path,
     /// What the layers to come may still cost.
     pub(super) limits: Limits,
@@ -71,9 +73,10 @@ impl Converter<'_> {
         place: &str,
         say: &mut dyn FnMut(&str),
     ) -> Result<(FetchedLayer, PathBuf), FetchError> {
-        let work = self.staging.join("work");
-        let blob_path = work.join("blob");
-        let blob = source.blob(&layer.blob, &blob_path, &mut |far| say(&format!("{place}: {far}")))?;
+        let digest = &layer.blob.digest;
+        let blob = self.blobs.making_room(digest, || {
+            source.blob(&layer.blob, &self.blobs.path(digest), &mut |far| say(&format!("{place}: {far}")))
+        })?;
         let fail = |error: &LayerError| FetchError::layer(place, error);
         let (scan, bytes) = scan(&blob, layer, &self.limits).map_err(|error| fail(&error))?;
         let bytes = bytes.max(scan.bytes());
@@ -89,15 +92,15 @@ impl Converter<'_> {
             (fetched(layer, name, &meta, false), known)
         } else {
             say(&format!("{place}: converting {bytes} bytes"));
-            room::check(self.staging, scan.room(), &self.limits)?;
-            self.make(&blob, layer, &scan, &parents, &name, place)?;
+            self.blobs.making_room(digest, || {
+                room::check(self.staging, scan.room(), &self.limits)?;
+                self.make(&blob, layer, &scan, &parents, &name, place)
+            })?;
             let path = self.staging.join("layers").join(format!("{name}.meta"));
             write_meta(&path, &meta, &scan)
                 .map_err(|error| FetchError::io("failed to write what is known of a layer", &error))?;
             (fetched(layer, name, &meta, true), path)
         };
-        // A blob that lies elsewhere is not there to be removed.
-        let _ = fs::remove_file(blob_path);
         Ok(done)
     }
 

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::layer::LayerError;
 
+/// Letters of foreign text in a message.
+const TOLD: usize = 200;
+
 /// What kind of error it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -41,6 +44,15 @@ impl FetchErrorKind {
     /// Whether the same request may succeed later with nothing changed on the box or in the image.
     pub fn is_transient(self) -> bool {
         matches!(self, FetchErrorKind::Unreachable)
+    }
+
+    /// Whether the next attempt can use what this one downloaded: the registry failed, or no longer knows
+    /// us, while the image is what it was.
+    pub(super) fn keeps_downloads(self) -> bool {
+        matches!(
+            self,
+            FetchErrorKind::Unreachable | FetchErrorKind::Certificate | FetchErrorKind::Unauthorized
+        )
     }
 }
 
@@ -116,6 +128,15 @@ fn kind_of(error: &(dyn Error + 'static), otherwise: FetchErrorKind) -> FetchErr
         at = error.source();
     }
     otherwise
+}
+
+/// Foreign text as it may stand in a message: short, and in letters that can be seen.
+pub(super) fn told(text: &str) -> String {
+    let seen = |letter: char| if letter.is_control() { '?' } else { letter };
+    match text.char_indices().nth(TOLD) {
+        None => text.chars().map(seen).collect(),
+        Some((end, _)) => text[..end].chars().map(seen).chain(['…']).collect(),
+    }
 }
 
 /// An error and what caused it, on one line.

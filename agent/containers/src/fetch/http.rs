@@ -1,7 +1,7 @@
-//! HTTP for the registry client: one request, its redirects, and what an error means.
+//! HTTP for the registry client: one request, its redirects, and what an error of the transport means.
 //!
 //! Invariants: credentials go to the host that asked for them and to no other; a request that began
-//! with TLS never goes on without; nothing of a body is read here.
+//! with TLS never goes on without.
 
 use std::io;
 use std::sync::Arc;
@@ -10,10 +10,10 @@ use std::time::Duration;
 use rustls::crypto::ring;
 use ureq::http::{Response, Uri, header};
 use ureq::tls::{Certificate, PemItem, RootCerts, TlsConfig, parse_pem};
-use ureq::{Agent, Body};
+use ureq::{Agent, Body, ResponseExt};
 
 use super::RegistryAccess;
-use super::error::{FetchError, FetchErrorKind, chain};
+use super::error::{FetchError, FetchErrorKind, chain, told};
 
 /// The system's certificates, as Debian keeps them.
 const SYSTEM: &str = "/etc/ssl/certs/ca-certificates.crt";
@@ -79,8 +79,13 @@ impl Http {
     }
 
     /// Whether an address is the registry's own.
-    pub(super) fn is_own(&self, address: &Uri) -> bool {
-        address.authority().is_some_and(|authority| authority.as_str() == self.host)
+    fn is_own(&self, address: &Uri) -> bool {
+        address.authority().is_some_and(|authority| authority.as_str().eq_ignore_ascii_case(&self.host))
+    }
+
+    /// Whether the registry itself gave an answer, and not a host that it sent us to.
+    pub(super) fn is_from_registry(&self, response: &Response<Body>) -> bool {
+        self.is_own(response.get_uri())
     }
 
     /// Gets `url`, follows redirects, and gives whatever answer comes. `authorization` is sent to the
@@ -92,10 +97,11 @@ impl Http {
         authorization: Option<&str>,
     ) -> Result<Response<Body>, Failure> {
         let first = parse(url)?;
+        let may_be_plain = self.plain && first.scheme_str() == Some("http");
         let mut at = first.clone();
         for _ in 0..=REDIRECTS {
-            if at.scheme_str() != Some("https") && !(self.plain && at.scheme_str() == Some("http")) {
-                let message = format!("`{at}` would be fetched without TLS");
+            if at.scheme_str() != Some("https") && !(may_be_plain && at.scheme_str() == Some("http")) {
+                let message = format!("`{}` would be fetched without TLS", shown(&at));
                 return Err(FetchError::new(FetchErrorKind::Certificate, message).hint(PLAIN_HINT).into());
             }
             let same = at.authority() == first.authority() && at.scheme() == first.scheme();
@@ -114,7 +120,7 @@ impl Http {
             let target = response.headers().get(header::LOCATION).and_then(|value| value.to_str().ok());
             at = join(&at, target.unwrap_or_default())?;
         }
-        Err(Failure::last(FetchErrorKind::Unreachable, format!("`{url}` redirects too often")))
+        Err(Failure::last(FetchErrorKind::Unreachable, format!("`{}` redirects too often", shown(&first))))
     }
 
     /// What an error of the transport means.
@@ -136,27 +142,9 @@ impl Http {
     }
 }
 
-/// What an answer that is no success means.
-pub(super) fn refusal(response: &Response<Body>, what: &str) -> Failure {
-    let status = response.status();
-    let message = format!("the registry answers {} to the request for {what}", status.as_u16());
-    match status.as_u16() {
-        401 | 403 => FetchError::new(FetchErrorKind::Unauthorized, message)
-            .hint("check `username` and `password` in the registry's [[box.registry]], and the image's name")
-            .into(),
-        404 => {
-            FetchError::new(FetchErrorKind::NotFound, message).hint("check the image's name and tag").into()
-        }
-        408 | 429 | 500..=599 => Failure {
-            wait: response
-                .headers()
-                .get(header::RETRY_AFTER)
-                .and_then(|value| value.to_str().ok()?.parse().ok())
-                .map(|seconds: u64| Duration::from_secs(seconds.min(60))),
-            ..Failure::transient(message)
-        },
-        _ => Failure::last(FetchErrorKind::Unreachable, message),
-    }
+/// The host that gave an answer, for messages.
+pub(super) fn host(response: &Response<Body>) -> String {
+    response.get_uri().authority().map(|authority| authority.to_string()).unwrap_or_default()
 }
 
 /// Reads a body of at most `limit` bytes; `Ok(None)` when there are more.
@@ -211,9 +199,16 @@ fn tls_error(error: &ureq::Error) -> Option<&rustls::Error> {
     }
 }
 
+/// An address without its query, which may be a permission of its own.
+fn shown(address: &Uri) -> String {
+    let authority = address.authority().map(|authority| authority.as_str()).unwrap_or_default();
+    told(&format!("{}://{authority}{}", address.scheme_str().unwrap_or_default(), address.path()))
+}
+
 fn parse(url: &str) -> Result<Uri, Failure> {
     url.parse().map_err(|_| {
-        Failure::last(FetchErrorKind::Unreachable, format!("`{url}` is not an address that can be fetched"))
+        let message = format!("`{}` is not an address that can be fetched", told(url));
+        Failure::last(FetchErrorKind::Unreachable, message)
     })
 }
 
@@ -230,5 +225,8 @@ fn join(base: &Uri, target: &str) -> Result<Uri, Failure> {
     if target.starts_with('/') {
         return parse(&format!("{scheme}://{authority}{target}"));
     }
-    Err(Failure::last(FetchErrorKind::Unreachable, format!("`{base}` redirects to `{target}`")))
+    Err(Failure::last(
+        FetchErrorKind::Unreachable,
+        format!("`{}` redirects to `{}`", shown(base), told(target)),
+    ))
 }

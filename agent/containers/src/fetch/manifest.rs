@@ -7,7 +7,8 @@ use std::collections::HashMap;
 
 use serde::Deserialize;
 
-use super::error::{FetchError, FetchErrorKind};
+use super::error::{FetchError, FetchErrorKind, told};
+use super::platform::{self, Platform};
 use super::source::{Document, Source};
 use crate::image::or_default;
 use crate::{Digest, ImageConfig, Limits, Reference};
@@ -23,8 +24,12 @@ pub(super) const MANIFESTS: [&str; 4] = [
 /// How the media types of layers end; what comes before differs between OCI and Docker.
 const LAYERS: [&str; 5] = [".tar", ".tar+gzip", ".tar+zstd", ".tar.gzip", ".tar.zstd"];
 
-const OS: &str = "linux";
-const ARCHITECTURE: &str = "amd64";
+/// The media types of an image's configuration.
+const CONFIGS: [&str; 2] =
+    ["application/vnd.oci.image.config.v1+json", "application/vnd.docker.container.image.v1+json"];
+
+/// Indexes between a reference and its image.
+const INDEXES: usize = 4;
 
 /// What a descriptor says of some content.
 #[derive(Clone, Debug, Deserialize)]
@@ -37,16 +42,9 @@ pub(super) struct Descriptor {
     #[serde(default)]
     pub(super) platform: Option<Platform>,
     #[serde(default, deserialize_with = "or_default")]
+    pub(super) artifact_type: String,
+    #[serde(default, deserialize_with = "or_default")]
     pub(super) annotations: HashMap<String, String>,
-}
-
-/// What machine a manifest is for.
-#[derive(Clone, Debug, Deserialize)]
-pub(super) struct Platform {
-    pub(super) os: String,
-    pub(super) architecture: String,
-    #[serde(default)]
-    pub(super) variant: Option<String>,
 }
 
 /// A layer that the image names: where it is and what it must be.
@@ -79,6 +77,8 @@ struct Either {
 struct ConfigFile {
     os: String,
     architecture: String,
+    #[serde(default, deserialize_with = "or_default")]
+    variant: String,
     rootfs: RootFs,
     #[serde(default)]
     config: Option<GoConfig>,
@@ -101,21 +101,28 @@ pub(super) fn resolve(
     reference: &Reference,
     limits: &Limits,
 ) -> Result<ImageDocument, FetchError> {
-    let top = source.resolve(reference)?;
-    let resolved = top.digest;
-    let (document, either) = match read(&top.bytes)? {
-        Either { manifests: Some(manifests), .. } => {
-            let chosen = choose(&manifests)?;
-            limit("manifest", chosen.size, limits)?;
-            let bytes = source.manifest(chosen)?;
-            let either = read(&bytes)?;
-            if either.manifests.is_some() {
-                return Err(bad("an index names another index"));
-            }
-            (Document { digest: chosen.digest, bytes }, either)
-        }
-        either => (top, either),
-    };
+    let mut document = source.resolve(reference)?;
+    let resolved = document.digest;
+    for _ in 0..=INDEXES {
+        let either = read(&document.bytes)?;
+        let Some(manifests) = &either.manifests else {
+            return image(source, resolved, document.digest, either, limits);
+        };
+        let chosen = platform::choose(manifests, platform::level())?;
+        limit("manifest", chosen.size, limits)?;
+        document = Document { digest: chosen.digest, bytes: source.manifest(chosen)? };
+    }
+    Err(bad(format!("the image has more than {INDEXES} indexes, one in another")))
+}
+
+/// Reads and checks what a manifest names.
+fn image(
+    source: &mut dyn Source,
+    resolved: Digest,
+    digest: Digest,
+    either: Either,
+    limits: &Limits,
+) -> Result<ImageDocument, FetchError> {
     let (Some(config), Some(layers)) = (either.config, either.layers) else {
         return Err(bad("the manifest has no configuration or no layers"));
     };
@@ -125,7 +132,7 @@ pub(super) fn resolve(
     }
     if let Some(other) = layers.iter().find(|layer| !LAYERS.iter().any(|end| layer.media_type.ends_with(end)))
     {
-        return Err(bad(format!("`{}` is not a layer that can be unpacked", other.media_type))
+        return Err(bad(format!("`{}` is not a layer that can be unpacked", told(&other.media_type)))
             .hint("is this an image of a container?"));
     }
     if let Some(layer) = layers.iter().find(|layer| layer.size > limits.layer) {
@@ -133,7 +140,15 @@ pub(super) fn resolve(
         return Err(FetchError::new(FetchErrorKind::Limit, message));
     }
     limit("configuration", config.size, limits)?;
-    let (diff_ids, image) = read_config(&source.document(&config)?)?;
+    let (diff_ids, image) = read_config(&source.document(&config)?).map_err(|error| {
+        match CONFIGS.contains(&config.media_type.as_str()) {
+            false if error.kind == FetchErrorKind::BadImage => error.hint(format!(
+                "`{}` is not the configuration of a container: is this an image of one?",
+                told(&config.media_type)
+            )),
+            _ => error,
+        }
+    })?;
     if diff_ids.len() != layers.len() {
         return Err(bad(format!(
             "the manifest has {} layers, the configuration {}",
@@ -143,13 +158,7 @@ pub(super) fn resolve(
     }
     let layers =
         layers.into_iter().zip(diff_ids).map(|(blob, diff_id)| LayerDescriptor { blob, diff_id }).collect();
-    Ok(ImageDocument {
-        resolved,
-        digest: document.digest,
-        config_digest: config.digest,
-        config: image,
-        layers,
-    })
+    Ok(ImageDocument { resolved, digest, config_digest: config.digest, config: image, layers })
 }
 
 fn read(bytes: &[u8]) -> Result<Either, FetchError> {
@@ -165,38 +174,12 @@ fn read(bytes: &[u8]) -> Result<Either, FetchError> {
     Ok(either)
 }
 
-/// The manifest for this machine; one without a variant is preferred.
-fn choose(manifests: &[Descriptor]) -> Result<&Descriptor, FetchError> {
-    let fits = |descriptor: &&Descriptor| {
-        descriptor
-            .platform
-            .as_ref()
-            .is_some_and(|platform| platform.os == OS && platform.architecture == ARCHITECTURE)
-    };
-    let variant =
-        |descriptor: &&Descriptor| descriptor.platform.as_ref().and_then(|platform| platform.variant.clone());
-    manifests.iter().filter(fits).min_by_key(variant).ok_or_else(|| {
-        let mut names: Vec<String> = manifests
-            .iter()
-            .filter_map(|descriptor| descriptor.platform.as_ref())
-            .filter(|platform| platform.os != "unknown")
-            .map(|platform| format!("{}/{}", platform.os, platform.architecture))
-            .collect();
-        names.truncate(20);
-        FetchError::new(FetchErrorKind::Platform, format!("the image has no part for {OS}/{ARCHITECTURE}"))
-            .hint(format!("it is made for: {}", names.join(", ")))
-    })
-}
-
 fn read_config(bytes: &[u8]) -> Result<(Vec<Digest>, ImageConfig), FetchError> {
     let file: ConfigFile = serde_json::from_slice(bytes)
         .map_err(|error| bad(format!("the image's configuration is not valid: {error}")))?;
-    if file.os != OS || file.architecture != ARCHITECTURE {
-        let message = format!("the image is made for {}/{}", file.os, file.architecture);
-        return Err(FetchError::new(FetchErrorKind::Platform, message)
-            .hint(format!("this machine is {OS}/{ARCHITECTURE}")));
-    }
-    let config = match file.config {
+    let ConfigFile { os, architecture, variant, rootfs, config } = file;
+    platform::check(&Platform { os, architecture, variant, ..Platform::default() })?;
+    let config = match config {
         None => ImageConfig::default(),
         Some(GoConfig(fields)) => {
             let names = [
@@ -217,7 +200,7 @@ fn read_config(bytes: &[u8]) -> Result<(Vec<Digest>, ImageConfig), FetchError> {
                 .map_err(|error| bad(format!("the image's configuration is not valid: {error}")))?
         }
     };
-    Ok((file.rootfs.diff_ids, config))
+    Ok((rootfs.diff_ids, config))
 }
 
 /// Refuses a document by the size that its descriptor gives.

@@ -4,17 +4,28 @@
 //! holds `request.json` and `known/NAME.meta` for each layer that the store has; what comes out is
 //! `layers/NAME.erofs` and `layers/NAME.meta` for each layer that it has not, and last `result.json`.
 //!
+//! Blobs are downloaded to `blobs/HEX` and stay there until the image is whole, so that a fetch that was cut
+//! goes on where it was when the folder is given to the next one. What an earlier fetch left is as foreign as
+//! what the registry sends. It takes no more room than the image's compressed layers, and goes before the
+//! disk is called full.
+//!
 //! Invariants: the digest of the manifest, the configuration and each blob is verified before its content
 //! is used, and each layer's diff-id before it is converted; no document or layer is read beyond
-//! [`Limits`]; after an error the folder holds `request.json`, `known/` and `result.json` alone.
+//! [`Limits`]; after an error the folder holds `request.json`, `known/` and `result.json` alone, and `blobs/`
+//! where the next attempt can use them.
 
 mod auth;
+mod blobs;
+mod challenge;
 mod convert;
+mod download;
 mod error;
 mod http;
 mod layout;
 mod manifest;
 mod mkfs;
+mod platform;
+mod refusal;
 mod registry;
 pub(crate) mod room;
 mod source;
@@ -155,6 +166,8 @@ impl FetchResult {
     pub const FILE: &'static str = "result.json";
     /// Name of the request in the staging folder.
     pub const REQUEST: &'static str = "request.json";
+    /// Folder in the staging folder of what was downloaded, for the next attempt.
+    pub const BLOBS: &'static str = "blobs";
 }
 
 /// Fetches what `staging/request.json` asks for and writes `staging/result.json`. `say` is given a line
@@ -164,6 +177,7 @@ pub fn run(staging: &Path, limits: &Limits, say: &mut dyn FnMut(&str)) -> Result
         Ok(image) => Outcome::Image(Box::new(image)),
         Err(error) => {
             clean(staging);
+            blobs::Blobs::at(staging).leave(error.kind.keeps_downloads());
             Outcome::Error(error)
         }
     };
@@ -195,6 +209,8 @@ fn fetch(staging: &Path, limits: &Limits, say: &mut dyn FnMut(&str)) -> Result<F
         return Err(FetchError::new(FetchErrorKind::Request, message));
     }
     clean(staging);
+    let blobs = blobs::Blobs::at(staging);
+    blobs.prepare()?;
     for folder in ["layers", "work"] {
         fs::create_dir(staging.join(folder))
             .map_err(|error| FetchError::io("failed to prepare the staging folder", &error))?;
@@ -213,6 +229,7 @@ fn fetch(staging: &Path, limits: &Limits, say: &mut dyn FnMut(&str)) -> Result<F
         }
     }?;
     fs::remove_dir_all(staging.join("work"))
+        .and_then(|()| blobs.remove())
         .map_err(|error| FetchError::io("failed to clean the staging folder", &error))?;
     Ok(image)
 }
@@ -227,8 +244,10 @@ fn fetch_from(
 ) -> Result<FetchedImage, FetchError> {
     let image = manifest::resolve(source, reference, limits)?;
     say(&format!("{}: {} with {} layers", request.reference, image.digest, image.layers.len()));
+    let blobs = blobs::Blobs::at(staging);
+    blobs.keep(image.layers.iter().map(|layer| &layer.blob.digest));
     let mut converter =
-        Converter { staging, mkfs: &request.mkfs, limits: *limits, below: Vec::new(), bytes: 0 };
+        Converter { staging, blobs, mkfs: &request.mkfs, limits: *limits, below: Vec::new(), bytes: 0 };
     let mut layers = Vec::new();
     for (index, layer) in image.layers.iter().enumerate() {
         let place = format!("layer {} of {}", index + 1, image.layers.len());

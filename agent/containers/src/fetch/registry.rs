@@ -2,30 +2,29 @@
 //!
 //! OCI distribution specification, "Pulling". A tag is resolved by the one request for its manifest: what
 //! comes is hashed by us, and no header is believed. Blobs go to a file while they are hashed; one that
-//! was cut off goes on where it ended.
+//! was cut off goes on where it ended, in this run or a later one.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::thread;
+use std::time::Duration;
 
-use sha2::{Digest as _, Sha256};
-use ureq::http::{Response, header};
-use ureq::{Body, ResponseExt};
+use ureq::Body;
+use ureq::http::Response;
 
 use super::RegistryAccess;
 use super::auth;
+use super::download::Download;
 use super::error::{FetchError, FetchErrorKind};
-use super::http::{Failure, Http, read_body, refusal};
+use super::http::{self, Failure, Http, read_body};
 use super::manifest::{Descriptor, MANIFESTS};
+use super::refusal::{Asked, refusal};
 use super::room;
 use super::source::{Document, Source};
 use crate::{Digest, Limits, Reference};
 
-/// Bytes between two lines about a download.
-const STEP: u64 = 16 << 20;
-/// Bytes after which a broken download counts as having got somewhere.
-const PROGRESS: u64 = 1 << 20;
+/// Bytes after which attempts are counted anew.
+const PROGRESS: u64 = 256 << 10;
 
 /// One repository of a registry.
 pub(super) struct Registry<'a> {
@@ -36,11 +35,29 @@ pub(super) struct Registry<'a> {
     limits: &'a Limits,
 }
 
-/// A download that may take several requests.
-struct Download {
-    file: File,
-    hasher: Sha256,
-    bytes: u64,
+/// Attempts at one thing.
+struct Attempts<'a> {
+    limits: &'a Limits,
+    failed: u32,
+    pause: Duration,
+}
+
+impl Attempts<'_> {
+    fn new(limits: &Limits) -> Attempts<'_> {
+        Attempts { limits, failed: 0, pause: limits.pause }
+    }
+
+    /// Waits for the next attempt; the failure's error when there is none.
+    fn wait(&mut self, failure: Failure) -> Result<(), FetchError> {
+        self.failed += 1;
+        let wait = failure.wait.unwrap_or(self.pause).max(self.pause);
+        if !failure.transient || self.failed >= self.limits.attempts || wait > self.limits.wait {
+            return Err(failure.error);
+        }
+        thread::sleep(wait);
+        self.pause *= 2;
+        Ok(())
+    }
 }
 
 impl<'a> Registry<'a> {
@@ -59,52 +76,49 @@ impl<'a> Registry<'a> {
         Ok(Registry { http, access, repository, authorization: None, limits })
     }
 
-    /// Gets a path of the repository, with credentials once they are asked for.
+    /// Gets a path of the repository, with credentials once they are asked for: each time, since a token is
+    /// good for some minutes only. An answer to a request for a range may be that there is none (416).
     fn get(&mut self, path: &str, headers: &[(&str, String)], what: &str) -> Result<Response<Body>, Failure> {
         let url = self.http.url(&format!("/v2/{}/{path}", self.repository));
         let mut response = self.http.get(&url, headers, self.authorization.as_deref())?;
         // What a host that we were sent to asks for is none of its business.
         if response.status().as_u16() == 401
-            && self.http.is_own(response.get_uri())
+            && self.http.is_from_registry(&response)
             && let Some(answer) = auth::answer(&self.http, &response, self.access, &self.repository)?
         {
             self.authorization = Some(answer);
             response = self.http.get(&url, headers, self.authorization.as_deref())?;
         }
+        let ranged = headers.iter().any(|(name, _)| *name == "Range");
         match response.status().as_u16() {
             200 | 206 => Ok(response),
-            _ => Err(refusal(&response, what)),
-        }
-    }
-
-    /// Tries until it works, fails for good, or was tried often enough.
-    fn retry<T>(
-        &mut self,
-        mut attempt: impl FnMut(&mut Self) -> Result<T, Failure>,
-    ) -> Result<T, FetchError> {
-        let mut pause = self.limits.pause;
-        let mut tried = 1;
-        loop {
-            match attempt(self) {
-                Ok(value) => return Ok(value),
-                Err(failure) if !failure.transient || tried >= self.limits.attempts => {
-                    return Err(failure.error);
-                }
-                Err(failure) => thread::sleep(failure.wait.unwrap_or(pause).max(pause)),
+            416 if ranged => Ok(response),
+            _ if self.http.is_from_registry(&response) => {
+                Err(refusal(response, &Asked::Image { what, named: self.access.username.is_some() }))
             }
-            pause *= 2;
-            tried += 1;
+            _ => {
+                let host = http::host(&response);
+                Err(refusal(response, &Asked::Elsewhere { what, host: &host }))
+            }
         }
     }
 
     /// Gets a whole document.
     fn small(&mut self, path: &str, accept: &str, limit: u64, what: &str) -> Result<Vec<u8>, FetchError> {
-        self.retry(|registry| {
-            let response = registry.get(path, &[("Accept", accept.to_owned())], what)?;
-            read_body(response.into_body(), limit)?.ok_or_else(|| {
-                Failure::last(FetchErrorKind::Limit, format!("{what} is larger than {limit} bytes"))
-            })
-        })
+        let mut attempts = Attempts::new(self.limits);
+        loop {
+            let got = self
+                .get(path, &[("Accept", accept.to_owned())], what)
+                .and_then(|response| read_body(response.into_body(), limit));
+            match got {
+                Ok(Some(bytes)) => return Ok(bytes),
+                Ok(None) => {
+                    let message = format!("{what} is larger than {limit} bytes");
+                    return Err(FetchError::new(FetchErrorKind::Limit, message));
+                }
+                Err(failure) => attempts.wait(failure)?,
+            }
+        }
     }
 
     fn verified(&mut self, path: &str, accept: &str, descriptor: &Descriptor) -> Result<Vec<u8>, FetchError> {
@@ -117,6 +131,28 @@ impl<'a> Registry<'a> {
         Ok(bytes)
     }
 
+    /// Gets what a download lacks. Every answer that brought something makes the attempts count anew.
+    fn complete(
+        &mut self,
+        descriptor: &Descriptor,
+        download: &mut Download,
+        say: &mut dyn FnMut(&str),
+    ) -> Result<(), FetchError> {
+        let mut attempts = Attempts::new(self.limits);
+        let mut far = download.furthest;
+        while download.bytes < descriptor.size {
+            let Err(failure) = self.part(descriptor, download, say) else { break };
+            if download.furthest >= far + PROGRESS {
+                far = download.furthest;
+                attempts = Attempts::new(self.limits);
+            }
+            let failed = failure.error.message.clone();
+            attempts.wait(failure)?;
+            say(&format!("{failed}; it goes on at {}", download.place()));
+        }
+        Ok(())
+    }
+
     /// One request of a download. `Ok`: all bytes are there.
     fn part(
         &mut self,
@@ -125,46 +161,24 @@ impl<'a> Registry<'a> {
         say: &mut dyn FnMut(&str),
     ) -> Result<(), Failure> {
         let what = descriptor.digest.to_string();
-        let mut headers = Vec::new();
+        let path = format!("blobs/{what}");
         if download.bytes > 0 {
-            headers.push(("Range", format!("bytes={}-", download.bytes)));
-        }
-        let response = self.get(&format!("blobs/{what}"), &headers, &what)?;
-        let goes_on = response.status().as_u16() == 206
-            && response
-                .headers()
-                .get(header::CONTENT_RANGE)
-                .and_then(|value| value.to_str().ok())
-                .is_some_and(|value| value.starts_with(&format!("bytes {}-", download.bytes)));
-        if !goes_on {
+            let response = self.get(&path, &[("Range", format!("bytes={}-", download.bytes))], &what)?;
+            if download.goes_on_with(&response) {
+                return download.take(&what, response.into_body(), say);
+            }
             download.restart()?;
-        }
-        let mut body = response.into_body().into_reader();
-        let mut buffer = vec![0; 1 << 16];
-        let mut next = download.bytes + STEP;
-        loop {
-            let read = body.read(&mut buffer).map_err(|error| {
-                Failure::transient(format!("the download of {what} was cut off: {error}"))
-            })?;
-            if read == 0 {
-                break;
-            }
-            download.take(&buffer[..read])?;
-            if download.bytes > descriptor.size {
-                return Err(mismatch(&what).into());
-            }
-            if download.bytes >= next {
-                next += STEP;
-                say(&format!("{} of {} MiB", download.bytes >> 20, descriptor.size >> 20));
+            if response.status().as_u16() == 200 {
+                return download.take(&what, response.into_body(), say);
             }
         }
-        if download.bytes < descriptor.size {
-            return Err(Failure::transient(format!(
-                "the download of {what} ended after {} of {} bytes",
-                download.bytes, descriptor.size
-            )));
+        let response = self.get(&path, &[], &what)?;
+        match response.status().as_u16() {
+            200 => download.take(&what, response.into_body(), say),
+            status => {
+                Err(Failure::transient(format!("the registry answers {status} to the request for {what}")))
+            }
         }
-        Ok(())
     }
 }
 
@@ -197,53 +211,23 @@ impl Source for Registry<'_> {
         work: &Path,
         say: &mut dyn FnMut(&str),
     ) -> Result<File, FetchError> {
-        room::check(work.parent().unwrap_or(work), descriptor.size, self.limits)?;
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(work)
-            .map_err(|error| FetchError::io("failed to make a file for a layer", &error))?;
-        let mut download = Download { file, hasher: Sha256::new(), bytes: 0 };
-        loop {
-            let before = download.bytes;
-            let done = self.retry(|registry| {
-                let far = download.bytes;
-                match registry.part(descriptor, &mut download, say) {
-                    // It got somewhere: start counting failures again.
-                    Err(failure) if failure.transient && download.bytes >= far + PROGRESS => Ok(false),
-                    other => other.map(|()| true),
-                }
-            })?;
-            if done {
-                break;
-            }
-            debug_assert!(download.bytes > before);
+        let mut download = Download::open(work, descriptor.size)?;
+        room::check(work.parent().unwrap_or(work), descriptor.size - download.bytes, self.limits)?;
+        if (1..descriptor.size).contains(&download.bytes) {
+            say(&format!("it goes on at {}", download.place()));
         }
-        if Digest::finish(download.hasher) != descriptor.digest {
-            return Err(mismatch(&descriptor.digest.to_string()));
+        self.complete(descriptor, &mut download, say)?;
+        if download.pieced && !download.is(&descriptor.digest) {
+            // What an earlier run left may be damaged, and not each server knows what it sends a part of.
+            say("its pieces do not fit: it begins again");
+            download.restart()?;
+            download.furthest = 0;
+            self.complete(descriptor, &mut download, say)?;
         }
-        Ok(download.file)
-    }
-}
-
-impl Download {
-    fn take(&mut self, bytes: &[u8]) -> Result<(), Failure> {
-        self.file.write_all(bytes).map_err(|error| FetchError::io("failed to write a layer", &error))?;
-        self.hasher.update(bytes);
-        self.bytes += bytes.len() as u64;
-        Ok(())
-    }
-
-    fn restart(&mut self) -> Result<(), Failure> {
-        self.file
-            .seek(SeekFrom::Start(0))
-            .and_then(|_| self.file.set_len(0))
-            .map_err(|error| FetchError::io("failed to write a layer", &error))?;
-        self.hasher = Sha256::new();
-        self.bytes = 0;
-        Ok(())
+        match download.is(&descriptor.digest) {
+            true => Ok(download.into_file()),
+            false => Err(mismatch(&descriptor.digest.to_string())),
+        }
     }
 }
 

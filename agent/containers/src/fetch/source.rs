@@ -24,8 +24,8 @@ pub(super) trait Source {
     /// A small blob; its digest is verified.
     fn document(&mut self, descriptor: &Descriptor) -> Result<Vec<u8>, FetchError>;
 
-    /// A blob as a file; its digest is verified. `work` is a name that may be used for it; `say` is
-    /// told how far it is.
+    /// A blob as a file; its digest is verified. `work` is a name that may be used for it, and may hold what
+    /// an earlier run left; `say` is told how far it is.
     fn blob(
         &mut self,
         descriptor: &Descriptor,

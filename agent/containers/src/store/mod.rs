@@ -6,6 +6,7 @@
 //! DIGEST.json          an image: its configuration, layers, and what each seal measures
 //! names.json           references, and the image each was resolved to
 //! staging/ID/          a fetch that goes on; removed when the store is opened
+//! downloads/ID/        what such a fetch had downloaded when it was cut, for the next of the same ID
 //! ```
 //!
 //! Invariants: a layer's file is sealed, measured and synced before it has its name; an image's record is
@@ -16,6 +17,7 @@
 //! Deliberately absent: locks. One process owns the store.
 
 mod adopt;
+mod downloads;
 mod prune;
 mod seal;
 mod stage;
@@ -92,7 +94,8 @@ pub enum StoreError {
 }
 
 impl Store<Verity> {
-    /// Opens the store in `root`, makes it if it is new, and removes fetches that were cut.
+    /// Opens the store in `root`, makes it if it is new, and removes fetches that were cut, but for what they
+    /// had downloaded.
     pub fn open(root: impl Into<PathBuf>) -> Result<Store, StoreError> {
         Store::open_with(root, Verity)
     }
@@ -107,7 +110,7 @@ impl<S: Seal> Store<S> {
         files::create_dir_all(store.layers(), Access::mode(0o700))?;
         // The folder stays: where no room is left, it could not be made again.
         files::create_dir_all(store.staging(), Access::mode(0o711))?;
-        files::clear(store.staging())?;
+        store.set_all_aside()?;
         files::sweep(&store.root)?;
         Ok(store)
     }
@@ -119,6 +122,11 @@ impl<S: Seal> Store<S> {
 
     fn staging(&self) -> PathBuf {
         self.root.join("staging")
+    }
+
+    /// Nobody but root looks into it: what is there is another user's.
+    fn downloads_folder(&self) -> PathBuf {
+        self.root.join("downloads")
     }
 
     fn layer(&self, name: &str) -> PathBuf {

@@ -10,21 +10,19 @@ use super::{Seal, Store, StoreError};
 use crate::fetch::{FetchRequest, FetchResult, to_json};
 
 impl<S: Seal> Store<S> {
-    /// Makes the staging folder of a fetch and puts the request there, and what is known of the layers
-    /// that need not be fetched. `owner`: ids of the user that fetches, when it is another.
+    /// Makes the staging folder of a fetch and puts the request there, what is known of the layers that need
+    /// not be fetched, and what an earlier fetch of this ID had downloaded. `owner`: ids of the user that
+    /// fetches, when it is another.
     pub fn stage(
         &self,
         id: &str,
         request: &FetchRequest,
         owner: Option<(u32, u32)>,
     ) -> Result<PathBuf, StoreError> {
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
-        if id.is_empty() || id.len() > 128 || id.starts_with('.') || !id.bytes().all(plain) {
-            return Err(StoreError::StagingName(id.to_owned()));
-        }
-        let staging = self.staging().join(id);
-        files::remove_tree(&staging)?;
+        let staging = self.staging_of(id)?;
+        self.set_aside(id)?;
         files::create_dir(&staging, Access::mode(0o700))?;
+        self.take_up(id, &staging)?;
         let known = staging.join("known");
         files::create_dir(&known, Access::mode(0o755))?;
         for image in self.images()? {
@@ -45,5 +43,14 @@ impl<S: Seal> Store<S> {
                 .map_err(|source| StoreError::Path { path: staging.clone(), source })?;
         }
         Ok(staging)
+    }
+
+    /// Where the fetch of that ID works.
+    pub(super) fn staging_of(&self, id: &str) -> Result<PathBuf, StoreError> {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
+        if id.is_empty() || id.len() > 128 || id.starts_with('.') || !id.bytes().all(plain) {
+            return Err(StoreError::StagingName(id.to_owned()));
+        }
+        Ok(self.staging().join(id))
     }
 }

@@ -416,3 +416,78 @@ fn damaged_names_are_resolved_again_and_newer_ones_are_left_alone() {
     std::fs::write(&path, "{\"format\":2}").unwrap();
     assert!(matches!(b.store.names(), Err(StoreError::Newer { format: 2, .. })));
 }
+
+/// What a fetch had downloaded when it was cut.
+fn downloaded(at: &Box, id: &str) -> Vec<u8> {
+    let staging = at.store.stage(id, &request(), None).unwrap();
+    fs::create_dir_all(staging.join("blobs")).unwrap();
+    fs::write(staging.join("blobs/aa"), b"half").unwrap();
+    fs::create_dir(staging.join("layers")).unwrap();
+    fs::write(staging.join("layers/x"), b"x").unwrap();
+    b"half".to_vec()
+}
+
+fn ids(at: &Box) -> Vec<String> {
+    at.store.downloads().unwrap().into_iter().collect()
+}
+
+#[test]
+fn what_was_downloaded_is_there_for_the_next_fetch() {
+    let mut at = store();
+    for restarted in [false, true] {
+        let half = downloaded(&at, "fetch-1");
+        match restarted {
+            false => at.store.set_aside("fetch-1").unwrap(),
+            true => at.store = Store::open_with(&at.root, ByContent::default()).unwrap(),
+        }
+        assert_eq!(fs::read_dir(at.root.join("staging")).unwrap().count(), 0);
+        assert_eq!(ids(&at), ["fetch-1"]);
+        assert_eq!(at.root.join("downloads").metadata().unwrap().permissions().mode() & 0o7777, 0o700);
+        let other = at.store.stage("fetch-2", &request(), None).unwrap();
+        assert!(!other.join("blobs").exists());
+        let staging = at.store.stage("fetch-1", &request(), None).unwrap();
+        assert_eq!(fs::read(staging.join("blobs/aa")).unwrap(), half);
+        assert!(!staging.join("layers").exists());
+        assert_eq!(ids(&at), [""; 0]);
+    }
+    // Staged twice: as when the agent was cut in between.
+    let staging = at.store.stage("fetch-1", &request(), None).unwrap();
+    assert!(staging.join("blobs/aa").exists());
+    leave(&staging, "one", &["low"]);
+    at.store.adopt(&staging).unwrap();
+    assert_eq!(ids(&at), [""; 0]);
+}
+
+#[test]
+fn what_was_downloaded_can_be_forgotten() {
+    let at = store();
+    downloaded(&at, "fetch-1");
+    at.store.set_aside("fetch-1").unwrap();
+    assert!(at.store.forget_download("fetch-1").unwrap());
+    assert!(!at.store.forget_download("fetch-1").unwrap());
+    assert!(at.store.forget_download("../layers").is_err());
+    // Nothing was downloaded: nothing is kept.
+    let staging = at.store.stage("fetch-1", &request(), None).unwrap();
+    fs::create_dir(staging.join("blobs")).unwrap();
+    at.store.set_aside("fetch-1").unwrap();
+    at.store.set_aside("fetch-1").unwrap();
+    assert_eq!(ids(&at), [""; 0]);
+}
+
+/// Whoever wrote the staging folder may have put anything there.
+#[test]
+fn nothing_outside_is_taken_for_a_download() {
+    let at = store();
+    let outside = at.root.join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("secret"), b"x").unwrap();
+    let staging = at.store.stage("fetch-1", &request(), None).unwrap();
+    std::os::unix::fs::symlink(&outside, staging.join("blobs")).unwrap();
+    at.store.set_aside("fetch-1").unwrap();
+    assert_eq!(ids(&at), [""; 0]);
+    let staging = at.store.stage("fetch-1", &request(), None).unwrap();
+    fs::write(staging.join("blobs"), b"a file").unwrap();
+    at.store.set_aside("fetch-1").unwrap();
+    assert_eq!(ids(&at), [""; 0]);
+    assert!(outside.join("secret").exists());
+}

@@ -9,7 +9,9 @@ pub mod image;
 pub mod listing;
 pub mod making;
 pub mod odd;
+pub mod proxy;
 pub mod registry;
+pub mod tokens;
 
 use std::io::Cursor;
 

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use agent_containers::Digest;
 
 use super::image::Image;
+use super::tokens::{ISSUER, SERVICE, Tokens};
 
 /// `hub` with the password `pass word`.
 const HTPASSWD: &str = "hub:$2b$04$PqOWqWZElzl087n6o4ao7esz7TeXWymaWT4pyptcAIrBA6XT8pZVO\n";
@@ -28,6 +29,8 @@ pub struct Options<'a> {
     pub tls: Option<(&'a str, &'a str)>,
     /// Whether it wants [`USER`].
     pub auth: bool,
+    /// Whose tokens it wants.
+    pub tokens: Option<&'a Tokens>,
 }
 
 impl Registry {
@@ -51,6 +54,14 @@ impl Registry {
             fs::write(folder.join("htpasswd"), HTPASSWD).unwrap();
             config.push_str(&format!(
                 "auth:\n  htpasswd:\n    realm: test\n    path: {}/htpasswd\n",
+                folder.display()
+            ));
+        }
+        if let Some(tokens) = options.tokens {
+            fs::write(folder.join("tokens.pem"), &tokens.certificate).unwrap();
+            config.push_str(&format!(
+                "auth:\n  token:\n    realm: {}\n    service: {SERVICE}\n    issuer: {ISSUER}\n    rootcertbundle: {}/tokens.pem\n",
+                tokens.realm(),
                 folder.display()
             ));
         }

@@ -6,6 +6,7 @@ use super::Planner;
 use crate::action::Action;
 use crate::container::ContainerName;
 use crate::desired::InstanceDesired;
+use crate::fingerprint;
 use crate::observed::UnitState;
 
 pub(super) fn plan(p: &mut Planner<'_>) {
@@ -31,6 +32,7 @@ pub(super) fn plan(p: &mut Planner<'_>) {
         p.push(Action::RemoveContainer(name.clone()), reason, after);
     }
     instances(p);
+    downloads(p);
 }
 
 fn listed(instance: Option<&InstanceDesired>, name: &str) -> bool {
@@ -50,5 +52,15 @@ fn instances(p: &mut Planner<'_>) {
         let containers = observed.containers.keys().filter(|c| c.instance == *name);
         let after = containers.map(|c| Action::RemoveContainer(c.clone()).id()).collect();
         p.push(Action::RemoveInstance(name.clone()), "it is no longer listed", after);
+    }
+}
+
+/// What was downloaded of images that nothing wants any more.
+fn downloads(p: &mut Planner<'_>) {
+    let wanted = p.desired.instances.values().flat_map(InstanceDesired::references);
+    let wanted: BTreeSet<String> = wanted.map(fingerprint::fetch).collect();
+    let observed = p.observed;
+    for id in observed.downloads.difference(&wanted) {
+        p.push(Action::RemoveDownload(id.clone()), "no image that is wanted needs it", vec![]);
     }
 }

@@ -517,6 +517,15 @@ fn a_pinned_image_that_was_lost_is_fetched_by_its_digest() {
 }
 
 #[test]
+fn a_download_is_kept_as_long_as_its_image_is_wanted() {
+    let mut world = World::new(SITE);
+    let id = crate::fingerprint::fetch("r.example/web:1");
+    world.observed.downloads = [id.clone(), crate::fingerprint::fetch("r.example/web:0")].into();
+    world.settle();
+    assert_eq!(world.observed.downloads, [id].into());
+}
+
+#[test]
 fn an_embedded_image_needs_no_registry() {
     let mut world = World::new(SITE);
     world.observed.embedded.insert("r.example/web:1".into());

@@ -151,6 +151,7 @@ impl World {
             Action::ApplyFirewall => seen.firewall = Some(super::firewall(desired, seen).1),
             Action::FetchImage { reference, .. } => drop(seen.fetched.insert(reference.clone())),
             Action::AdoptImage { reference } => self.adopt(reference),
+            Action::RemoveDownload(id) => drop(seen.downloads.remove(id)),
             Action::PinImage { .. } | Action::RevertImage { .. } | Action::ConfirmImage { .. } => {
                 self.change_pin(action);
             }

@@ -4,8 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_containers::fetch::{FetchErrorKind, FetchRequest, FetchResult, Outcome, RegistryAccess, Source};
-use agent_core::Secret;
+use agent_containers::fetch::{
+    FetchError, FetchErrorKind, FetchRequest, FetchResult, Outcome, RegistryAccess, Source,
+};
+use agent_core::{Secret, fingerprint};
 use agent_system::files;
 use agent_system::systemd::Text;
 use anyhow::bail;
@@ -40,7 +42,7 @@ pub(crate) async fn fetch(
         Some(digest) => images::with_digest(reference, digest),
         None => reference.to_owned(),
     };
-    let id = images::staging_id(reference);
+    let id = fingerprint::fetch(reference);
     let name = format!("holdfast-fetch-{id}.service");
     agent.systemd.stop(&name).await?;
     agent.store.stage(&id, &FetchRequest::new(asked, source), Some(sandbox::user(USER)?))?;
@@ -52,11 +54,11 @@ pub(crate) async fn fetch(
         network: !embedded,
         memory: MEMORY,
         time: TIME,
-        folder: staging.clone(),
+        folder: staging,
     };
     let fetched = run(agent, &program, reference).await;
     if fetched.is_err() {
-        files::remove_tree(&staging)?;
+        agent.store.set_aside(&id)?;
     }
     fetched.map(|()| true)
 }

@@ -30,6 +30,7 @@ pub(crate) async fn execute(agent: &Arc<Agent>, action: &Action, desired: &Desir
             images::fetch(agent, reference, digest.as_deref(), *embedded).await
         }
         Action::AdoptImage { reference } => images::adopt(agent, reference).await,
+        Action::RemoveDownload(id) => Ok(agent.store.forget_download(id)?),
         Action::PinImage { instance, reference, digest } => {
             instances::pin(agent, instance, reference, digest)
         }

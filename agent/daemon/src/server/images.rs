@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use agent_api::types::{Image, Pruned};
 use agent_containers::Digest;
+use agent_core::{Action, fingerprint};
 use anyhow::Context;
 use axum::Json;
 use axum::extract::State;
@@ -49,17 +50,30 @@ pub(super) async fn list(State(agent): State<Arc<Agent>>) -> Answer<Json<Vec<Ima
     Ok(Json(images.iter().map(wire).collect()))
 }
 
-/// Removes what no instance is pinned to, unless something is being fetched, whose layers may be shared.
+/// The fetches that are still to be made.
+fn fetches(live: &Live) -> BTreeSet<String> {
+    let references = live.plan.actions.iter().filter_map(|planned| match &planned.action {
+        Action::FetchImage { reference, .. } => Some(reference),
+        _ => None,
+    });
+    references.map(|reference| fingerprint::fetch(reference)).collect()
+}
+
+/// Removes what no instance is pinned to and what no fetch goes on with, unless something is being fetched, whose layers may be shared.
 pub(super) async fn prune(State(agent): State<Arc<Agent>>) -> Answer<Json<Pruned>> {
-    let keep: BTreeSet<Digest> = {
+    let (keep, fetches) = {
         let live = agent.live();
         if space::fetching(&live) {
             let failure = super::Failure::failed("an image is being fetched");
             return Err(failure.hint("try again when it is there"));
         }
-        used(&live).keys().filter_map(|digest| digest.parse().ok()).collect()
+        let keep: BTreeSet<Digest> = used(&live).keys().filter_map(|digest| digest.parse().ok()).collect();
+        (keep, fetches(&live))
     };
     let pruned = agent.store.prune(&keep).context("failed to prune")?;
+    for id in agent.store.downloads().context("failed to prune")?.difference(&fetches) {
+        agent.store.forget_download(id).context("failed to prune")?;
+    }
     agent.wake.notify_one();
     Ok(Json(Pruned { images: pruned.images.iter().map(ToString::to_string).collect(), freed: pruned.bytes }))
 }

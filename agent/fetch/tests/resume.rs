@@ -1,5 +1,6 @@
 //! Pulls that are cut: how they go on, and how much comes twice. A real registry behind a proxy that cuts.
 
+#[path = "../../containers/tests/support/mod.rs"]
 mod support;
 
 use std::fs;

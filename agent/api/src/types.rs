@@ -3,6 +3,7 @@
 mod actions;
 mod box_status;
 mod containers;
+mod doctor;
 mod error;
 mod notify;
 mod storage;
@@ -11,6 +12,7 @@ mod update;
 pub use actions::*;
 pub use box_status::*;
 pub use containers::*;
+pub use doctor::*;
 pub use error::*;
 pub use notify::*;
 pub use storage::*;

@@ -67,11 +67,13 @@ async fn run(agent: &Agent, program: &Program<'_>, reference: &str) -> anyhow::R
         .unit()
         .text(Text::Description, format!("Fetch of {reference}"))
         .text(Text::SyslogIdentifier, "holdfast-fetch");
+    agent.live().unfetched.remove(reference);
     let result: FetchResult = program.run(agent, unit, FetchResult::FILE, RESULT).await?;
-    match result.outcome {
-        Outcome::Image(_) => Ok(()),
-        Outcome::Error(FetchError { hint: Some(hint), message, .. }) => bail!("{message}; {hint}"),
-        Outcome::Error(error) => bail!("{error}"),
+    let Outcome::Error(error) = result.outcome else { return Ok(()) };
+    agent.live().unfetched.insert(reference.to_owned(), error.clone());
+    match error {
+        FetchError { hint: Some(hint), message, .. } => bail!("{message}; {hint}"),
+        error => bail!("{error}"),
     }
 }
 

@@ -32,6 +32,11 @@ fn used(live: &Live) -> BTreeMap<String, BTreeSet<String>> {
 }
 
 pub(super) async fn list(State(agent): State<Arc<Agent>>) -> Answer<Json<Vec<Image>>> {
+    Ok(Json(all(&agent)?))
+}
+
+/// All images.
+pub(crate) fn all(agent: &Agent) -> anyhow::Result<Vec<Image>> {
     let images = agent.store.images().context("failed to read the image store")?;
     let names = agent.store.names().context("failed to read the image store")?;
     let used = used(&agent.live());
@@ -45,7 +50,7 @@ pub(super) async fn list(State(agent): State<Arc<Agent>>) -> Answer<Json<Vec<Ima
             digest,
         }
     };
-    Ok(Json(images.iter().map(wire).collect()))
+    Ok(images.iter().map(wire).collect())
 }
 
 /// Removes what no instance is pinned to, unless something is being fetched, whose layers may be shared.

@@ -7,7 +7,7 @@ use crate::agent::Agent;
 use crate::clock;
 
 /// Memory in bytes; what cannot be read counts as 0.
-pub(super) fn memory() -> Memory {
+pub(crate) fn memory() -> Memory {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total = field(&text, "MemTotal");
     let taken = ["PageTables", "KernelStack", "Percpu", "SecPageTables"].map(|name| field(&text, name));
@@ -85,7 +85,7 @@ async fn server(agent: &Agent) -> Option<String> {
 }
 
 /// Bytes of memory that a unit's processes use.
-pub(super) fn of_unit(unit: &str) -> Option<u64> {
+pub(crate) fn of_unit(unit: &str) -> Option<u64> {
     let path = format!("/sys/fs/cgroup/system.slice/{unit}/memory.current");
     std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }

@@ -73,6 +73,7 @@ pub(crate) fn route(arguments: &[&str]) -> Option<(&'static str, String)> {
     use agent_api::routes;
     Some(match arguments {
         ["status"] => ("GET", routes::STATUS.into()),
+        ["doctor"] => ("GET", routes::DOCTOR.into()),
         ["ps"] => ("GET", routes::CONTAINERS.into()),
         ["plan"] => ("GET", routes::PLAN.into()),
         ["images"] => ("GET", routes::IMAGES.into()),

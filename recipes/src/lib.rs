@@ -27,6 +27,7 @@ mod spec;
 pub mod user_data;
 
 pub use diagnostic::{Anchor, Diagnostic, Diagnostics, Kind};
+pub use document::hide;
 pub use secret::Secret;
 
 /// The format of the language that this version reads and writes.

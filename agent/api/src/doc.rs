@@ -31,6 +31,10 @@ fn reading(doc: &mut Doc) {
     let get = HttpMethod::Get;
     let status = doc.one::<Status>();
     doc.add(routes::STATUS, get.clone(), "The state of the box", None, vec![], JSON, status);
+    let doctor = doc.one::<Doctor>();
+    doc.add(routes::DOCTOR, get.clone(), "What is wrong, and what to do", None, vec![], JSON, doctor);
+    let query = params::<ReportQuery>();
+    doc.add(routes::REPORT, get.clone(), "A report without secrets", None, query, GZIP, None);
     let containers = doc.many::<Container>();
     doc.add(routes::CONTAINERS, get.clone(), "All containers", None, vec![], JSON, containers);
     let plan = doc.one::<Plan>();
@@ -122,6 +126,7 @@ fn acting(doc: &mut Doc) {
 
 const JSON: &str = "application/json";
 const JSON_LINES: &str = "application/jsonl";
+const GZIP: &str = "application/gzip";
 const TAR: &str = "application/x-tar";
 const TOML: &str = "application/toml";
 const UPGRADED: &str = "application/octet-stream";

@@ -24,6 +24,10 @@ pub const STDIO_COMMAND: &str = "api-stdio";
 pub mod routes {
     /// GET → [`Status`](super::types::Status).
     pub const STATUS: &str = "/v1/status";
+    /// GET → [`Doctor`](super::types::Doctor).
+    pub const DOCTOR: &str = "/v1/doctor";
+    /// GET with [`ReportQuery`](super::types::ReportQuery) → a tar stream in gzip, without secrets.
+    pub const REPORT: &str = "/v1/report";
     /// GET → a list of [`Container`](super::types::Container).
     pub const CONTAINERS: &str = "/v1/containers";
     /// GET → [`Plan`](super::types::Plan) for what is accepted; POST a user-data document for what it

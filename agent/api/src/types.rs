@@ -3,6 +3,7 @@
 mod actions;
 mod box_status;
 mod containers;
+mod doctor;
 mod error;
 mod network;
 mod notify;
@@ -12,6 +13,7 @@ mod update;
 pub use actions::*;
 pub use box_status::*;
 pub use containers::*;
+pub use doctor::*;
 pub use error::*;
 pub use network::*;
 pub use notify::*;

@@ -3,8 +3,8 @@
 use clap::{Parser, Subcommand};
 
 use crate::commands::{
-    apply, check, completions, data, events, exec, images, logs, man, metadata, network, notify, plan, ps,
-    pull, restart, status, stdio, update, version, volumes,
+    apply, check, completions, data, doctor, events, exec, images, logs, man, metadata, network, notify,
+    plan, ps, pull, report, restart, status, stdio, update, version, volumes,
 };
 use crate::error;
 
@@ -47,6 +47,8 @@ pub(crate) struct Reach {
 pub(crate) enum Command {
     /// What runs, what does not and why, addresses, disk, slots
     Status(status::Args),
+    /// What is wrong, the worst first, and what to do about it
+    Doctor(doctor::Args),
     /// List containers
     Ps(ps::Args),
     /// What the agent would do now, or with a document
@@ -77,6 +79,8 @@ pub(crate) enum Command {
     Update(update::Args),
     /// Messages to the box's owner: what stands, what waits, send a test
     Notify(notify::Args),
+    /// Collect what someone who helps needs to know, without secrets
+    Report(report::Args),
     /// Restart an instance or a container
     Restart(restart::Args),
     /// Reboot the box

@@ -22,6 +22,8 @@ use crate::text;
 
 /// All is well.
 pub(crate) const DONE: u8 = 0;
+/// It was tried and did not work.
+pub(crate) const FAILED: u8 = 1;
 /// Works, but something is degraded.
 pub(crate) const DEGRADED: u8 = 3;
 /// `exec` did not come to run the command.

@@ -214,6 +214,86 @@ fn a_reader_that_has_gone_ends_a_stream() {
     assert_eq!(wait_for_exit(&mut child), 0);
 }
 
+#[test]
+fn the_worst_finding_is_the_exit_code() {
+    let finding = |severity: &str| {
+        format!(
+            r#"{{"code":"disk-low","severity":"{severity}","subject":"data","message":"m",
+                "next":[{{"kind":"command","what":"holdfast images prune","why":"makes room"}}]}}"#
+        )
+    };
+    for (findings, code) in [
+        (String::new(), 0),
+        (finding("notice"), 0),
+        (finding("degraded") + "," + &finding("notice"), 3),
+        (finding("failed") + "," + &finding("degraded"), 1),
+    ] {
+        let reply = format!(r#"{{"findings":[{findings}]}}"#);
+        let server = Server::start(vec![("GET /v1/doctor", Reply::json(200, &reply))]);
+        let output = run(&server, &["doctor"]);
+        assert_eq!(output.status.code(), Some(code), "{}", text(&output.stdout));
+        assert_eq!(
+            text(&output.stdout).contains("> holdfast images prune   # makes room"),
+            !findings.is_empty()
+        );
+        let json = run(&server, &["doctor", "--json"]);
+        assert_eq!(json.status.code(), Some(code));
+        let printed: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+        assert_eq!(printed, serde_json::from_str::<serde_json::Value>(&reply).unwrap());
+    }
+}
+
+#[test]
+fn a_report_is_passed_on_or_kept_whole_for_its_owner_alone() {
+    let bytes: Vec<u8> = (0..300_000_u32).map(|n| (n % 251) as u8).collect();
+    let server = Server::start(vec![
+        ("GET /v1/report", Reply::bytes(&bytes)),
+        ("GET /v1/report?logs=true", Reply::bytes(b"with logs")),
+    ]);
+    assert!(run(&server, &["report"]).stdout == bytes);
+
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("report.tar.gz");
+    let path = file.to_str().unwrap();
+    let output = run(&server, &["report", "--output", path]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    assert!(text(&output.stdout).starts_with(&format!("wrote {path} (293K)")), "{}", text(&output.stdout));
+    assert!(std::fs::read(&file).unwrap() == bytes);
+    assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+
+    let output = run(&server, &["report", "--logs", "--json", "-o", path]);
+    let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(printed, serde_json::json!({ "file": path, "bytes": 9 }));
+    assert_eq!(std::fs::read(&file).unwrap(), b"with logs");
+
+    // One that breaks off takes nothing's place and leaves nothing behind.
+    let server = Server::start(vec![("GET /v1/report", Reply::torn(&bytes))]);
+    let output = run(&server, &["report", "--output", path]);
+    assert_ne!(output.status.code(), Some(0));
+    assert_eq!(std::fs::read(&file).unwrap(), b"with logs");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    let nowhere = folder.path().join("none/report");
+    let output = run(&server, &["report", "--output", nowhere.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("none/report"), "{}", text(&output.stderr));
+    assert_eq!(run(&server, &["report", "--json"]).status.code(), Some(2), "JSON is about a file");
+}
+
+#[test]
+fn a_report_is_not_written_to_a_terminal() {
+    let server = Server::start(vec![("GET /v1/report", Reply::bytes(b"binary"))]);
+    let flags = rustix::pty::OpenptFlags::RDWR | rustix::pty::OpenptFlags::NOCTTY;
+    let pty = rustix::pty::openpt(flags).unwrap();
+    rustix::pty::unlockpt(&pty).unwrap();
+    let name = rustix::pty::ptsname(&pty, Vec::new()).unwrap().into_string().unwrap();
+    let terminal = std::fs::OpenOptions::new().write(true).open(name).unwrap();
+    let mut command = holdfast(server.socket(), &["report"]);
+    let output = command.stdin(Stdio::null()).stdout(terminal).stderr(Stdio::piped()).spawn().unwrap();
+    let output = output.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("hint: `holdfast report --output"), "{}", text(&output.stderr));
+}
+
 /// As after `2>&1 | head`: whatever cannot be said any more is not said, and the exit code stays.
 #[test]
 fn a_reader_that_has_gone_changes_no_exit_code() {

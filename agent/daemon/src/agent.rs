@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use agent_api::types::Diagnostic;
+use agent_containers::fetch::FetchError;
 use agent_containers::store::Store;
 use agent_core::network::{HostConfig, NetworkRecord, NetworkStatus, NetworkTrial, ProviderNetwork};
 use agent_core::standing::{self, Standing};
@@ -116,6 +117,8 @@ pub(crate) struct Live {
     pub(crate) observed: Arc<Observed>,
     /// What is remembered between rounds.
     pub(crate) memory: Memory,
+    /// Why images could not be had, by reference.
+    pub(crate) unfetched: BTreeMap<String, FetchError>,
     /// Counts the actions that ended.
     pub(crate) ended: u64,
     /// The last round's plan.

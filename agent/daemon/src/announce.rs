@@ -22,8 +22,16 @@ pub(crate) fn state(agent: &Agent) {
     }
     host_keys(agent);
     match problems.first() {
-        Some(problem) => agent.console.say("error", &format!("error {problem}")),
-        None => agent.console.forget("error"),
+        Some(problem) => {
+            agent.console.say("error", &format!("error {problem}"));
+            if let Some(address) = addresses.first() {
+                agent.console.say("doctor", &format!("what to do: ssh admin@{address} doctor"));
+            }
+        }
+        None => {
+            agent.console.forget("error");
+            agent.console.forget("doctor");
+        }
     }
     let word = match health {
         Health::Healthy => "healthy",

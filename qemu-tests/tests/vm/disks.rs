@@ -146,6 +146,11 @@ fn ruined_data(firmware: Firmware) {
     machine.wait_ssh(BOOT).unwrap();
     let status = machine.json(&["status"], &[0, 3]).unwrap();
     assert!(status.to_string().contains("unavailable"), "{status}");
+    let doctor = machine.json(&["doctor"], &[1]).unwrap();
+    assert_eq!(doctor["findings"][0]["code"], "data-unavailable", "{doctor:#}");
+    for part in ["holdfast data check", "holdfast data format --destroy", "access-host-key-temporary"] {
+        assert!(doctor.to_string().contains(part), "{part}: {doctor:#}");
+    }
     let check = machine.cli(&["data", "check"]).unwrap();
     assert_ne!(check.status.code(), Some(0), "{}", out(&check));
     let refused = machine.cli(&["data", "format"]).unwrap();

@@ -25,6 +25,35 @@ pub(super) fn secrets(root: &Spanned<DeTable<'_>>) -> Vec<Range<usize>> {
     found
 }
 
+/// What a document that is shown to others must hide beside [`secrets`]: values of `env` whose names tell of a
+/// secret that should have been a parameter, and what files hold.
+pub(super) fn telling(root: &DeTable<'_>) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    for (key, value) in root {
+        match (key.get_ref().as_ref(), value.get_ref()) {
+            ("env", DeValue::Table(env)) => {
+                let told = env.iter().filter(|(name, _)| is_telling(name.get_ref()));
+                found.extend(told.map(|(_, value)| value.span()));
+            }
+            ("content", _) => found.push(value.span()),
+            (_, DeValue::Table(inner)) => found.extend(telling(inner)),
+            (_, DeValue::Array(list)) => {
+                let tables = list.iter().filter_map(|value| value.get_ref().as_table());
+                found.extend(tables.flat_map(telling));
+            }
+            _ => {}
+        }
+    }
+    found
+}
+
+fn is_telling(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["pass", "secret", "token", "key", "cred", "auth", "pwd", "salt", "dsn"]
+        .iter()
+        .any(|word| name.contains(word))
+}
+
 /// Whether a URL may have a user or a query in it.
 fn is_laden(url: &str) -> bool {
     url.contains(['@', '?'])

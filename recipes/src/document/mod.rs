@@ -58,3 +58,81 @@ pub(crate) fn with_document<T>(
     source.finish(())?;
     value.ok_or_else(|| Anchor::elsewhere(file).error("this document cannot be read", None).into())
 }
+
+/// What stands in the place of a value that is hidden.
+const HIDDEN: &str = "\"[hidden]\"";
+
+/// A document for others to read: without the values that may be secrets, and without comments. `None` when it is
+/// no TOML, so that what is a secret in it cannot be told.
+pub fn hide(text: &str) -> Option<String> {
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let (root, faults) = syntax::parse(text);
+    if !faults.is_empty() {
+        return None;
+    }
+    let mut source = Source::new("", text);
+    source.hide(hide::secrets(&root));
+    source.hide(hide::telling(root.get_ref()));
+    let values = source.hidden().iter().map(|range| (range.clone(), HIDDEN));
+    let mut hidden: Vec<_> =
+        values.chain(syntax::comments(text).into_iter().map(|range| (range, ""))).collect();
+    hidden.sort_by_key(|(range, _)| range.start);
+    let mut out = String::new();
+    let mut at = 0;
+    for (range, shown) in hidden.into_iter() {
+        // A comment in a list that is hidden whole.
+        if range.start >= at {
+            out += &text[at..range.start];
+            out += shown;
+            at = range.end;
+        }
+    }
+    Some(out + &text[at..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::hide;
+
+    #[test]
+    fn a_document_for_others_says_what_it_is_and_no_secret() {
+        let document = r#"
+[box]
+hostname = "hub1" # s3cret-0
+[[box.registry]]
+host = "r.example.org"
+username = "hub"
+password = "s3cret-a"
+[box.notify]
+url = "https://hooks.example.org/s3cret-b"
+[[recipe]]
+use = "notes"
+params = { title = "s3cret-c" }
+[[recipe]]
+name = "own"
+[recipe.params.key]
+type = "secret"
+default = "s3cret-d"
+[recipe.containers.web]
+image = "r.example.org/web:1"
+env = { DB_PASSWORD = "s3cret-e", MODE = "production", KEY = "{{ params.key }}" }
+files = { "/etc/x" = { content = """
+s3cret-f
+""" } }
+[recipe.steps.one]
+run = ["a"]
+image = "x.example.org/y:1"
+env.API_TOKEN = "s3cret-g"
+"#;
+        let shown = hide(document).unwrap();
+        assert!(!shown.contains("s3cret"), "{shown}");
+        for kept in
+            ["hostname = \"hub1\" \n", "username = \"hub\"", "MODE = \"production\"", "web:1", "DB_PASSWORD"]
+        {
+            assert!(shown.contains(kept), "{kept} is gone: {shown}");
+        }
+        assert_eq!(shown.matches("[hidden]").count(), 8, "{shown}");
+        assert!(hide(&shown).is_some(), "it is still TOML");
+        assert_eq!(hide("password = \"s3cret"), None);
+    }
+}

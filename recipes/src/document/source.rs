@@ -57,6 +57,11 @@ impl<'a> Source<'a> {
         }
     }
 
+    /// What is starred out, in order and apart.
+    pub(crate) fn hidden(&self) -> &[Range<usize>] {
+        &self.hidden
+    }
+
     /// Bytes of the line that holds this offset, without its end.
     pub(crate) fn line_range(&self, offset: usize) -> Range<usize> {
         let line = self.line_of(offset);

@@ -4,6 +4,7 @@ use std::ops::Range;
 
 use toml::Spanned;
 use toml::de::DeTable;
+use toml_parser::lexer::TokenKind;
 use toml_parser::parser::{RecursionGuard, parse_document};
 use toml_parser::{ParseError, Source};
 
@@ -47,6 +48,13 @@ pub(super) fn parse(text: &str) -> (Spanned<DeTable<'_>>, Vec<Fault>) {
     let mut faults: Vec<Fault> = grammar.filter(|fault| fault.span != first.span).collect();
     faults.insert(0, first);
     (Spanned::new(0..0, DeTable::new()), faults)
+}
+
+/// Where the comments of a text are.
+pub(super) fn comments(text: &str) -> Vec<Range<usize>> {
+    let tokens = Source::new(text).lex();
+    let comments = tokens.filter(|token| token.kind() == TokenKind::Comment);
+    comments.map(|token| token.span().start()..token.span().end()).collect()
 }
 
 /// The first faults of the grammar, one more than are told.

@@ -5,6 +5,7 @@ pub(crate) mod apply;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod data;
+pub(crate) mod doctor;
 pub(crate) mod events;
 pub(crate) mod exec;
 pub(crate) mod images;
@@ -16,6 +17,7 @@ pub(crate) mod notify;
 pub(crate) mod plan;
 pub(crate) mod ps;
 pub(crate) mod pull;
+pub(crate) mod report;
 pub(crate) mod restart;
 pub(crate) mod status;
 pub(crate) mod stdio;
@@ -49,6 +51,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
     };
     match command {
         Command::Status(args) => status::run(reach, args).await,
+        Command::Doctor(args) => doctor::run(reach, args).await,
         Command::Ps(args) => ps::run(reach, args).await,
         Command::Plan(args) => plan::run(reach, args).await,
         Command::Apply(args) => apply::run(reach, args).await,
@@ -64,6 +67,7 @@ pub(crate) async fn run(cli: Cli) -> Outcome {
         Command::Network(args) => network::run(reach, args).await,
         Command::Update(args) => update::run(reach, args).await,
         Command::Notify(args) => notify::run(reach, args).await,
+        Command::Report(args) => report::run(reach, args).await,
         Command::Restart(args) => restart::run(reach, args).await,
         Command::Reboot(args) => restart::reboot(reach, args).await,
         Command::Poweroff(args) => restart::poweroff(reach, args).await,

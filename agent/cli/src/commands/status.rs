@@ -45,7 +45,10 @@ pub(crate) fn page(status: &Status) -> String {
         status.version,
         text::duration(status.uptime)
     )];
-    lines.extend(text::at_most(trouble(status), 6, " (`holdfast status --json`)"));
+    lines.extend(text::at_most(trouble(status), 5, " (`holdfast status --json`)"));
+    if !status.problems.is_empty() {
+        lines.push("  > `holdfast doctor` says what to do".to_owned());
+    }
     lines.extend(text::at_most(instances(status), 6, " (`holdfast ps`)"));
     lines.extend(text::at_most(interfaces(&status.interfaces), 3, " interfaces"));
     lines.extend(open_ports(status));

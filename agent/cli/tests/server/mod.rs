@@ -11,6 +11,8 @@ pub struct Reply {
     bytes: Vec<u8>,
     /// Whether the connection stays open after it.
     open: bool,
+    /// Whether the connection ends after it.
+    ends: bool,
 }
 
 impl Reply {
@@ -19,24 +21,31 @@ impl Reply {
             "HTTP/1.1 {status} X\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n",
             body.len()
         );
-        Reply { bytes: [head.as_bytes(), body.as_bytes()].concat(), open: false }
+        Reply { bytes: [head.as_bytes(), body.as_bytes()].concat(), open: false, ends: false }
     }
 
     pub fn bytes(body: &[u8]) -> Reply {
         let head = format!("HTTP/1.1 200 X\r\ncontent-length: {}\r\n\r\n", body.len());
-        Reply { bytes: [head.as_bytes(), body].concat(), open: false }
+        Reply { bytes: [head.as_bytes(), body].concat(), open: false, ends: false }
+    }
+
+    /// A body that breaks off.
+    pub fn torn(body: &[u8]) -> Reply {
+        let head = "HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\n";
+        let chunk = format!("{head}{:x}\r\n", body.len() + 1).into_bytes();
+        Reply { bytes: [&chunk, body].concat(), open: false, ends: true }
     }
 
     /// One line of a stream that then says nothing more and does not end.
     pub fn open(line: &str) -> Reply {
         let head = "HTTP/1.1 200 X\r\ntransfer-encoding: chunked\r\n\r\n";
         let bytes = format!("{head}{:x}\r\n{line}\n\r\n", line.len() + 1).into_bytes();
-        Reply { bytes, open: true }
+        Reply { bytes, open: true, ends: false }
     }
 
     pub fn upgraded(frames: &[u8]) -> Reply {
         let head = "HTTP/1.1 101 X\r\nconnection: upgrade\r\nupgrade: holdfast-exec\r\n\r\n";
-        Reply { bytes: [head.as_bytes(), frames].concat(), open: true }
+        Reply { bytes: [head.as_bytes(), frames].concat(), open: true, ends: false }
     }
 }
 
@@ -93,6 +102,9 @@ fn serve(stream: UnixStream, replies: &[(&str, Reply)], bodies: &Mutex<Vec<Strin
             Reply::json(500, &format!(r#"{{"error":{{"kind":"failed","message":"unexpected: {asked}"}}}}"#))
         });
         let _ = to.write_all(&reply.bytes);
+        if reply.ends {
+            return;
+        }
         if reply.open {
             // Until the client goes.
             let _ = from.read_to_end(&mut Vec::new());

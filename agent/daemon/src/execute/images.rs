@@ -69,19 +69,17 @@ async fn run(agent: &Agent, program: &Program<'_>, reference: &str) -> anyhow::R
         .unit()
         .text(Text::Description, format!("Fetch of {reference}"))
         .text(Text::SyslogIdentifier, "holdfast-fetch");
+    agent.live().unfetched.remove(reference);
     let result: FetchResult = program.run(agent, unit, FetchResult::FILE, RESULT).await?;
-    match result.outcome {
-        Outcome::Image(_) => Ok(()),
-        Outcome::Error(error) => {
-            if error.kind == FetchErrorKind::DiskFull {
-                // What nothing uses makes room for the next try.
-                agent.space.ask();
-            }
-            match &error.hint {
-                Some(hint) => bail!("{error}; {hint}"),
-                None => bail!("{error}"),
-            }
-        }
+    let Outcome::Error(error) = result.outcome else { return Ok(()) };
+    if error.kind == FetchErrorKind::DiskFull {
+        // What nothing uses makes room for the next try.
+        agent.space.ask();
+    }
+    agent.live().unfetched.insert(reference.to_owned(), error.clone());
+    match &error.hint {
+        Some(hint) => bail!("{error}; {hint}"),
+        None => bail!("{error}"),
     }
 }
 

@@ -18,7 +18,7 @@ const FULL: u64 = 85;
 const ROOM: u64 = 80;
 
 /// All conditions that are not plainly gone.
-pub(super) fn sights(agent: &Agent, live: &Live) -> Sights {
+pub(crate) fn sights(agent: &Agent, live: &Live) -> Sights {
     let mut sights = Sights::new();
     for problem in server::problems(agent, live) {
         let topic = match problem.of {

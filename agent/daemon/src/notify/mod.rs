@@ -16,6 +16,7 @@ use agent_core::Secret;
 use agent_core::notify::{Answer, Due, Message, NotifyRecord, Now, Watch};
 use tokio::sync::Notify;
 
+pub(crate) use gather::sights;
 pub(crate) use send::test;
 pub(crate) use status::status;
 
@@ -57,6 +58,11 @@ impl Notices {
         };
         let live = Mutex::new(Live { record, ..Live::default() });
         (Notices { wake: Notify::new(), work: tokio::sync::Mutex::default(), live }, complaint)
+    }
+
+    /// What is remembered; none while nobody is told.
+    pub(crate) fn record(&self) -> Option<NotifyRecord> {
+        self.live().record.clone()
     }
 
     fn live(&self) -> MutexGuard<'_, Live> {

@@ -22,9 +22,14 @@ use crate::{clock, network, reconcile, user_data};
 const LIMIT: usize = 1 << 20;
 
 pub(super) async fn plan(State(agent): State<Arc<Agent>>) -> Json<Plan> {
+    Json(current(&agent))
+}
+
+/// What is being done.
+pub(crate) fn current(agent: &Agent) -> Plan {
     let live = agent.live();
     let removes = removed(&live.observed.records, &live.document);
-    Json(wire(&live.plan, removes))
+    wire(&live.plan, removes)
 }
 
 /// What a document would do; nothing is kept of it.

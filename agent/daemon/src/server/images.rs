@@ -34,6 +34,11 @@ pub(crate) fn used(live: &Live) -> BTreeMap<String, BTreeSet<String>> {
 }
 
 pub(super) async fn list(State(agent): State<Arc<Agent>>) -> Answer<Json<Vec<Image>>> {
+    Ok(Json(all(&agent)?))
+}
+
+/// All images.
+pub(crate) fn all(agent: &Agent) -> anyhow::Result<Vec<Image>> {
     let images = agent.store.images().context("failed to read the image store")?;
     let names = agent.store.names().context("failed to read the image store")?;
     let used = used(&agent.live());
@@ -47,7 +52,7 @@ pub(super) async fn list(State(agent): State<Arc<Agent>>) -> Answer<Json<Vec<Ima
             digest,
         }
     };
-    Ok(Json(images.iter().map(wire).collect()))
+    Ok(images.iter().map(wire).collect())
 }
 
 /// The fetches that are still to be made.

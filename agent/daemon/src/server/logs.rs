@@ -18,8 +18,8 @@ use tokio::sync::broadcast::error::RecvError;
 use super::apply;
 use super::error::{Answer, Failure};
 use crate::agent::Agent;
+use crate::journal::JOURNALCTL;
 
-const JOURNALCTL: &str = "/usr/bin/journalctl";
 /// Lines that are sent when a request does not say.
 const LINES: u32 = 1000;
 

@@ -8,7 +8,7 @@ use crate::agent::Agent;
 use crate::clock;
 
 /// Memory in bytes; what cannot be read counts as 0.
-pub(super) fn memory() -> Memory {
+pub(crate) fn memory() -> Memory {
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let total = field(&text, "MemTotal");
     let taken = ["PageTables", "KernelStack", "Percpu", "SecPageTables"].map(|name| field(&text, name));
@@ -86,7 +86,7 @@ async fn server(agent: &Agent) -> Option<String> {
 }
 
 /// Bytes of memory that a container's processes use.
-pub(super) fn of_container(name: &ContainerName) -> Option<u64> {
+pub(crate) fn of_container(name: &ContainerName) -> Option<u64> {
     let path = format!("/sys/fs/cgroup{}/memory.current", name.cgroup());
     std::fs::read_to_string(path).ok()?.trim().parse().ok()
 }

@@ -6,6 +6,7 @@
 
 mod apply;
 mod data;
+mod doctor;
 mod error;
 mod exec;
 mod images;
@@ -38,11 +39,15 @@ use tokio::net::UnixListener;
 
 use crate::agent::Agent;
 use crate::sandbox;
+pub(crate) use apply::current as plan;
+pub(crate) use doctor::of as doctor;
 pub(crate) use error::Failure;
+pub(crate) use images::all as images;
 pub(crate) use images::used as used_images;
-pub(crate) use measure::disk;
+pub(crate) use measure::{disk, memory, of_container};
 pub(crate) use power::{power_button, restart};
-pub(crate) use status::{Of, health, host_key_fingerprints, image_version, problems};
+pub(crate) use status::{Of, health, host_key_fingerprints, image_version, problems, status as state};
+pub(crate) use volumes::all as volumes;
 
 /// The longest body that is read whole.
 const BODY: usize = 2 << 20;
@@ -84,6 +89,8 @@ pub(crate) async fn serve(agent: Arc<Agent>, listener: UnixListener) -> anyhow::
 fn router(agent: Arc<Agent>, admin: Option<u32>) -> Router {
     let reading = Router::new()
         .route(routes::STATUS, get(query::status))
+        .route(routes::DOCTOR, get(doctor::findings))
+        .route(routes::REPORT, get(doctor::report))
         .route(routes::CONTAINERS, get(query::containers))
         .route(routes::WAIT, get(query::wait))
         .route(routes::LOGS, get(logs::logs))

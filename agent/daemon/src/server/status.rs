@@ -20,7 +20,7 @@ use crate::agent::{Agent, Live};
 use crate::{clock, host_keys, slots, update};
 
 /// All of it.
-pub(super) async fn status(agent: &Agent) -> Status {
+pub(crate) async fn status(agent: &Agent) -> Status {
     let time = measure::time(agent).await;
     let memory = tokio::task::spawn_blocking(measure::memory).await;
     let memory = memory.unwrap_or_else(|_| measure::memory());

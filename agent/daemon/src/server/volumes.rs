@@ -32,6 +32,11 @@ const CAPABILITIES: u64 = 1 | 1 << 1 | 1 << 3 | 1 << 4 | 1 << 27;
 const CHUNK: usize = 64 << 10;
 
 pub(super) async fn list(State(agent): State<Arc<Agent>>) -> Json<Vec<Volume>> {
+    Json(all(&agent))
+}
+
+/// All volumes.
+pub(crate) fn all(agent: &Agent) -> Vec<Volume> {
     let (volumes, _) = agent.records.volumes();
     let desired = agent.live().desired.clone();
     let wire = |record: &VolumeRecord| {
@@ -46,7 +51,7 @@ pub(super) async fn list(State(agent): State<Arc<Agent>>) -> Json<Vec<Volume>> {
             in_use: listed.is_some_and(|wanted| wanted.volumes.contains_key(&record.name)),
         }
     };
-    Json(volumes.iter().map(wire).collect())
+    volumes.iter().map(wire).collect()
 }
 
 fn find(agent: &Agent, instance: &str, name: &str) -> Answer<VolumeRecord> {

@@ -24,7 +24,7 @@ use tokio::sync::Notify;
 
 pub(crate) use image::Image;
 pub(crate) use refusal::hint;
-pub(crate) use scrub::{damage, scrub, stopped};
+pub(crate) use scrub::{damage, scrub, scrubs, stopped};
 pub(crate) use status::status;
 pub(crate) use switch::{apply, rollback};
 pub(crate) use trial::{begin, note_answer};

@@ -193,6 +193,11 @@ pub(crate) fn damage(agent: &Agent) -> Vec<String> {
     known(agent).problems()
 }
 
+/// What is remembered of damage.
+pub(crate) fn scrubs(agent: &Agent) -> ScrubRecord {
+    known(agent).clone()
+}
+
 /// The last look, for the API.
 pub(super) fn last(agent: &Agent) -> Option<Scrub> {
     let LastScrub { at, damaged, repaired } = known(agent).last?;

@@ -199,6 +199,12 @@ impl Systemd {
         }
     }
 
+    /// How often systemd has started a service again since it was started; `None` when it is not loaded.
+    pub async fn restarts(&self, name: &str) -> Result<Option<u32>, SystemdError> {
+        let Some(path) = self.path(name).await? else { return Ok(None) };
+        self.property(&path, SERVICE, "NRestarts", name).await.map(Some)
+    }
+
     /// Waits until a unit is down or gone. To learn how it ended it must be held by `AddRef` or fail.
     pub async fn wait_down(&self, name: &str) -> Result<Option<UnitStatus>, SystemdError> {
         let mut changes = self.changes()?;

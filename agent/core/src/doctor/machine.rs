@@ -1,0 +1,115 @@
+//! Clock, memory, and the box's own units.
+
+use std::collections::BTreeMap;
+
+use super::{Facts, Finding, Kill, Machine, Severity, Unit, size};
+use crate::healing::Millis;
+
+/// A time server has had time enough to answer.
+const SYNCHRONIZED: Millis = 300_000;
+/// A clock that is further ahead of its image than this is wrong. Seconds.
+const AHEAD: u64 = 20 * 366 * 86_400;
+/// Hundredths of a minute spent waiting for memory that are too many.
+const STALLED: u32 = 10;
+/// A part of memory: with less than one of so many left there is too little.
+const PART: u64 = 20;
+/// A unit that was started again more often than this does not stay up.
+const RESTARTS: u32 = 2;
+
+pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
+    let mut found: Vec<Finding> = clock(facts).into_iter().collect();
+    found.extend(memory(&facts.seen.machine));
+    found.extend(kills(&facts.seen.machine.kills));
+    found.extend(facts.seen.machine.units.iter().filter_map(unit));
+    found
+}
+
+fn clock(facts: &Facts<'_>) -> Option<Finding> {
+    let (clock, now) = (facts.seen.clock, facts.now);
+    let lines = "[box]\nntp = [\"time.cloudflare.com\"]";
+    let why = "names a time server that the box can reach, by UDP port 123";
+    let finding = |code, message: &str| {
+        Some(Finding::new(code, Severity::Degraded, "clock", message).write(lines, why))
+    };
+    if now.epoch < clock.built || (clock.built > 0 && now.epoch - clock.built > AHEAD) {
+        return finding(
+            "clock-absurd",
+            "the clock is wrong by years: certificates and releases are judged by it",
+        );
+    }
+    if !clock.synchronized && now.uptime >= SYNCHRONIZED {
+        return finding("clock-not-set", "no time server has set the clock");
+    }
+    None
+}
+
+fn memory(machine: &Machine) -> Option<Finding> {
+    let low = machine.memory > 0 && machine.available < machine.memory / PART;
+    if !low && machine.stalled < STALLED {
+        return None;
+    }
+    let left = format!("{} of {} of memory are left", size(machine.available), size(machine.memory));
+    let message = match machine.stalled {
+        0 => left,
+        stalled => format!("{left}, and work waited for memory in {stalled} % of the last minute"),
+    };
+    let largest = machine.containers.iter().max_by_key(|(_, bytes)| **bytes);
+    let message = match largest {
+        Some((name, bytes)) => format!("{message}. {name} takes the most: {}", size(*bytes)),
+        None => message,
+    };
+    let mut finding = Finding::new("memory-low", Severity::Degraded, "memory", message);
+    if let Some((_, container)) = largest.and_then(|(name, _)| name.split_once('.')) {
+        let lines = format!("[recipe.containers.{container}]\nmemory = \"SIZE\"");
+        finding = finding.write(lines, "keeps it from taking what others need");
+    }
+    Some(finding.act("or move to a box with more memory"))
+}
+
+/// What was killed, each once.
+fn kills(kills: &[Kill]) -> Vec<Finding> {
+    let mut counted: BTreeMap<&Kill, usize> = BTreeMap::new();
+    kills.iter().for_each(|kill| *counted.entry(kill).or_default() += 1);
+    let found = counted.into_iter().map(|(kill, count)| {
+        let name = kill.unit.trim_end_matches(".service");
+        let container = name.strip_prefix("holdfast-").filter(|name| name.contains('.'));
+        let subject = container.unwrap_or(name);
+        let times = if count == 1 { String::new() } else { format!(" {count} times") };
+        let (severity, whose) = match kill.of_box {
+            true => (Severity::Degraded, "the box had no memory left"),
+            false => (Severity::Notice, "it had used up its limit"),
+        };
+        let message = format!("{} of {subject} was killed{times} within a day: {whose}", kill.process);
+        let finding = Finding::new("memory-kill", severity, subject, message);
+        match container.and_then(|name| name.split_once('.')) {
+            Some((_, container)) => {
+                let lines = format!("[recipe.containers.{container}]\nmemory = \"SIZE\"");
+                let why = if kill.of_box {
+                    "limits it, so that it is not the box that runs out"
+                } else {
+                    "gives it more"
+                };
+                finding.write(lines, why)
+            }
+            None => finding.run("holdfast ps", "shows what takes how much memory"),
+        }
+    });
+    found.collect()
+}
+
+fn unit(unit: &Unit) -> Option<Finding> {
+    let name = &unit.name;
+    let finding = if unit.failed {
+        Finding::new("unit-failed", Severity::Degraded, name, format!("{name} has failed"))
+    } else if unit.restarts > RESTARTS {
+        let message = format!("{name} was started again {} times", unit.restarts);
+        Finding::new("unit-restarting", Severity::Degraded, name, message)
+    } else {
+        return None;
+    };
+    Some(
+        finding
+            .run("holdfast report --output report.tar.gz", "has what it said, for a bug report")
+            .run("holdfast reboot", "starts everything anew"),
+    )
+}

@@ -1,7 +1,7 @@
 //! Kernel modules: those that are asked for, what they depend on, and their index.
 //!
 //! Dependencies come from each module's own `.modinfo`. Modules are unpacked: erofs and the initrd
-//! compress them better for reading, and the kernel unpacks xz slowly. The index that `modprobe` and udev read is made
+//! compress them better for reading, and the kernel unpacks xz slowly. The index by which systemd finds them is made
 //! by `depmod` of the tools, which the kernel package's maintainer script would run.
 
 use std::collections::{BTreeMap, BTreeSet};

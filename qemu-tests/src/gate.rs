@@ -58,7 +58,7 @@ fn serve(mut client: TcpStream, port: u16, mode: &Arc<Mutex<Mode>>) -> Result<()
     let now = || *mode.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
     match now() {
         Mode::Status(status) => {
-            let mut head = Vec::new();
+            let mut head: Vec<u8> = Vec::new();
             while !head.windows(4).any(|end| end == b"\r\n\r\n") {
                 let mut byte = [0; 512];
                 match client.read(&mut byte)? {

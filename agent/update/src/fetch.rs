@@ -162,7 +162,7 @@ impl Stored<'_> {
             stored
         } else {
             let length = unpacker
-                .decompress_to_buffer(stored, &mut unpacked)
+                .decompress_to_buffer(stored, &mut unpacked[..])
                 .map_err(|_| wrong("cannot be unpacked"))?;
             &unpacked[..length]
         };

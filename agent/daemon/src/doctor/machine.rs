@@ -41,7 +41,7 @@ pub(super) fn containers(live: &Live) -> BTreeMap<String, u64> {
     let names = live.desired.instances.iter().flat_map(|(instance, wanted)| {
         wanted.containers.keys().map(move |name| ContainerName::new(instance, name))
     });
-    names.filter_map(|name| Some((name.to_string(), server::of_unit(&name.unit())?))).collect()
+    names.filter_map(|name| Some((name.to_string(), server::of_container(&name)?))).collect()
 }
 
 /// When the image was made: all its files have that time.

@@ -4,11 +4,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_containers::fetch::{
-    FetchError, FetchErrorKind, FetchRequest, FetchResult, Outcome, RegistryAccess, Source,
-};
+use agent_containers::fetch::{FetchErrorKind, FetchRequest, FetchResult, Outcome, RegistryAccess, Source};
 use agent_core::{Secret, fingerprint};
-use agent_system::files;
 use agent_system::systemd::Text;
 use anyhow::bail;
 use image_layout::paths;

@@ -33,7 +33,7 @@ impl TimeServer {
 
     /// What the machine, which has a shell, asks its gateway of the time comes here.
     pub fn redirect(&self, machine: &mut Machine) -> Result<()> {
-        redirect(machine, "time", 123, self.port)
+        redirect(machine, "clock", 123, self.port)
     }
 }
 

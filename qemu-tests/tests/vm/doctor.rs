@@ -9,7 +9,11 @@ const ELSEWHERE: [&str; 2] = ["name-servers-silent", "clock-not-set"];
 
 /// The findings, after the exit code was found to be that of the worst.
 fn findings(machine: &Machine) -> Vec<Value> {
-    let said = machine.cli(&["doctor", "--json"]).unwrap();
+    // A box that has become another one gives sshd a new host key, and it starts anew.
+    let said = wait_until("an answer", CHANGE, || match machine.cli(&["doctor", "--json"]) {
+        Ok(said) if said.status.code() != Some(255) => Ok(said),
+        other => Err(format!("{other:?}")),
+    });
     let doctor: Value =
         serde_json::from_slice(&said.stdout).unwrap_or_else(|e| panic!("{e}: {}", out(&said)));
     let reply = machine.api("GET", "/v1/doctor", b"").unwrap();

@@ -30,7 +30,7 @@ fn nothing_runs_from_what_is_written_and_no_module_is_loaded() {
             assert!(options.split(',').any(|o| o == option), "{folder}: no {option} in {options}");
         }
     }
-    let again = "mount -o remount,exec /tmp && cp /run/lab/busybox /tmp/program && /tmp/program true";
+    let again = "mount -o remount,exec /tmp && cp /run/lab/busybox /tmp/busybox && /tmp/busybox true";
     machine.shell(again).unwrap();
     no_core(&mut machine);
     modules(&mut machine);

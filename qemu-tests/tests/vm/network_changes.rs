@@ -272,6 +272,14 @@ fn full_a_bond_and_a_vlan_of_the_providers() {
         ..Setup::with(page(&registry, "by a bond"))
     };
     let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    // The host's ports lead to the first NIC alone, and the bond uses whichever was up first.
+    let active = format!(
+        "P=$(grep -i -B 6 '{MAC}' /proc/net/bonding/bond0 | sed -n 's/^Slave Interface: //p'); \
+         echo $P >/sys/class/net/bond0/bonding/active_slave"
+    );
+    wait_until("the bond's first port", BOOT, || {
+        machine.shell(&active).map_err(|error| format!("{error:#}"))
+    });
     machine.wait_served("by a bond", BOOT).unwrap();
     machine.wait_ssh(BOOT).unwrap();
     let bond = wait_for(&machine, "bond0", "a lease", |nic| has(nic, "addresses", "10.0.2.15/24"));

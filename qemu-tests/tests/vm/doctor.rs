@@ -55,7 +55,7 @@ fn full_volume(registry: &Registry) -> String {
 }
 
 #[test]
-fn a_box_with_much_wrong_says_what_to_do() {
+fn full_a_box_with_much_wrong_says_what_to_do() {
     let (lab, registry) = lab();
     let quits = "entrypoint = [\"/bin/sh\", \"-c\", \"exit 7\"]\nrestart = \"never\"";
     let document = page(&registry, "still here")

@@ -120,7 +120,8 @@ fn files(room: &Room) -> Option<Finding> {
 
 fn quota(volume: &VolumeUse) -> Option<Finding> {
     let (used, size_) = (volume.used?, volume.size.filter(|size| *size > 0)?);
-    if used * 100 < size_.saturating_mul(NEARLY) {
+    // One that nobody uses any more is full for nobody.
+    if !volume.in_use || used * 100 < size_.saturating_mul(NEARLY) {
         return None;
     }
     let message =

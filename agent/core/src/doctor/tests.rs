@@ -249,7 +249,8 @@ fn storage() -> Vec<Case> {
                 let (instance, name) = ("site".into(), "data".into());
                 let volume = VolumeUse { instance, name, used: Some(95), size: Some(100), in_use: true };
                 let room = VolumeUse { used: Some(94), name: "room".into(), ..volume.clone() };
-                b.seen.room.volumes = vec![volume, room];
+                let unused = VolumeUse { name: "old".into(), in_use: false, ..volume.clone() };
+                b.seen.room.volumes = vec![volume, room, unused];
             },
             &[("volume-full", Degraded)],
         ),

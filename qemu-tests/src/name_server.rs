@@ -60,9 +60,9 @@ impl NameServer {
         self.state.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).1
     }
 
-    /// What the machine, which has a shell, asks its gateway of names comes here.
+    /// What the machine, which has a shell, asks anybody of names comes here.
     pub fn redirect(&self, machine: &mut Machine) -> Result<()> {
-        redirect(machine, "names", 53, self.port)
+        redirect(machine, "names", "udp dport 53", self.port)
     }
 }
 

@@ -33,15 +33,15 @@ impl TimeServer {
 
     /// What the machine, which has a shell, asks its gateway of the time comes here.
     pub fn redirect(&self, machine: &mut Machine) -> Result<()> {
-        redirect(machine, "clock", 123, self.port)
+        redirect(machine, "clock", "ip daddr 10.0.2.2 udp dport 123", self.port)
     }
 }
 
-/// What the machine sends to its gateway's `port` by UDP goes to a port of the host's loopback.
-pub(crate) fn redirect(machine: &mut Machine, table: &str, port: u16, to: u16) -> Result<()> {
+/// What the machine sends and `what` fits goes to a UDP port of the host's loopback, until it restarts.
+pub(crate) fn redirect(machine: &mut Machine, table: &str, what: &str, to: u16) -> Result<()> {
     let rules = format!(
         "nft 'add table ip {table}; add chain ip {table} out {{ type nat hook output priority -100; }}; \
-         add rule ip {table} out ip daddr 10.0.2.2 udp dport {port} dnat to 10.0.2.2:{to}'"
+         add rule ip {table} out {what} dnat to 10.0.2.2:{to}'"
     );
     machine.shell(&rules).map(drop)
 }

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agent_containers::Digest;
@@ -33,6 +33,8 @@ const PAUSE: Duration = Duration::from_secs(5);
 pub(crate) struct Space {
     asked: AtomicBool,
     wake: Notify,
+    /// Held while limits are set: those of two looks, mixed, would give away more than there is.
+    dividing: Mutex<()>,
 }
 
 impl Space {
@@ -50,7 +52,11 @@ pub(crate) async fn run(agent: Arc<Agent>) {
             () = tokio::time::sleep(PAUSE) => {}
             () = agent.space.wake.notified() => {}
         }
-        look(&agent);
+        // Removing images takes as long as they are large, and nothing else waits for it.
+        let looking = agent.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || look(&looking)).await {
+            tracing::error!("looking at the room on data broke off: {error}");
+        }
     }
 }
 
@@ -73,6 +79,7 @@ pub(crate) fn look(agent: &Agent) {
 
 /// Divides the inodes that are free among everything that containers write.
 pub(crate) fn divide(agent: &Agent) -> Result<(), QuotaError> {
+    let _alone = agent.space.dividing.lock().unwrap_or_else(PoisonError::into_inner);
     let state = agent.records.path("");
     let projects = quota::inodes(&state)?;
     let (used, empty): (Vec<_>, Vec<_>) = projects.into_iter().partition(|project| project.used > 0);

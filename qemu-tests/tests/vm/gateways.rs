@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::common::{BOOT, DISK, apply, lab, names, out, settings, site, text, wait_until};
-use qemu_tests::{Disk, Machine, Setup};
+use crate::common::{BOOT, DISK, apply, lab, out, settings, site, text, wait_until};
+use qemu_tests::{Answer, Disk, Machine, NameServer, Setup};
 use serde_json::Value;
 
 /// Nobody has these addresses in QEMU's network; 10.0.2.2 and fec0::2 answer.
@@ -45,7 +45,7 @@ fn full_a_silent_gateway_gives_way_to_dhcp_and_later_to_the_last_good_settings()
     let mut machine = Machine::boot(&lab, &disk, &Setup { shell: true, ..Setup::with(bad) }).unwrap();
     machine.wait_served("whichever way", BOOT).unwrap();
     machine.wait_ssh(BOOT).unwrap();
-    names::answer(&mut machine);
+    NameServer::start(Answer::Failure).unwrap().redirect(&mut machine).unwrap();
     let given_up = wait_for(&machine, "DHCP", |nic| nic["source"] == "fallback" && silent(nic, SILENT));
     assert!(given_up["addresses"].to_string().contains("10.0.2.15/24"), "{given_up}");
     let status = machine.cli(&["status"]).unwrap();

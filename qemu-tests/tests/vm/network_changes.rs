@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::common::{BOOT, CHANGE, DISK, apply, lab, names, out, page, settings, text, wait_until};
-use qemu_tests::{Channel, Disk, Lab, Machine, Nic, Setup};
+use crate::common::{BOOT, CHANGE, DISK, apply, lab, out, page, settings, text, wait_until};
+use qemu_tests::{Answer, Channel, Disk, Lab, Machine, NameServer, Nic, Setup};
 use serde_json::{Value, json};
 
 /// The first NIC's hardware address.
@@ -65,6 +65,21 @@ impl Drop for Shared {
     }
 }
 
+/// Lets a name server answer whatever is asked of any.
+fn answer_names(machine: &mut Machine) {
+    NameServer::start(Answer::Failure).unwrap().redirect(machine).unwrap();
+}
+
+/// A box with these settings, and what it is made of; name servers answer it.
+fn booted(lab: &Lab, document: String) -> (Machine, Disk, Setup) {
+    let disk = Disk::new(lab, "disk.raw", DISK).unwrap();
+    let setup = Setup { shell: true, ..Setup::with(document) };
+    let mut machine = Machine::boot(lab, &disk, &setup).unwrap();
+    machine.wait_ssh(BOOT).unwrap();
+    answer_names(&mut machine);
+    (machine, disk, setup)
+}
+
 /// Puts settings on trial by the CLI.
 fn try_settings(machine: &Machine, settings: &str) -> std::process::Output {
     let mut file = tempfile::tempfile().unwrap();
@@ -83,11 +98,7 @@ fn fixed(more: &str) -> String {
 #[test]
 fn what_is_tried_ends_unless_it_is_confirmed_by_a_new_connection() {
     let (lab, registry) = lab();
-    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
-    let setup = Setup { shell: true, ..Setup::with(settings(&registry)) };
-    let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
-    machine.wait_ssh(BOOT).unwrap();
-    names::answer(&mut machine);
+    let (mut machine, disk, setup) = booted(&lab, settings(&registry));
 
     // What is no network setting is refused with its place, and nothing is tried.
     let refused = try_settings(&machine, "[box]\nhostname = \"x\"\n");
@@ -132,11 +143,7 @@ fn what_is_tried_ends_unless_it_is_confirmed_by_a_new_connection() {
 #[test]
 fn full_a_document_that_cuts_its_owner_off_is_undone() {
     let (lab, registry) = lab();
-    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
-    let setup = Setup { shell: true, ..Setup::with(settings(&registry)) };
-    let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
-    machine.wait_ssh(BOOT).unwrap();
-    names::answer(&mut machine);
+    let (machine, disk, setup) = booted(&lab, settings(&registry));
     // The gateway is right and answers, the address is not the one that leads here.
     let wrong = settings(&registry) + &fixed("").replace("10.0.2.15", "10.0.2.99");
     let applied = apply(&machine, &wrong, &["--no-wait"]);
@@ -157,7 +164,7 @@ fn full_a_document_that_cuts_its_owner_off_is_undone() {
     drop(machine);
     let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
     machine.wait_ssh(BOOT).unwrap();
-    names::answer(&mut machine);
+    answer_names(&mut machine);
     assert!(text(&machine, &["network"]).contains("settings before the document's"));
     let again = apply(&machine, &wrong, &["--no-wait"]);
     assert!(out(&again).contains("tried for 120 seconds"), "{}", out(&again));
@@ -174,12 +181,8 @@ fn full_a_document_that_cuts_its_owner_off_is_undone() {
 #[test]
 fn full_settings_whose_name_servers_are_silent_give_way_to_those_that_worked() {
     let (lab, registry) = lab();
-    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
     let document = settings(&registry) + &fixed("accept_ra = false\ndns = [\"10.0.2.3\"]\n");
-    let mut machine =
-        Machine::boot(&lab, &disk, &Setup { shell: true, ..Setup::with(document.clone()) }).unwrap();
-    machine.wait_ssh(BOOT).unwrap();
-    names::answer(&mut machine);
+    let (mut machine, _disk, _setup) = booted(&lab, document.clone());
     wait_for(&machine, MAC, "settings that are good", |nic| {
         nic["source"] == "static" && nic["problem"].is_null()
     });

@@ -79,6 +79,8 @@ fn full_names_that_are_not_told_fail_or_lead_astray_cost_pulls_and_nothing_else(
     };
     let accepted = crate::common::apply(&machine, &wanted, &["--no-wait"]);
     assert!(accepted.status.success(), "{}", out(&accepted));
+    // Its name servers are another network setting, which would go again.
+    text(&machine, &["network", "confirm"]);
     for (answer, words) in [
         (Answer::Silence, &["failed to reach `registry.test"][..]),
         (Answer::Failure, &["failed to reach `registry.test"]),

@@ -2,7 +2,6 @@
 #![allow(dead_code, unused_imports, reason = "each test program uses a part of it")]
 
 pub(crate) mod follower;
-pub(crate) mod names;
 
 use std::process::Output;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};

@@ -2,14 +2,17 @@
 //!
 //! What is tried is in force for two minutes and then gives way to what was before, unless someone confirms it
 //! by a connection made since. It is kept in `/run` alone, so that a restart of the agent changes nothing and a
-//! restart of the box, or a power cut, ends it. Deliberately absent: whether the gateway of settings answers;
-//! that is found out by the network itself.
+//! restart of the box, or a power cut, ends it. The network is told at once, and of the end by a timer of its own:
+//! neither waits for a round. Deliberately absent: whether the gateway of settings answers; that is found out by the
+//! network itself.
 
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use agent_core::desired::network_settings;
 use agent_core::network::choice::{self, TRIAL};
-use agent_core::network::{NetworkRecord, NetworkSettings, NetworkTrial, Unconfirmed, Whose};
+use agent_core::network::{HostConfig, NetworkRecord, NetworkSettings, NetworkTrial, Unconfirmed, Whose};
 use agent_core::state::{decode, encode};
 use agent_system::files;
 
@@ -35,7 +38,7 @@ pub(crate) enum ChangeError {
 }
 
 /// Takes up what is on record, and what was being tried before the agent started anew.
-pub(crate) fn restore(agent: &Agent) {
+pub(crate) fn restore(agent: &Arc<Agent>) {
     let record = agent.records.network().unwrap_or_else(|error| {
         agent.events.add(
             "state-damaged",
@@ -48,6 +51,9 @@ pub(crate) fn restore(agent: &Agent) {
     let mut live = agent.live();
     live.network_record = record.unwrap_or_default();
     live.network_trial = text.and_then(|text| decode(&text).ok());
+    if let Some(trial) = &live.network_trial {
+        end_in_time(agent, trial);
+    }
 }
 
 /// The settings that are in force where this is the document, and whose they are.
@@ -57,14 +63,31 @@ pub(crate) fn in_force(live: &Live, document: &Document) -> (NetworkSettings, Wh
     (settings.clone(), whose)
 }
 
+/// All that says what the network should be where this is the document.
+pub(crate) fn config(live: &Live, document: &Document) -> HostConfig {
+    let (owner, whose) = in_force(live, document);
+    HostConfig { owner, provider: live.provider_network.clone(), tried: whose == Whose::Tried }
+}
+
+/// Tells the network what it should be now; says whether that is something else. That it is so, or was given up, is
+/// told by the network itself.
+pub(crate) fn give(agent: &Agent) -> bool {
+    let mut live = agent.live();
+    let config = config(&live, &live.document);
+    agent.network.configure(config.clone());
+    live.network_given.replace(config.clone()).is_none_or(|before| before != config)
+}
+
 /// Tries settings, or with none those of the document.
-pub(crate) fn begin_trial(agent: &Agent, settings: Option<NetworkSettings>) -> Result<(), ChangeError> {
+pub(crate) fn begin_trial(agent: &Arc<Agent>, settings: Option<NetworkSettings>) -> Result<(), ChangeError> {
     let trial = NetworkTrial { settings, since: clock::uptime() };
     if let Some(folder) = Path::new(TRIAL_FILE).parent() {
         files::create_dir_all(folder, files::Access::mode(0o755))?;
     }
     files::write_atomic(TRIAL_FILE, encode(&trial), 0o600)?;
+    end_in_time(agent, &trial);
     agent.live().network_trial = Some(trial);
+    give(agent);
     agent.events.add(
         "network-tried",
         None,
@@ -96,6 +119,7 @@ pub(crate) fn confirm(agent: &Agent) -> Result<bool, ChangeError> {
     let Some(trial) = agent.live().network_trial.clone() else { return Ok(false) };
     keep(agent, choice::confirmed(&trial))?;
     agent.live().network_trial = None;
+    give(agent);
     files::remove(TRIAL_FILE)?;
     agent.events.add("network-confirmed", None, "the network settings that were tried stay");
     agent.wake.notify_one();
@@ -107,6 +131,7 @@ pub(crate) fn revert(agent: &Agent, why: &str) -> Result<bool, ChangeError> {
     if agent.live().network_trial.take().is_none() {
         return Ok(false);
     }
+    give(agent);
     let removed = files::remove(TRIAL_FILE);
     agent.events.add("network-reverted", None, format!("{why}: the network settings before are back"));
     agent.wake.notify_one();
@@ -114,12 +139,18 @@ pub(crate) fn revert(agent: &Agent, why: &str) -> Result<bool, ChangeError> {
     Ok(true)
 }
 
-/// Ends a trial whose time is over.
-pub(crate) fn end_trial(agent: &Agent) {
-    let until = agent.live().network_trial.as_ref().map(NetworkTrial::until);
-    if until.is_none_or(|until| clock::uptime() < until) {
-        return;
-    }
+/// Ends a trial when its time is over, if it has not ended by then.
+fn end_in_time(agent: &Arc<Agent>, trial: &NetworkTrial) {
+    let (agent, trial) = (agent.clone(), trial.clone());
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(trial.until().saturating_sub(clock::uptime()))).await;
+        if agent.live().network_trial.as_ref() == Some(&trial) {
+            end(&agent);
+        }
+    });
+}
+
+fn end(agent: &Agent) {
     let why = format!("nobody confirmed them within {} seconds", TRIAL / 1000);
     if let Err(error) = revert(agent, &why) {
         tracing::error!("a file in /run stays: {error}");

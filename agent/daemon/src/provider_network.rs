@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 /// How often a bond looks at its ports where the provider does not say, in milliseconds.
 const MIIMON: u32 = 100;
 
-/// As it lies on data: beside leases, since it can be had again.
-#[derive(Debug, Serialize, Deserialize)]
+/// What the box must know of its provider before that is asked, or while it does not answer. It lies beside leases,
+/// since it can be had again.
+#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Kept {
     /// Version of this form.
     pub(crate) format: u32,
@@ -21,6 +22,12 @@ pub(crate) struct Kept {
     pub(crate) instance_id: Option<String>,
     /// What was described.
     pub(crate) network: ProviderNetwork,
+    /// Keys that may log in.
+    #[serde(default)]
+    pub(crate) keys: Vec<String>,
+    /// The box's name.
+    #[serde(default)]
+    pub(crate) hostname: Option<String>,
 }
 
 /// The only form there is.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use agent_core::desired::{self, Facts};
 use agent_core::healing::Millis;
 use agent_core::memory::Notice;
+use agent_core::text::{self, cut};
 use agent_core::{Action, Desired, Observed, Planned};
 use agent_system::systemd::{UnitChange, UnitChanges};
 use anyhow::{Context, ensure};
@@ -63,7 +64,6 @@ async fn ours(changes: &mut UnitChanges) -> Option<()> {
 
 /// One round; gives the time of the next. What is seen while data is out of use is not what is.
 async fn round(agent: &Arc<Agent>) -> anyhow::Result<Millis> {
-    network::end_trial(agent);
     let observed = look(agent).await?;
     ensure!(!disk::failed(agent).await, "data cannot be used");
     let (generation, document) = {
@@ -119,13 +119,11 @@ pub(crate) fn wanted(agent: &Agent, document: &Document, observed: &Observed) ->
         (instance.clone(), done.map(|(name, step)| (name.clone(), step.output.clone())).collect())
     });
     let live = agent.live();
-    let network = network::in_force(&live, document).0;
     let given = live.provider_hostname.clone().or_else(|| live.network.hostname.clone());
     let facts = Facts {
         hostname: given.unwrap_or_else(|| "holdfast".into()),
         provider_keys: live.provider_keys.clone(),
-        provider_network: live.provider_network.clone(),
-        network: Some(network),
+        network: Some(network::config(&live, document)),
         offered_admins: live.offered_admins.clone(),
         volumes: volumes.collect(),
         secrets,
@@ -145,8 +143,7 @@ fn pick(live: &Live, now: Millis) -> Vec<Planned> {
 fn next_round(live: &Live, now: Millis) -> Millis {
     let forgiven = live.memory.containers.values().filter_map(|c| c.healing.forgiven_at());
     let pulled = live.observed.records.values().flat_map(|r| r.pins.values()).any(|p| p.previous.is_some());
-    let tried = live.network_trial.as_ref().map(|trial| trial.until());
-    let times = live.plan.next_due(now).into_iter().chain(forgiven.min()).chain(tried);
+    let times = live.plan.next_due(now).into_iter().chain(forgiven.min());
     times.chain(pulled.then_some(now + WATCHFUL)).min().unwrap_or(now + QUIET).min(now + QUIET)
 }
 
@@ -165,7 +162,7 @@ async fn perform(agent: Arc<Agent>, planned: Planned) {
         planned.reason
     );
     let result = execute::execute(&agent, &action, &desired).await;
-    let result = result.map_err(|error| format!("{error:#}"));
+    let result = result.map_err(|error| cut(format!("{error:#}"), text::MESSAGE));
     match &result {
         Ok(changed) => {
             let outcome = if *changed { "changed" } else { "unchanged" };

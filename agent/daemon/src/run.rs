@@ -55,7 +55,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     answered(&agent);
     announce::host_keys(&agent);
     user_data::restore(&agent);
-    user_data::restore_network(&agent);
+    user_data::restore_provider(&agent);
     network::restore(&agent);
     tokio::select! {
         ended = work(agent.clone()) => ended,

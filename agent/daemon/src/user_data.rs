@@ -64,11 +64,14 @@ pub(crate) fn put_in_force(agent: &Agent, document: Document, generation: &Gener
     agent.updates.wake.notify_one();
 }
 
-/// Puts in force what the provider described of the network in an earlier boot: on some providers nothing else
-/// leads to the box, and it is asked only later.
-pub(crate) fn restore_network(agent: &Agent) {
-    agent.live().provider_network =
-        agent.records.provider_network().map(|kept| kept.network).unwrap_or_default();
+/// Puts in force what the provider said in an earlier boot: it is asked only later, may not answer, and on some
+/// nothing else leads to the box or lets its owner in.
+pub(crate) fn restore_provider(agent: &Agent) {
+    let kept = agent.records.provider_network().unwrap_or_default();
+    let mut live = agent.live();
+    live.provider_network = kept.network;
+    live.provider_keys = kept.keys;
+    live.provider_hostname = kept.hostname;
 }
 
 /// Asks the local channels and acts on the answer; then, where the provider has one, the metadata service in the
@@ -105,7 +108,8 @@ pub(crate) async fn act(agent: &Agent, offer: Offer) {
 }
 
 /// Takes what the provider describes of the network of the box that it calls `id`. One that describes nothing, or
-/// nothing that can be used, may not have done so yet: what it described of the same box before stays.
+/// nothing that can be used, may not have done so yet: what it described of the same box before stays. It is kept, and
+/// its keys and name with it.
 pub(crate) fn take_network(
     agent: &Agent,
     id: Option<&str>,
@@ -116,18 +120,19 @@ pub(crate) fn take_network(
     let same =
         kept.as_ref().filter(|kept| kept.instance_id.as_deref() == id).map(|kept| kept.network.clone());
     let network: ProviderNetwork = described.or(same).unwrap_or_default();
-    let changed = kept.is_none_or(|kept| kept.network != network || kept.instance_id.as_deref() != id);
-    if changed {
-        let kept = Kept {
-            format: provider_network::FORMAT,
-            instance_id: id.map(str::to_owned),
-            network: network.clone(),
-        };
-        if let Err(error) = agent.records.put_provider_network(&kept) {
-            tracing::error!("the provider's network was not kept: {error}");
-        }
+    let (keys, hostname) = {
+        let mut live = agent.live();
+        live.provider_network = network.clone();
+        (live.provider_keys.clone(), live.provider_hostname.clone())
+    };
+    let format = provider_network::FORMAT;
+    let now = Kept { format, instance_id: id.map(str::to_owned), network, keys, hostname };
+    if kept.as_ref() == Some(&now) {
+        return;
     }
-    agent.live().provider_network = network;
+    if let Err(error) = agent.records.put_provider_network(&now) {
+        tracing::error!("what the provider says was not kept: {error}");
+    }
 }
 
 /// Acts on what is offered; says whether the box is another one now.

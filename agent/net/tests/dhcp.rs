@@ -6,8 +6,8 @@ mod namespace;
 use std::time::Duration;
 
 use agent_core::network::{
-    AddressSource, Cidr, Dhcp6, HostConfig, InterfaceConfig, LinkMatch, Mac, NetworkSettings,
-    ProviderNetwork, RouteConfig,
+    AddressSource, Cidr, Dhcp6, HostConfig, InterfaceConfig, LinkMatch, Mac, NetworkSettings, NetworkStatus,
+    NicState, RouteConfig,
 };
 use agent_net::dhcp6::{self, Dhcp6Event, Dhcp6Task};
 use namespace::{Site, far, inside, reaches, routes, sh};
@@ -20,7 +20,7 @@ fn automatic() -> HostConfig {
 /// What the owner says, and nothing of the provider.
 fn settings(interfaces: Vec<InterfaceConfig>) -> HostConfig {
     let owner = NetworkSettings { interfaces, dns: vec![] };
-    HostConfig { owner, provider: ProviderNetwork::default() }
+    HostConfig { owner, ..HostConfig::default() }
 }
 
 #[test]
@@ -285,6 +285,49 @@ fn a_static_address_with_a_gateway_elsewhere_works() {
         network.has("nic1", "2001:db8:0:1ab::7/128").await;
         network.until("its gateway answers", |status| status.online()).await;
         assert!(reaches("2001:db8:ffff::1"));
+    });
+}
+
+/// What is tried is left to its owner: it neither gives way nor becomes what the box turns to later.
+#[test]
+fn what_is_tried_becomes_the_last_good_when_it_is_confirmed() {
+    inside("what_is_tried_becomes_the_last_good_when_it_is_confirmed", async |site: Site| {
+        site.nic(1, &["192.0.2.1/24"]);
+        let _server = site.dnsmasq(1, &["--dhcp-range=192.0.2.10,192.0.2.10,1h"]);
+        let by = |via: &str, tried| {
+            let via = via.parse().unwrap();
+            let to = Cidr::default_route(via);
+            let interface = InterfaceConfig {
+                dhcp4: false,
+                addresses: vec!["192.0.2.7/24".parse().unwrap()],
+                routes: vec![RouteConfig { to, via: Some(via), on_link: false, metric: None }],
+                ..InterfaceConfig::automatic("nic1")
+            };
+            HostConfig { tried, ..settings(vec![interface]) }
+        };
+        let good = || std::path::Path::new("/run/site/state/good-020000000001.json").exists();
+
+        // Nobody answers there: DHCP would take its place if it were not being tried.
+        let network = site.network(by("192.0.2.99", true));
+        let silent = |status: &NetworkStatus| status.nics.iter().any(|nic| nic.problem.is_some());
+        let status = network.until("silence", silent).await;
+        assert_eq!(status.nics[0].source, AddressSource::Settings, "{status:?}");
+        assert!(status.nics[0].problem.as_ref().unwrap().contains("being tried"), "{status:?}");
+        network.host.configure(automatic());
+        network.has("nic1", "192.0.2.10/24").await;
+
+        network.host.configure(by("192.0.2.1", true));
+        let proven = |status: &NetworkStatus| {
+            status.nics.iter().any(|n| n.state == NicState::Configured && n.source == AddressSource::Settings)
+        };
+        network.until("an answer", proven).await;
+        assert!(!good(), "nobody has confirmed it");
+        network.host.configure(by("192.0.2.1", false));
+        let end = tokio::time::Instant::now() + Duration::from_secs(20);
+        while !good() {
+            assert!(tokio::time::Instant::now() < end, "what was confirmed is not kept");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     });
 }
 

@@ -59,17 +59,30 @@ fn full_a_silent_gateway_gives_way_to_dhcp_and_later_to_the_last_good_settings()
     text(&machine, &["network", "confirm"]);
     wait_for(&machine, "static", |nic| nic["source"] == "static" && nic["problem"].is_null());
     let events = text(&machine, &["events"]).matches("gateway-silent").count();
+    // What is tried is left alone, and said to be silent.
     apply(&machine, &document(&interface("10.0.2.15/24", SILENT)), &["--no-wait"]);
-    let back = wait_for(&machine, "the last good", |nic| nic["source"] == "last-good" && silent(nic, SILENT));
-    assert!(back["gateways"].to_string().contains("10.0.2.2"), "{back}");
+    wait_for(&machine, "silence", |nic| nic["source"] == "static" && silent(nic, SILENT));
     assert_eq!(text(&machine, &["events"]).matches("gateway-silent").count(), events + 1);
     text(&machine, &["network", "revert"]);
+    wait_for(&machine, "static", |nic| nic["source"] == "static" && nic["problem"].is_null());
+    machine.kill().unwrap();
+
+    // At boot as another box, with a document that nobody tries: the last good.
+    let other = |id: &str, via: &str, address: &str| Setup {
+        instance_id: id.into(),
+        ..Setup::with(document(&interface(address, via)))
+    };
+    let machine = Machine::boot(&lab, &disk, &other("i-2", SILENT, "10.0.2.15/24")).unwrap();
+    machine.wait_ssh(BOOT).unwrap();
+    let back = wait_for(&machine, "the last good", |nic| nic["source"] == "last-good" && silent(nic, SILENT));
+    assert!(back["gateways"].to_string().contains("10.0.2.2"), "{back}");
+    machine.kill().unwrap();
     // The same by neighbour discovery.
-    apply(&machine, &document(&interface("fec0::99/64", SILENT_V6)), &["--no-wait"]);
-    wait_until("the last good again", LIMIT, || match machine.cli(&["status", "--json"]) {
+    let machine = Machine::boot(&lab, &disk, &other("i-3", SILENT_V6, "fec0::99/64")).unwrap();
+    wait_until("the last good again", BOOT, || match machine.cli(&["status", "--json"]) {
         Ok(done) if out(&done).contains(SILENT_V6) && out(&done).contains("last-good") => Ok(()),
         other => Err(format!("{other:?}")),
     });
-    assert!(machine.serves("whichever way"));
+    machine.wait_served("whichever way", BOOT).unwrap();
     machine.kill().unwrap();
 }

@@ -26,10 +26,8 @@ pub struct Facts {
     pub provider_keys: Vec<String>,
     /// Admins of a newer document that is not used: whoever wrote it must be able to log in and mend it.
     pub offered_admins: Vec<String>,
-    /// What the provider describes of the network.
-    pub provider_network: network::ProviderNetwork,
-    /// Network settings that stand above those of user-data.
-    pub network: Option<network::NetworkSettings>,
+    /// What the network is to be, where that is not user-data's alone.
+    pub network: Option<network::HostConfig>,
     /// Directories of the volumes that are there, by instance and name.
     pub volumes: BTreeMap<(String, String), String>,
     /// Generated secrets by instance.
@@ -60,10 +58,10 @@ pub fn host(settings: &BoxSettings, hostname: String, facts: &Facts) -> HostDesi
         hostname,
         admin_keys,
         time_servers: settings.ntp.clone(),
-        network: network::HostConfig {
-            owner: facts.network.clone().unwrap_or_else(|| network_settings(settings)),
-            provider: facts.provider_network.clone(),
-        },
+        network: facts.network.clone().unwrap_or_else(|| network::HostConfig {
+            owner: network_settings(settings),
+            ..network::HostConfig::default()
+        }),
     }
 }
 

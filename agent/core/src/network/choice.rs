@@ -90,6 +90,7 @@ impl Format for NetworkTrial {
 
 impl Format for NetworkRecord {
     const SUBJECT: &'static str = "record of the network's settings";
+    const SPARE: bool = true;
     const SINCE: &'static [u32] = &[1];
 }
 

@@ -36,6 +36,9 @@ pub struct HostConfig {
     pub owner: NetworkSettings,
     /// The provider's, for links that the owner says nothing of.
     pub provider: ProviderNetwork,
+    /// Whether the owner's are being tried: they end by themselves unless someone confirms them.
+    #[serde(default)]
+    pub tried: bool,
 }
 
 /// Settings for a link.
@@ -445,6 +448,7 @@ mod tests {
                 devices: vec![vlan],
                 ..ProviderNetwork::default()
             },
+            tried: false,
         };
         let check = |name: &str, last: u8, source, place| {
             let wanted = config.wanted(name, Mac([2, 0, 0, 0, 0, last]));

@@ -49,13 +49,24 @@ impl ProviderNetwork {
         self.bond_of(name, mac).is_some() || self.devices.iter().any(vlan)
     }
 
-    /// The same without its devices, and without what is said of them.
-    pub fn without_devices(&self) -> ProviderNetwork {
-        let device = |interface: &InterfaceConfig| match &interface.matches {
+    /// Whether its devices are to lead out: settings for one of them name a router, or ask for one.
+    pub fn devices_lead_out(&self) -> bool {
+        let asks = |interface: &InterfaceConfig| interface.dhcp4 || interface.dhcp6.is_some();
+        let mut devices = self.interfaces.iter().filter(|interface| self.is_device(interface));
+        devices.any(|interface| asks(interface) || !interface.gateways().is_empty())
+    }
+
+    /// Whether settings are for a device.
+    fn is_device(&self, interface: &InterfaceConfig) -> bool {
+        match &interface.matches {
             LinkMatch::Name(name) => self.devices.iter().any(|device| device.name == *name),
             _ => false,
-        };
-        let interfaces = self.interfaces.iter().filter(|interface| !device(interface)).cloned().collect();
+        }
+    }
+
+    /// The same without its devices, and without what is said of them.
+    pub fn without_devices(&self) -> ProviderNetwork {
+        let interfaces = self.interfaces.iter().filter(|i| !self.is_device(i)).cloned().collect();
         ProviderNetwork { interfaces, devices: Vec::new(), ..self.clone() }
     }
 }
@@ -181,6 +192,10 @@ mod tests {
         };
         let bond_of = |last: u8| network.bond_of("ens3", Mac([2, 0, 0, 0, 0, last])).map(|d| d.name.as_str());
         assert_eq!((bond_of(1), bond_of(2), bond_of(3)), (Some("bond0"), Some("bond0"), None));
+        assert!(network.devices_lead_out());
+        let mut apart = network.clone();
+        apart.interfaces[0].dhcp4 = false;
+        assert!(!apart.devices_lead_out(), "a bond between boxes alone is to reach nobody else");
         let without = network.without_devices();
         assert_eq!(without.interfaces, [InterfaceConfig::automatic("ens9")]);
         assert!(without.devices.is_empty());

@@ -42,7 +42,7 @@ impl NetworkStatus {
 
     /// Whether some NIC has an address that reaches beyond the link, and a way out.
     pub fn online(&self) -> bool {
-        self.nics.iter().any(|nic| nic.state == NicState::Configured && !nic.gateways.is_empty())
+        self.nics.iter().any(NicStatus::online)
     }
 }
 
@@ -67,6 +67,13 @@ pub struct NicStatus {
     pub mtu: u32,
     /// What is wrong with it, for people.
     pub problem: Option<String>,
+}
+
+impl NicStatus {
+    /// Whether it has an address that reaches beyond the link, and a way out.
+    pub fn online(&self) -> bool {
+        self.state == NicState::Configured && !self.gateways.is_empty()
+    }
 }
 
 /// How far a NIC is.

@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use agent_core::Desired;
-use agent_core::network::HostConfig;
 use agent_net::{Outcome, nft};
 use agent_system::files::{self, Access};
 use anyhow::Context;
 use image_layout::paths;
 
 use crate::agent::Agent;
+use crate::network;
 
 /// What timesyncd reads beside its own configuration.
 const TIME_SERVERS: &str = "/run/systemd/timesyncd.conf.d/holdfast.conf";
@@ -51,12 +51,8 @@ pub(super) async fn time(agent: &Arc<Agent>, servers: &[String]) -> anyhow::Resu
 }
 
 /// Hands the settings over; that they hold, or were given up, is told by the network itself.
-pub(super) async fn network(agent: &Arc<Agent>, config: &HostConfig) -> anyhow::Result<bool> {
-    agent.network.configure(config.clone());
-    let mut live = agent.live();
-    let changed = live.network_given.as_ref() != Some(config);
-    live.network_given = Some(config.clone());
-    Ok(changed)
+pub(super) fn network(agent: &Agent) -> anyhow::Result<bool> {
+    Ok(network::give(agent))
 }
 
 pub(super) async fn firewall(agent: &Arc<Agent>, desired: &Desired) -> anyhow::Result<bool> {

@@ -24,7 +24,7 @@ pub(crate) async fn execute(agent: &Arc<Agent>, action: &Action, desired: &Desir
         Action::SetHostname(name) => host::hostname(name),
         Action::WriteAdminKeys => host::admin_keys(&desired.host.admin_keys),
         Action::ConfigureTime => host::time(agent, &desired.host.time_servers).await,
-        Action::ConfigureNetwork => host::network(agent, &desired.host.network).await,
+        Action::ConfigureNetwork => host::network(agent),
         Action::ApplyFirewall => host::firewall(agent, desired).await,
         Action::FetchImage { reference, digest, embedded } => {
             images::fetch(agent, reference, digest.as_deref(), *embedded).await

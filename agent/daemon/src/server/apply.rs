@@ -52,10 +52,7 @@ pub(super) async fn apply(
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Json(retry(&agent)));
     }
-    if !agent.boot.data_available() {
-        return Err(Failure::not_allowed("data is unavailable, so nothing can be kept")
-            .hint("see `holdfast data`; then `holdfast data check` or `holdfast data format --destroy`"));
-    }
+    super::data::needed(&agent)?;
     let (text, document) = parse(&agent, &query, &body)?;
     let removes = removed(&agent.live().observed.records, &document);
     if !removes.is_empty() && !query.remove {
@@ -122,7 +119,7 @@ fn keeps_reach(agent: &Agent, document: &Document, force: bool) -> Answer<Vec<St
 }
 
 /// Puts the network settings of the accepted document on trial, where they are another's.
-fn try_network(agent: &Agent, tried: bool) -> Answer<Option<String>> {
+fn try_network(agent: &Arc<Agent>, tried: bool) -> Answer<Option<String>> {
     if !tried {
         return Ok(None);
     }

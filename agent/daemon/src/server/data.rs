@@ -48,3 +48,12 @@ fn unused(agent: &Agent) -> Answer<()> {
     }
     Ok(())
 }
+
+/// Refuses what would have to be kept where nothing can be.
+pub(super) fn needed(agent: &Agent) -> Answer<()> {
+    if agent.boot.data_available() {
+        return Ok(());
+    }
+    Err(Failure::not_allowed("data is unavailable, so nothing can be kept")
+        .hint("see `holdfast data`; then `holdfast data check` or `holdfast data format --destroy`"))
+}

@@ -44,6 +44,7 @@ pub(super) async fn try_settings(
     Query(query): Query<ApplyQuery>,
     body: Bytes,
 ) -> Answer<Json<Changed>> {
+    super::data::needed(&agent)?;
     nothing_tried(&agent)?;
     let file = query.file.as_deref().unwrap_or("settings");
     let text = std::str::from_utf8(&body).map_err(|error| {
@@ -69,6 +70,7 @@ pub(super) async fn confirm(
     State(agent): State<Arc<Agent>>,
     ConnectInfo(peer): ConnectInfo<Peer>,
 ) -> Answer<Json<Changed>> {
+    super::data::needed(&agent)?;
     let Some(since) = agent.live().network_trial.as_ref().map(|trial| trial.since) else {
         return Err(Failure::not_found("nothing is being tried").hint(
             "`holdfast network` shows what is in force, and `holdfast events` what became of a trial",
@@ -95,10 +97,14 @@ pub(super) async fn revert(State(agent): State<Arc<Agent>>) -> Answer<Json<Chang
         let message = "nothing is being tried, and the document's settings are in force".into();
         return Ok(Json(Changed { changed: false, message }));
     }
+    super::data::needed(&agent)?;
     begin(&agent, None)
 }
 
-fn begin(agent: &Agent, settings: Option<agent_core::network::NetworkSettings>) -> Answer<Json<Changed>> {
+fn begin(
+    agent: &Arc<Agent>,
+    settings: Option<agent_core::network::NetworkSettings>,
+) -> Answer<Json<Changed>> {
     let of = if settings.is_some() { "these settings" } else { "the document's settings" };
     network::begin_trial(agent, settings).map_err(anyhow::Error::from)?;
     let seconds = TRIAL / 1000;

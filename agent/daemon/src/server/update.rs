@@ -71,10 +71,7 @@ fn possible(agent: &Agent) -> Answer<()> {
         return Err(Failure::failed(format!("the box is {doing} already"))
             .hint("`holdfast update` says how far it is"));
     }
-    if agent.boot.data_available() {
-        return Ok(());
-    }
-    Err(Failure::not_allowed("data is unavailable, so nothing can be kept").hint("see `holdfast data`"))
+    super::data::needed(agent)
 }
 
 /// Keeps the reason for `update status`, and answers with it.

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use agent_core::network::policy::policy;
-use agent_core::network::{HostConfig, NetworkEvent, NetworkStatus, Wanted};
+use agent_core::network::{AddressSource, HostConfig, NetworkEvent, NetworkStatus, Wanted};
 use agent_system::files;
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
@@ -53,8 +53,8 @@ pub(super) type Speak = mpsc::UnboundedSender<Word>;
 struct Dissolved {
     /// For people.
     why: String,
-    /// When they are tried again; none: they are not, since the box found another way.
-    until: Option<Instant>,
+    /// When they are tried again, unless their NICs have found a way by then.
+    until: Instant,
 }
 
 pub(super) struct Manager {
@@ -67,8 +67,10 @@ pub(super) struct Manager {
     /// What of it is in force; none before anything was wanted.
     pub(super) config: Option<HostConfig>,
     dissolved: Option<Dissolved>,
-    /// Since when nothing leads out; none while something does.
+    /// Since when nothing leads out though something on which the provider's bonds and VLANs stand has a carrier.
     offline: Option<Instant>,
+    /// Whether it has.
+    carried: bool,
     /// Whether it was said that bonds and VLANs are done without, since something last led out.
     told: bool,
     pub(super) nics: BTreeMap<u32, Nic>,
@@ -108,6 +110,7 @@ impl Manager {
             config: None,
             dissolved: None,
             offline: None,
+            carried: false,
             told: false,
             nics: BTreeMap::new(),
             publish,
@@ -122,7 +125,7 @@ impl Manager {
         let mut look = None;
         loop {
             let again = match &self.dissolved {
-                Some(dissolved) => dissolved.until,
+                Some(dissolved) => Some(dissolved.until),
                 None => self.devices_end(),
             };
             let deadline = self.nics.values().filter_map(Nic::deadline).chain(look).chain(again).min();
@@ -135,10 +138,9 @@ impl Manager {
                     None => return,
                 },
                 word = self.words.recv() => {
-                    if let Some(word) = word {
-                        self.hear(word);
+                    if word.is_some_and(|word| self.hear(word)) {
+                        look = Some(Instant::now());
                     }
-                    look = Some(Instant::now());
                 }
                 heard = self.kernel.next() => {
                     let wait = match heard {
@@ -183,7 +185,9 @@ impl Manager {
         for nic in self.nics.values_mut() {
             nic.order = orders.get(&nic.link.index).copied().unwrap_or(nic.order);
             let wanted = config.wanted(&nic.link.name, nic.mac);
+            let tried = config.tried && wanted.source == AddressSource::Settings;
             if (&wanted.settings, wanted.source) != (&nic.wanted, nic.by) {
+                nic.tried = tried;
                 let stays = wanted.settings == nic.wanted && nic.source == nic.by;
                 nic.by = wanted.source;
                 if stays {
@@ -193,6 +197,12 @@ impl Manager {
                 nic.wanted = wanted.settings.clone();
                 nic.problem = None;
                 nic.activate(wanted.settings, wanted.source);
+            } else if nic.tried && !tried {
+                // Whoever confirmed it came in by it.
+                nic.tried = false;
+                if nic.source == nic.by && !nic.active.gateways().is_empty() {
+                    self.store.keep_good(&store::key(&nic.link, nic.mac), &nic.active);
+                }
             }
         }
         self.config = Some(config);
@@ -204,18 +214,19 @@ impl Manager {
             self.say("no-device", "bonds and VLANs", why.clone());
             self.told = true;
         }
-        self.dissolved = Some(Dissolved { why, until: Some(until) });
+        self.dissolved = Some(Dissolved { why, until });
+        // Until they are removed nothing is asked by them.
+        self.nics.retain(|_, nic| !nic.link.is_device());
         self.put_in_force();
     }
 
     /// When bonds and VLANs that lead nowhere are given up.
     fn devices_end(&self) -> Option<Instant> {
-        let offline = self.offline.filter(|_| !self.given.provider.devices.is_empty());
-        offline.map(|since| since + RETRY)
+        self.offline.filter(|_| self.given.provider.devices_lead_out()).map(|since| since + RETRY)
     }
 
     /// Gives up the provider's bonds and VLANs when nothing has led out for long, and tries them again when it is
-    /// time and nothing else was found.
+    /// time and their NICs have found no way by themselves.
     fn judge_devices(&mut self, now: Instant) {
         let Some(dissolved) = &mut self.dissolved else {
             if self.devices_end().is_some_and(|end| end <= now) {
@@ -227,14 +238,15 @@ impl Manager {
             }
             return;
         };
-        if dissolved.until.is_none_or(|until| now < until) {
+        if now < dissolved.until {
             return;
         }
-        if self.nics.values().any(|nic| nic.lease.is_some()) {
-            dissolved.until = None;
+        let provider = &self.given.provider;
+        if self.publish.borrow().nics.iter().any(|nic| nic.online() && provider.carries(&nic.name, nic.mac)) {
+            dissolved.until = now + RETRY;
         } else {
             self.dissolved = None;
-            self.offline = Some(now);
+            self.offline = None;
             self.put_in_force();
         }
     }
@@ -288,7 +300,9 @@ impl Manager {
     async fn make_devices(&mut self, now: Instant) -> Outcome {
         let Some(config) = &self.config else { return Outcome::Unchanged };
         let provider = &config.provider;
-        self.nics.retain(|_, nic| provider.bond_of(&nic.link.name, nic.mac).is_none());
+        // A bond has the hardware address of one of its ports.
+        let port = |nic: &Nic| !nic.link.is_device() && provider.bond_of(&nic.link.name, nic.mac).is_some();
+        self.nics.retain(|_, nic| !port(nic));
         match converge_devices(&self.handle, &provider.devices).await {
             Ok(outcome) => outcome,
             Err(error) => {
@@ -302,6 +316,11 @@ impl Manager {
     /// Takes note of links that came, went, or changed.
     fn follow(&mut self, links: Vec<Link>) {
         let Some(config) = self.config.clone() else { return };
+        let carries = |link: &Link| {
+            let carries = |mac| self.given.provider.carries(&link.name, mac);
+            link.carrier && !link.is_device() && link.mac.is_some_and(carries)
+        };
+        self.carried = links.iter().any(carries);
         let served = |link: &Link| {
             let port = link.mac.is_some_and(|mac| config.provider.bond_of(&link.name, mac).is_some());
             link.is_device() || (self.options.is_nic)(link) && !port
@@ -334,7 +353,8 @@ impl Manager {
                     let described = config.described(&link.name, mac).map(|described| described.settings);
                     let wanted = config.wanted(&link.name, mac);
                     let mut nic = Nic::new(link, mac, order, wanted);
-                    if self.store.silent(&key).as_ref() == Some(&nic.wanted) {
+                    nic.tried = config.tried && nic.by == AddressSource::Settings;
+                    if !nic.tried && self.store.silent(&key).as_ref() == Some(&nic.wanted) {
                         let others = Others { good: self.store.last_good(&key), described };
                         nic.give_way(others, "its gateway was silent in this boot", Instant::now() + RETRY);
                     }
@@ -387,8 +407,10 @@ impl Manager {
         }
         if status.online() {
             (self.offline, self.told) = (None, false);
-        } else {
+        } else if self.carried {
             self.offline = self.offline.or(Some(Instant::now()));
+        } else {
+            self.offline = None;
         }
         self.publish.send_if_modified(|published| {
             let differs = *published != status;

@@ -16,6 +16,9 @@ use crate::dhcp::{DhcpTask, Lease};
 use crate::dhcp6::{self, Dhcp6Task};
 use crate::links::Link;
 
+/// Most resolvers kept of all routers on a link.
+const MOST_SERVERS: usize = 16;
+
 /// A NIC as the manager keeps it.
 pub(super) struct Nic {
     pub(super) link: Link,
@@ -34,13 +37,16 @@ pub(super) struct Nic {
     /// Asks DHCPv6, and for what.
     pub(super) dhcp6: Option<(Dhcp6, Dhcp6Task)>,
     pub(super) lease6: Option<dhcp6::Lease>,
-    /// What routers say is to be asked of DHCPv6.
+    /// What routers say is to be asked of DHCPv6: the most that one of them says.
     pub(super) advertised: Option<Dhcp6>,
     /// Resolvers told by routers, and until when.
     pub(super) servers: Vec<(IpAddr, Instant)>,
     /// Hears routers.
     pub(super) adverts: Option<AbortOnDrop>,
     pub(super) trial: Trial,
+    /// Whether its owner tries what it should have: nothing else takes its place then, and it becomes the last good
+    /// only when it is confirmed.
+    pub(super) tried: bool,
     /// Why it is not as its owner wants it.
     pub(super) problem: Option<String>,
     /// What went wrong when it was changed last.
@@ -133,6 +139,7 @@ impl Nic {
             servers: Vec::new(),
             adverts: None,
             trial,
+            tried: false,
             problem: None,
             failure: None,
         }
@@ -202,19 +209,23 @@ impl Nic {
         self.active.dns.iter().copied().chain(leased).chain(leased6).chain(told).collect()
     }
 
-    /// Takes what a router tells: of resolvers longer, shorter, or no more.
-    pub(super) fn take_advert(&mut self, advert: Advert, now: Instant) {
-        self.advertised = advert.dhcp6;
+    /// Takes what a router tells: of resolvers longer, shorter, or no more. Says whether it is something new.
+    pub(super) fn take_advert(&mut self, advert: Advert, now: Instant) -> bool {
+        let before = (self.advertised, self.dns());
+        self.advertised = self.advertised.max(advert.dhcp6);
         self.take_servers(advert.servers, now);
+        before != (self.advertised, self.dns())
     }
 
     fn take_servers(&mut self, told: Vec<Server>, now: Instant) {
         for (server, lifetime) in told {
             // The end of time is not representable, and a day is as good.
             let until = now + lifetime.min(Duration::from_secs(86_400));
+            let full = self.servers.len() >= MOST_SERVERS;
             match self.servers.iter_mut().find(|(known, _)| *known == server) {
                 Some(known) => known.1 = until,
-                None => self.servers.push((server, until)),
+                None if !full => self.servers.push((server, until)),
+                None => {}
             }
         }
         self.servers.retain(|(_, until)| now < *until);
@@ -335,6 +346,8 @@ mod tests {
         assert_eq!(nic.wants_dhcp6(), None);
         nic.take_advert(advert(Some(Dhcp6::Stateless)), Instant::now());
         assert_eq!(nic.wants_dhcp6(), Some(Dhcp6::Stateless));
+        nic.take_advert(advert(None), Instant::now());
+        assert_eq!(nic.wants_dhcp6(), Some(Dhcp6::Stateless), "one router knows of no server, another does");
         nic.active.dhcp6 = Some(Dhcp6::Stateful);
         assert_eq!(nic.wants_dhcp6(), Some(Dhcp6::Stateful));
         nic.active.dhcp6 = None;
@@ -359,5 +372,8 @@ mod tests {
         assert_eq!(nic.dns(), [server(1)]);
         nic.take_servers(vec![(server(3), Duration::from_secs(60))], now + Duration::from_secs(61));
         assert_eq!(nic.dns(), [server(3)]);
+        let many = (4..200).map(|n| (server(n), Duration::from_secs(60))).collect();
+        nic.take_servers(many, now + Duration::from_secs(61));
+        assert_eq!(nic.dns().len(), MOST_SERVERS);
     }
 }

@@ -16,14 +16,17 @@ use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use rtnetlink::{Handle, MulticastGroup};
-
 use tokio::net::UdpSocket;
+use tokio::time::Instant;
 
+use super::GATEWAY_WAIT;
 use super::nic::AbortOnDrop;
 use crate::netlink::NetlinkError;
 
-/// How often the kernel is told to ask; it gives up after three seconds by itself.
+/// How often the kernel is told to ask at first; it gives up after three seconds by itself.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How often, once silence is nothing new.
+const SELDOM: Duration = Duration::from_secs(30);
 /// How long an answer of a name server may take: it may have to ask others.
 const ANSWER: Duration = Duration::from_secs(5);
 
@@ -33,10 +36,12 @@ pub(super) async fn answers(index: u32, gateways: BTreeSet<IpAddr>) -> Result<Ip
         rtnetlink::new_multicast_connection(&[MulticastGroup::Neigh]).map_err(NetlinkError::Open)?;
     let _connection = AbortOnDrop(tokio::spawn(connection));
     forget(&handle, index, &gateways).await;
-    let mut again = tokio::time::interval(AGAIN);
+    let since = Instant::now();
+    let mut again = since;
     loop {
         tokio::select! {
-            _ = again.tick() => {
+            () = tokio::time::sleep_until(again) => {
+                again = Instant::now() + pause(since);
                 for gateway in &gateways {
                     ask(&handle, index, *gateway).await;
                 }
@@ -66,13 +71,19 @@ const DNS_PORT: u16 = 53;
 
 /// Waits until one of the name servers answers, and says which. It never gives up.
 pub(super) async fn resolves(servers: Vec<IpAddr>) -> IpAddr {
+    let since = Instant::now();
     loop {
         let asked = servers.iter().map(|server| Box::pin(answers_questions(*server)));
         if let Ok((server, _)) = futures_util::future::select_ok(asked).await {
             return server;
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(pause(since)).await;
     }
+}
+
+/// Until what has been asked since then is asked again.
+fn pause(since: Instant) -> Duration {
+    if since.elapsed() < 2 * GATEWAY_WAIT { AGAIN } else { SELDOM }
 }
 
 /// Asks once; an error when there is no answer within a few seconds.

@@ -51,11 +51,15 @@ impl Manager {
             silent(nic.active.gateways().into_iter().collect())
         };
         let first = nic.source == nic.by;
+        let tried = nic.tried && first;
         let better = good.as_ref().is_some_and(|good| *good != nic.active);
         if first && good.as_ref() == Some(&nic.active) {
             // These are the last good: there is nothing better to turn to.
             nic.trial.believe();
             nic.problem = Some(format!("{silence}; its settings worked before and stay"));
+        } else if tried {
+            nic.trial.believe();
+            nic.problem = Some(format!("{silence}; its settings are being tried, and end by themselves"));
         } else if names && !better {
             // The box can be reached by these, and nothing says that it could be by others.
             nic.trial.believe();
@@ -154,8 +158,8 @@ impl Manager {
         changed
     }
 
-    /// Takes note of what a NIC's client or probe has to say.
-    pub(super) fn hear(&mut self, word: Word) {
+    /// Takes note of what a NIC's client or probe has to say; says whether everything is to be looked at for it.
+    pub(super) fn hear(&mut self, word: Word) -> bool {
         let index = match word {
             Word::Dhcp(index, _)
             | Word::Dhcp6(index, _)
@@ -163,13 +167,13 @@ impl Manager {
             | Word::Resolved(index, _)
             | Word::Advert(index, _) => index,
         };
-        let Some(nic) = self.nics.get_mut(&index) else { return };
+        let Some(nic) = self.nics.get_mut(&index) else { return false };
         let name = nic.link.name.clone();
         let key = store::key(&nic.link, nic.mac);
         match word {
             Word::Answered(_, gateway) => {
                 if !matches!(nic.trial, Trial::Running { .. }) {
-                    return;
+                    return false;
                 }
                 let mut servers = Vec::new();
                 if nic.source == AddressSource::Settings
@@ -189,7 +193,7 @@ impl Manager {
                     self.proven(index, &format!("{server} answers"));
                 }
             }
-            Word::Advert(_, advert) => nic.take_advert(advert, Instant::now()),
+            Word::Advert(_, advert) => return nic.take_advert(advert, Instant::now()),
             Word::Dhcp(_, DhcpEvent::Use(lease)) => {
                 let new = nic.lease.as_ref().is_none_or(|old| old.address != lease.address);
                 if nic.source == AddressSource::Dhcp {
@@ -204,7 +208,7 @@ impl Manager {
             Word::Dhcp(_, DhcpEvent::Keep(lease)) => self.store.keep_lease(LEASE, &key, lease),
             Word::Dhcp(_, DhcpEvent::Drop(loss)) => {
                 self.store.forget_lease(LEASE, &key);
-                let Some(lease) = nic.lease.take() else { return };
+                let Some(lease) = nic.lease.take() else { return false };
                 let why = match loss {
                     Loss::Refused => "a server refused it",
                     Loss::Ended => "it ended, and no server answered",
@@ -233,6 +237,7 @@ impl Manager {
                 }
             }
         }
+        true
     }
 
     /// A link's settings lead where they should.
@@ -240,7 +245,9 @@ impl Manager {
         let Some(nic) = self.nics.get_mut(&index) else { return };
         nic.trial = Trial::None;
         let key = store::key(&nic.link, nic.mac);
-        self.store.keep_good(&key, &nic.active);
+        if !nic.tried {
+            self.store.keep_good(&key, &nic.active);
+        }
         if nic.source != nic.by {
             return;
         }

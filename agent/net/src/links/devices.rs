@@ -71,10 +71,10 @@ fn message(device: &Device, present: &[Link]) -> Option<LinkMessage> {
             if bond.mode == LACP && bond.lacp_fast {
                 builder = builder.ad_lacp_rate(BondLacpRate::Fast);
             }
-            Some(match device.mac {
-                Some(mac) => builder.address(mac.0.to_vec()).build(),
-                None => builder.build(),
-            })
+            // Left to itself the kernel, or udev, makes one up, which providers let nobody send from.
+            let first = || bond.ports.iter().find_map(|port| find(present, port)?.mac);
+            let mac = device.mac.or_else(first)?;
+            Some(builder.address(mac.0.to_vec()).build())
         }
         DeviceKind::Vlan { on, tag } => {
             let parent = find(present, on)?;
@@ -95,7 +95,7 @@ fn find<'a>(present: &'a [Link], meant: &LinkMatch) -> Option<&'a Link> {
     })
 }
 
-/// Gives a bond the NICs that are to be in it and are not. Those that left it went with an older bond.
+/// Gives a bond the NICs that are to be in it and are not, and sends away those that are not to be.
 async fn join(handle: &Handle, name: &str, bond: &Bond) -> Result<Outcome, NetlinkError> {
     let present = links(handle).await?;
     let Some(own) = present.iter().find(|link| link.name == name) else { return Ok(Outcome::Unchanged) };
@@ -104,6 +104,16 @@ async fn join(handle: &Handle, name: &str, bond: &Bond) -> Result<Outcome, Netli
         link.kind.is_none() && bond.ports.iter().any(meant)
     };
     let mut outcome = Outcome::Unchanged;
+    for other in present.iter().filter(|link| link.controller == Some(own.index) && !is_port(link)) {
+        let leave = LinkUnspec::new_with_index(other.index).nocontroller().build();
+        handle
+            .link()
+            .set(leave)
+            .execute()
+            .await
+            .doing(|| format!("take `{}` out of `{name}`", other.name))?;
+        outcome = Outcome::Changed;
+    }
     for port in present.iter().filter(is_port).filter(|link| link.controller != Some(own.index)) {
         let _flushed = converge(handle, &port.name, &LinkSettings::default()).await?;
         let down = LinkUnspec::new_with_index(port.index).down().build();

@@ -4,15 +4,17 @@
 //! the oldest first, and a disk that is full is told of. Blocks are kept back by ext4 itself. Deliberately absent: what
 //! is little and how inodes are divided, which is [`agent_core::space`].
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agent_containers::Digest;
 use agent_containers::fetch::FetchResult;
+use agent_containers::store::Name;
 use agent_core::Action;
+use agent_core::healing::Millis;
 use agent_core::space::{self, Project, Room};
 use agent_system::quota::{self, QuotaError};
 use anyhow::Context;
@@ -20,19 +22,23 @@ use image_layout::paths;
 use tokio::sync::Notify;
 
 use crate::agent::{Agent, Live};
-use crate::images;
 use crate::server::{self, disk};
+use crate::{clock, images};
 
 /// The project of all writable layers; those of volumes are above 1000.
 pub(crate) const LAYERS: u32 = 1;
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(5);
+/// Between two searches for unused images, once there were none.
+const VAIN: Millis = 60_000;
 
 /// What was asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Space {
     asked: AtomicBool,
     wake: Notify,
+    /// Uptime until which nobody looks for unused images unasked: there were none.
+    vain_until: AtomicU64,
     /// Held while limits are set: those of two looks, mixed, would give away more than there is.
     dividing: Mutex<()>,
 }
@@ -69,7 +75,8 @@ pub(crate) fn look(agent: &Agent) {
         tell_once(agent, format!("inodes cannot be kept back for the box: {:#}", anyhow::Error::from(error)));
     }
     let asked = agent.space.asked.load(Ordering::Relaxed);
-    if (asked || room().short())
+    let due = clock::uptime() >= agent.space.vain_until.load(Ordering::Relaxed);
+    if (asked || due && room().short())
         && let Err(error) = collect(agent, asked)
     {
         tell_once(agent, format!("unused images cannot be removed: {error:#}"));
@@ -105,25 +112,29 @@ fn room() -> Room {
 
 /// Removes images that nothing uses until there is room, or all when they were asked for.
 fn collect(agent: &Agent, all: bool) -> anyhow::Result<()> {
-    let names = agent.store.names().context("failed to read the image store")?;
-    let embedded = names
-        .iter()
-        .filter(|(reference, _)| agent_containers::fetch::offers(Path::new(paths::IMAGES), reference));
-    let Some(mut keep) = kept(agent, &agent.live()) else { return Ok(()) };
-    keep.extend(embedded.map(|(_, name)| name.image));
-    agent.space.asked.store(false, Ordering::Relaxed);
-    let mut unused = agent.store.unused(&keep).context("failed to read the image store")?.into_iter();
     let (mut removed, mut bytes) = (Vec::new(), 0);
+    // At first what belongs to no image, and what was downloaded of images that could not be had.
+    let mut images = 0;
     loop {
-        // At first what belongs to no image.
-        let left = keep.iter().copied().chain(unused.clone()).collect();
+        let _alone = agent.store.alone();
+        let names = agent.store.names().context("failed to read the image store")?;
+        let Some(keep) = kept(&names, agent, &agent.live()) else { break };
+        if images == 0 {
+            agent.space.asked.store(false, Ordering::Relaxed);
+            bytes += agent.store.forget_downloads(&BTreeSet::new()).context("failed to remove downloads")?;
+        }
+        let unused = agent.store.unused(&keep).context("failed to read the image store")?;
+        let (gone, left) = unused.split_at(images.min(unused.len()));
+        let left: BTreeSet<Digest> = keep.iter().chain(left).copied().collect();
         bytes += agent.store.prune(&left).context("failed to prune")?.bytes;
-        if !all && !room().short() {
+        removed.extend(gone.iter().map(|gone| {
+            let known = names.iter().find(|(_, name)| name.image == *gone);
+            known.map_or_else(|| gone.to_string(), |(reference, _)| reference.clone())
+        }));
+        if unused.len() <= images || !all && !room().short() {
             break;
         }
-        let Some(next) = unused.next() else { break };
-        let known = names.iter().find(|(_, name)| name.image == next);
-        removed.push(known.map_or_else(|| next.to_string(), |(reference, _)| reference.clone()));
+        images = 1;
     }
     if bytes > 0 {
         let what = if removed.is_empty() { "what was left of images".into() } else { removed.join(", ") };
@@ -134,13 +145,15 @@ fn collect(agent: &Agent, all: bool) -> anyhow::Result<()> {
         agent.events.add("images-collected", None, message);
         retry(&mut agent.live());
         agent.wake.notify_one();
+    } else {
+        agent.space.vain_until.store(clock::uptime() + VAIN, Ordering::Relaxed);
     }
     Ok(())
 }
 
-/// Images that are used. None while that is not known for sure: something is being had, whose layers may be those of
+/// Images that are used, or came with the box. None while that is not known for sure: something is being had, whose layers may be those of
 /// unused images, or something that the box should have or has cannot be read.
-fn kept(agent: &Agent, live: &Live) -> Option<BTreeSet<Digest>> {
+fn kept(names: &BTreeMap<String, Name>, agent: &Agent, live: &Live) -> Option<BTreeSet<Digest>> {
     let wanted: BTreeSet<&str> = live.desired.instances.values().flat_map(|i| i.references()).collect();
     let known = *agent.rounds.borrow() > 0
         && live.planned == live.generation
@@ -150,9 +163,11 @@ fn kept(agent: &Agent, live: &Live) -> Option<BTreeSet<Digest>> {
     if !known || fetching(live) || wanted.iter().any(fetched) {
         return None;
     }
-    let named = live.observed.references.iter().filter(|(reference, _)| wanted.contains(reference.as_str()));
+    let came = |reference: &str| agent_containers::fetch::offers(Path::new(paths::IMAGES), reference);
+    let named = names.iter().filter(|(reference, _)| wanted.contains(reference.as_str()) || came(reference));
     let used = server::used_images(live);
-    used.keys().chain(named.map(|(_, digest)| digest)).map(|digest| digest.parse().ok()).collect()
+    let used = used.keys().map(|digest| digest.parse().ok());
+    used.chain(named.map(|(_, name)| Some(name.image))).collect()
 }
 
 /// Whether an image is being had.
@@ -170,9 +185,12 @@ fn retry(live: &mut Live) {
 
 /// Tells of a disk that is full, and when it is not any more.
 fn tell(agent: &Agent) {
-    let before = agent.live().full.take();
-    let now = room().problem(before.is_some());
-    agent.live().full.clone_from(&now);
+    let room = room();
+    let (before, now) = {
+        let mut live = agent.live();
+        let now = room.problem(live.full.is_some());
+        (std::mem::replace(&mut live.full, now.clone()), now)
+    };
     match (before, now) {
         (None, Some(problem)) => agent.events.add("data-full", None, problem),
         (Some(_), None) => agent.events.add("data-room", None, "data has room again"),

@@ -66,7 +66,8 @@ fn page(images: &[Image]) -> String {
 
 fn done(pruned: &Pruned) -> String {
     match pruned.images.len() {
-        0 => "nothing to remove\n".to_owned(),
+        0 if pruned.freed == 0 => "nothing to remove\n".to_owned(),
+        0 => format!("no image removed, {} freed\n", text::size(pruned.freed)),
         1 => format!("1 image removed, {} freed\n", text::size(pruned.freed)),
         many => format!("{many} images removed, {} freed\n", text::size(pruned.freed)),
     }
@@ -93,6 +94,7 @@ mod tests {
         ");
         assert_eq!(page(&[]), "no images\n");
         assert_eq!(done(&Pruned { images: vec![], freed: 0 }), "nothing to remove\n");
+        assert_eq!(done(&Pruned { images: vec![], freed: 2048 }), "no image removed, 2.0K freed\n");
         assert_eq!(done(&Pruned { images: vec!["x".into()], freed: 2048 }), "1 image removed, 2.0K freed\n");
     }
 }

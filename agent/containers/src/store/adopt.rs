@@ -3,14 +3,14 @@
 //! The folder was written by `holdfast-fetch`, which handled foreign bytes: whatever it holds, no path is
 //! followed out of it, and nothing but plain files with the names of layers is taken.
 
-use std::fs::{self, File, OpenOptions, Permissions};
-use std::os::unix::fs::{OpenOptionsExt, PermissionsExt, fchown};
+use std::fs::{self, File, Permissions};
+use std::os::unix::fs::{PermissionsExt, fchown};
 use std::path::Path;
 
+use agent_core::text::cut;
 use agent_system::files;
-use rustix::fs::OFlags;
 
-use super::{Name, Seal, Store, StoreError, read_json};
+use super::{Name, RECORD, Seal, Store, StoreError, from_json};
 use crate::fetch::{FetchResult, FetchedImage, FetchedLayer, Outcome, room, to_json};
 use crate::{Digest, ImageRecord, LayerRecord};
 
@@ -29,7 +29,10 @@ impl<S: Seal> Store<S> {
     /// Takes what a fetch left in `staging`, a folder made by [`Store::stage`], and removes the folder
     /// whatever comes of it. A fetch that failed is [`StoreError::Fetch`].
     pub fn adopt(&self, staging: &Path) -> Result<Adopted, StoreError> {
-        let adopted = self.take(staging);
+        let adopted = {
+            let _alone = self.alone();
+            self.take(staging)
+        };
         let removed = files::remove_tree(staging);
         let adopted = adopted?;
         removed?;
@@ -38,8 +41,11 @@ impl<S: Seal> Store<S> {
 
     fn take(&self, staging: &Path) -> Result<Adopted, StoreError> {
         let path = staging.join(FetchResult::FILE);
-        let result: FetchResult = read_json(&path, |format| format == FetchResult::FORMAT)?
-            .ok_or_else(|| StoreError::Staged("no result.json".into()))?;
+        let bytes = match files::read_foreign(&path, RECORD) {
+            Err(error) if error.is_not_found() => return Err(StoreError::Staged("no result.json".into())),
+            bytes => bytes?,
+        };
+        let result: FetchResult = from_json(&path, &bytes, |format| format == FetchResult::FORMAT)?;
         let fetched = match result.outcome {
             Outcome::Error(error) => return Err(StoreError::Fetch(error)),
             Outcome::Image(image) => *image,
@@ -61,7 +67,8 @@ impl<S: Seal> Store<S> {
 
     fn take_layer(&self, staging: &Path, layer: &FetchedLayer) -> Result<LayerRecord, StoreError> {
         if !is_layer_name(layer) {
-            return Err(StoreError::Staged(format!("`{}` is no name of a layer", layer.name)));
+            let name = cut(layer.name.as_str(), 100);
+            return Err(StoreError::Staged(format!("`{name}` is no name of a layer")));
         }
         let known = self.known(&layer.name)?;
         let verity = match known {
@@ -127,11 +134,7 @@ const SEAL: u64 = 64 << 10;
 /// Makes a staged file root's own and read-only, and syncs it. Gives it opened for reading.
 fn own(path: &Path, mode: u32) -> Result<File, StoreError> {
     let fail = |source| StoreError::Path { path: path.to_owned(), source };
-    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(fail)?;
-    if !file.metadata().map_err(fail)?.is_file() {
-        return Err(StoreError::Staged(format!("`{}` is no file", path.display())));
-    }
+    let file = files::open_foreign(path)?;
     let ids = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
     fchown(&file, Some(ids.0), Some(ids.1)).map_err(fail)?;
     file.set_permissions(Permissions::from_mode(mode)).map_err(fail)?;

@@ -1,7 +1,8 @@
 //! What a fetch had downloaded when it was cut: set aside, and given to the next fetch of the same ID.
 //!
 //! Invariant: it is another user's, as foreign as what it came from: it is moved and removed as one folder,
-//! and nothing in it is opened here. `holdfast-fetch` takes none of it for what it is called.
+//! nothing in it is opened here, and what is no file does not stay. `holdfast-fetch` takes none of it for what
+//! it is called.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -27,9 +28,13 @@ impl<S: Seal> Store<S> {
         if holds_something(&blobs) {
             let (folder, aside) = (self.downloads_folder(), self.downloads_folder().join(id));
             // What cannot be kept, as on a full disk, is downloaded again.
-            let _ = files::create_dir_all(folder, Access::mode(0o700))
+            let made = files::create_dir_all(folder, Access::mode(0o700))
                 .and_then(|_| files::remove_tree(&aside))
-                .map(|_| fs::rename(&blobs, &aside));
+                .is_ok();
+            // Looked through where nobody but root reaches it by name.
+            if made && fs::rename(&blobs, &aside).is_ok() && keep_files(&aside).is_err() {
+                files::remove_tree(&aside)?;
+            }
         }
         Ok(())
     }
@@ -59,6 +64,19 @@ impl<S: Seal> Store<S> {
         Ok(files::remove_tree(self.downloads_folder().join(id))?)
     }
 
+    /// Removes what all fetches had downloaded but those with these IDs; says how many bytes that were. What runs
+    /// now has its own in its staging folder.
+    pub fn forget_downloads(&self, keep: &BTreeSet<String>) -> Result<u64, StoreError> {
+        let mut bytes = 0;
+        for id in self.downloads()?.difference(keep) {
+            let there = size(&self.downloads_folder().join(id));
+            if self.forget_download(id)? {
+                bytes += there;
+            }
+        }
+        Ok(bytes)
+    }
+
     /// Empties the folder of fetches, but for what they had downloaded. It takes no room.
     pub(super) fn set_all_aside(&self) -> Result<(), StoreError> {
         for name in names(&self.staging())? {
@@ -80,6 +98,25 @@ impl<S: Seal> Store<S> {
 fn holds_something(folder: &Path) -> bool {
     let real = fs::symlink_metadata(folder).is_ok_and(|metadata| metadata.is_dir());
     real && fs::read_dir(folder).is_ok_and(|mut entries| entries.next().is_some())
+}
+
+/// Bytes of the files in a folder.
+fn size(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.metadata().ok()).map(|metadata| metadata.len()).sum()
+}
+
+/// Removes what is no file: the next fetch opens what it finds.
+fn keep_files(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        match entry.file_type()? {
+            kind if kind.is_file() => {}
+            kind if kind.is_dir() => fs::remove_dir_all(entry.path())?,
+            _ => fs::remove_file(entry.path())?,
+        }
+    }
+    Ok(())
 }
 
 /// What a folder holds; nothing, when it is not there.

@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use agent_system::files::{self, Access, FileError};
 use serde::{Deserialize, Serialize};
@@ -34,7 +35,7 @@ pub use adopt::Adopted;
 pub use prune::Pruned;
 pub use seal::{Seal, SealError, Verity};
 
-use crate::fetch::{FetchError, to_json};
+use crate::fetch::{FetchError, is_full, to_json};
 use crate::{Digest, ImageRecord, LayerRecord};
 
 /// Bytes of a record or of the names.
@@ -44,6 +45,8 @@ const RECORD: u64 = 16 << 20;
 pub struct Store<S = Verity> {
     root: PathBuf,
     seal: S,
+    /// Held while images are added or removed.
+    alone: Mutex<()>,
 }
 
 /// What a reference was resolved to.
@@ -93,6 +96,13 @@ pub enum StoreError {
     Seal { path: PathBuf, source: SealError },
 }
 
+impl StoreError {
+    /// Whether it is for want of room on the disk.
+    pub fn is_full(&self) -> bool {
+        matches!(self, StoreError::NoRoom { .. }) || is_full(self)
+    }
+}
+
 impl Store<Verity> {
     /// Opens the store in `root`, makes it if it is new, and removes fetches that were cut, but for what they
     /// had downloaded.
@@ -104,7 +114,7 @@ impl Store<Verity> {
 impl<S: Seal> Store<S> {
     /// Opens a store whose layers are sealed by `seal`.
     pub fn open_with(root: impl Into<PathBuf>, seal: S) -> Result<Store<S>, StoreError> {
-        let store = Store { root: root.into(), seal };
+        let store = Store { root: root.into(), seal, alone: Mutex::default() };
         // Open to be walked through, for fetches of another user; nothing else.
         files::create_dir_all(&store.root, Access::mode(0o711))?;
         files::create_dir_all(store.layers(), Access::mode(0o700))?;
@@ -113,6 +123,12 @@ impl<S: Seal> Store<S> {
         store.set_all_aside()?;
         files::sweep(&store.root)?;
         Ok(store)
+    }
+
+    /// Waits until nobody else adds or removes images, and keeps others from it. To be held from looking which are
+    /// used to the end of [`Store::prune`].
+    pub fn alone(&self) -> MutexGuard<'_, ()> {
+        self.alone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The folder of the layers.
@@ -251,6 +267,7 @@ impl<S: Seal> Store<S> {
             }
         }
         if damage.is_some() {
+            let _alone = self.alone();
             self.remove(&image.digest)?;
         }
         Ok(damage)
@@ -278,17 +295,26 @@ fn read_json<T: for<'a> Deserialize<'a>>(
     path: &Path,
     known: impl FnOnce(u32) -> bool,
 ) -> Result<Option<T>, StoreError> {
+    let Some(bytes) = files::read_optional(path, RECORD)? else { return Ok(None) };
+    from_json(path, &bytes, known).map(Some)
+}
+
+/// What the file `path` says, in a format that is `known`.
+fn from_json<T: for<'a> Deserialize<'a>>(
+    path: &Path,
+    bytes: &[u8],
+    known: impl FnOnce(u32) -> bool,
+) -> Result<T, StoreError> {
     #[derive(Deserialize)]
     struct Format {
         format: u32,
     }
-    let Some(bytes) = files::read_optional(path, RECORD)? else { return Ok(None) };
     let fail = |source| StoreError::Json { path: path.to_owned(), source };
-    let Format { format } = serde_json::from_slice(&bytes).map_err(fail)?;
+    let Format { format } = serde_json::from_slice(bytes).map_err(fail)?;
     if !known(format) {
         return Err(StoreError::Newer { path: path.to_owned(), format });
     }
-    serde_json::from_slice(&bytes).map(Some).map_err(fail)
+    serde_json::from_slice(bytes).map_err(fail)
 }
 
 #[cfg(test)]

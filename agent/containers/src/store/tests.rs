@@ -167,6 +167,10 @@ fn a_failed_fetch_leaves_nothing() {
     assert_eq!(at.store.images().unwrap(), []);
 }
 
+fn make_pipe(path: &Path) {
+    rustix::fs::mkfifoat(rustix::fs::CWD, path, rustix::fs::Mode::RUSR).unwrap();
+}
+
 #[test]
 fn what_a_fetch_leaves_is_not_trusted() {
     let at = store();
@@ -183,7 +187,7 @@ fn what_a_fetch_leaves_is_not_trusted() {
         fs::remove_file(file(staging)).unwrap();
         std::os::unix::fs::symlink(&outside, file(staging)).unwrap();
     });
-    assert!(linked.starts_with("failed to use"), "{linked}");
+    assert!(linked.starts_with("failed to open"), "{linked}");
     let folder = refused(&|staging| {
         fs::remove_file(file(staging)).unwrap();
         fs::create_dir(file(staging)).unwrap();
@@ -202,9 +206,14 @@ fn what_a_fetch_leaves_is_not_trusted() {
     let format = edit("\"format\": 1", "\"format\": 2");
     assert!(format.contains("format 2"), "{format}");
     let missing = refused(&|staging| fs::remove_file(file(staging)).unwrap());
-    assert!(missing.starts_with("failed to use"), "{missing}");
+    assert!(missing.starts_with("failed to open"), "{missing}");
     let none = refused(&|staging| fs::remove_file(staging.join("result.json")).unwrap());
     assert!(none.contains("no result.json"), "{none}");
+    let pipe = refused(&|staging| {
+        fs::remove_file(staging.join("result.json")).unwrap();
+        make_pipe(&staging.join("result.json"));
+    });
+    assert!(pipe.contains("is no file"), "{pipe}");
     assert_eq!(fs::read_to_string(&outside).unwrap(), "mine");
     assert_eq!(at.store.images().unwrap(), []);
     for id in ["", "..", "a/b", ".x"] {
@@ -466,6 +475,17 @@ fn what_was_downloaded_can_be_forgotten() {
     assert!(at.store.forget_download("fetch-1").unwrap());
     assert!(!at.store.forget_download("fetch-1").unwrap());
     assert!(at.store.forget_download("../layers").is_err());
+    for id in ["fetch-1", "fetch-2", "fetch-3"] {
+        downloaded(&at, id);
+    }
+    at.store.set_aside("fetch-1").unwrap();
+    at.store.set_aside("fetch-2").unwrap();
+    assert_eq!(at.store.forget_downloads(&BTreeSet::from(["fetch-2".into()])).unwrap(), 4);
+    assert_eq!(ids(&at), ["fetch-2"]);
+    // One that runs keeps its own.
+    assert_eq!(at.store.forget_downloads(&BTreeSet::new()).unwrap(), 4);
+    assert_eq!(at.store.forget_downloads(&BTreeSet::new()).unwrap(), 0);
+    assert!(at.root.join("staging/fetch-3/blobs/aa").exists());
     // Nothing was downloaded: nothing is kept.
     let staging = at.store.stage("fetch-1", &request(), None).unwrap();
     fs::create_dir(staging.join("blobs")).unwrap();
@@ -489,5 +509,43 @@ fn nothing_outside_is_taken_for_a_download() {
     fs::write(staging.join("blobs"), b"a file").unwrap();
     at.store.set_aside("fetch-1").unwrap();
     assert_eq!(ids(&at), [""; 0]);
+    downloaded(&at, "fetch-1");
+    let blobs = at.root.join("staging/fetch-1/blobs");
+    fs::create_dir_all(blobs.join("folder/more")).unwrap();
+    std::os::unix::fs::symlink(&outside, blobs.join("link")).unwrap();
+    make_pipe(&blobs.join("pipe"));
+    at.store.set_aside("fetch-1").unwrap();
+    let kept = fs::read_dir(at.root.join("downloads/fetch-1")).unwrap();
+    assert_eq!(kept.map(|entry| entry.unwrap().file_name()).collect::<Vec<_>>(), ["aa"]);
     assert!(outside.join("secret").exists());
+}
+
+/// The bytes of what a fetch says may be foreign: a message that quotes them is short.
+#[test]
+fn what_a_fetch_leaves_is_quoted_in_short() {
+    let at = store();
+    let staging = at.store.stage("fetch-1", &request(), None).unwrap();
+    leave(&staging, "one", &["low"]);
+    let path = staging.join("result.json");
+    let name = format!("\"name\": \"{}\"", diff_id("low").hex());
+    let long = format!("\"name\": \"{}\"", "x".repeat(1 << 20));
+    fs::write(&path, fs::read_to_string(&path).unwrap().replace(&name, &long)).unwrap();
+    let error = at.store.adopt(&staging).unwrap_err().to_string();
+    assert!(error.contains("is no name of a layer") && error.len() < 300, "{error}");
+}
+
+#[test]
+fn a_full_disk_is_known_however_it_shows() {
+    let path = || PathBuf::from("x");
+    let full = || io::Error::from(io::ErrorKind::StorageFull);
+    for error in [
+        StoreError::NoRoom { needed: 2, left: 1 },
+        StoreError::Path { path: path(), source: full() },
+        StoreError::File(FileError::Write { path: path(), source: full() }),
+        StoreError::Seal { path: path(), source: SealError::Kernel(full()) },
+    ] {
+        assert!(error.is_full(), "{error}");
+    }
+    assert!(!StoreError::Staged("x".into()).is_full());
+    assert!(!StoreError::Path { path: path(), source: io::Error::other("x") }.is_full());
 }

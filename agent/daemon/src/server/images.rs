@@ -64,8 +64,15 @@ fn fetches(live: &Live) -> BTreeSet<String> {
     references.map(|reference| fingerprint::fetch(reference)).collect()
 }
 
-/// Removes what no instance is pinned to and what no fetch goes on with, unless something is being fetched, whose layers may be shared.
 pub(super) async fn prune(State(agent): State<Arc<Agent>>) -> Answer<Json<Pruned>> {
+    // It takes as long as the images are large.
+    tokio::task::spawn_blocking(move || remove_unused(&agent)).await.context("pruning broke off")?
+}
+
+/// Removes what no instance is pinned to and what no fetch goes on with, unless something is being fetched, whose
+/// layers may be shared.
+fn remove_unused(agent: &Agent) -> Answer<Json<Pruned>> {
+    let _alone = agent.store.alone();
     let (keep, fetches) = {
         let live = agent.live();
         if space::fetching(&live) {
@@ -76,9 +83,7 @@ pub(super) async fn prune(State(agent): State<Arc<Agent>>) -> Answer<Json<Pruned
         (keep, fetches(&live))
     };
     let pruned = agent.store.prune(&keep).context("failed to prune")?;
-    for id in agent.store.downloads().context("failed to prune")?.difference(&fetches) {
-        agent.store.forget_download(id).context("failed to prune")?;
-    }
+    let freed = pruned.bytes + agent.store.forget_downloads(&fetches).context("failed to prune")?;
     agent.wake.notify_one();
-    Ok(Json(Pruned { images: pruned.images.iter().map(ToString::to_string).collect(), freed: pruned.bytes }))
+    Ok(Json(Pruned { images: pruned.images.iter().map(ToString::to_string).collect(), freed }))
 }

@@ -244,6 +244,12 @@ pub(super) fn original(path: PathBuf) -> PathBuf {
     }
 }
 
+/// A file with all copies of it that there may be.
+pub(super) fn with_copies(path: &Path) -> Vec<PathBuf> {
+    let copies = copies(path).into_iter().map(|format| copy(path, format));
+    [path.to_owned(), beside(path, SPARE)].into_iter().chain(copies).collect()
+}
+
 /// Before the number in a copy's name.
 const MARK: &str = ".format-";
 /// Behind the name of a second copy.

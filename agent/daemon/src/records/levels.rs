@@ -10,7 +10,7 @@ use agent_core::state::{
 };
 use agent_core::update::{ScrubRecord, UpdateRecord, writing_level};
 
-use super::formats::{Formats, original};
+use super::formats::{Formats, original, with_copies};
 use super::{RecordError, Records};
 
 /// The files of one type.
@@ -75,7 +75,7 @@ impl Records {
 
     /// Gives all files the rights that they were written with.
     pub(super) fn give_back(&self) {
-        self.each(|_, path| super::give_back(path, 0o600));
+        self.each(|_, path| with_copies(path).iter().for_each(|path| super::give_back(path, 0o600)));
     }
 
     fn each<T>(&self, act: impl Fn(&Kind, &Path) -> T) -> Vec<T> {

@@ -515,13 +515,13 @@ mod tests {
     fn files_and_folders_get_their_rights_back() {
         let (folder, records) = open();
         records.add_secret("a", "key", Secret::new("one")).unwrap();
-        let paths = ["secrets", "secrets/a.json"].map(|path| records.path(path));
+        let paths = ["secrets", "secrets/a.json", "secrets/a.json.spare"].map(|path| records.path(path));
         for path in &paths {
             std::fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
         }
         Records::open(folder.path().join("state"), None).unwrap();
         let modes = paths.map(|path| std::fs::metadata(path).unwrap().permissions().mode() & 0o7777);
-        assert_eq!(modes, [0o700, 0o600]);
+        assert_eq!(modes, [0o700, 0o600, 0o600]);
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::results::{Outcome, Results};
 /// How long a test of the quick set, and one of the full set, may take; the latter may compile everything.
 const LIMITS: [Duration; 2] = [Duration::from_secs(1200), Duration::from_secs(3600)];
 /// Files whose tests take minutes: they start first, so that none of them is left alone at the end.
-const LONG: [&str; 4] = ["vm updates::", "vm probes::", "vm commands::", "vm cuts::"];
+const LONG: [&str; 4] = ["vm updates::", "vm commands::", "vm network_changes::", "vm networks::"];
 /// Most machines at once: each is busy on two cores while it boots, and waits most of the time after that.
 const AT_ONCE: u64 = 3;
 /// Bytes that a machine takes, with what its emulator translates.
@@ -33,7 +33,7 @@ pub(crate) fn run(full: bool, only: Option<&str>) -> Result<()> {
     let openstack = (full && only.is_none()).then(|| std::thread::spawn(openstack));
     let mut tools = peers()?;
     if let Some(fetching) = openstack {
-        let panicked = |_| anyhow::anyhow!("fetching Keystone and Glance panicked");
+        let panicked = |_| anyhow::anyhow!("fetching Keystone, Glance and Nova panicked");
         tools.push(("HOLDFAST_OPENSTACK", fetching.join().map_err(panicked)??));
     }
     // Compiling for the image and the unit tests wait for each other nowhere: one fills what the other leaves idle.
@@ -110,11 +110,11 @@ fn peers() -> Result<Vec<(&'static str, PathBuf)>> {
     Ok(peers)
 }
 
-/// The name of the tests for which there are Keystone and Glance, with `--full` only.
+/// What the names of tests begin with that need Keystone, Glance and perhaps Nova, which there are with `--full` only.
 const OPENSTACK: &str = "keystone_and_glance";
 
-/// Puts Keystone and Glance into a place of their own, in the versions of `scripts/peers/openstack.txt`; gives the
-/// folder of their programs.
+/// Puts Keystone, Glance and Nova into a place of their own, in the versions of `scripts/peers/openstack.txt`; gives
+/// the folder of their programs.
 fn openstack() -> Result<PathBuf> {
     let root = crate::root().canonicalize()?;
     let (wanted, folder) = (root.join("scripts/peers/openstack.txt"), root.join("target/peers/openstack"));
@@ -123,7 +123,7 @@ fn openstack() -> Result<PathBuf> {
     if std::fs::read(&have).is_ok_and(|have| have == text) {
         return Ok(folder.join("bin"));
     }
-    println!("fetching Keystone and Glance");
+    println!("fetching Keystone, Glance and Nova");
     let made = Command::new("python3").args(["-m", "venv", "--clear"]).arg(&folder).status();
     ensure!(
         made.context("cannot run python3")?.success(),
@@ -132,7 +132,7 @@ fn openstack() -> Result<PathBuf> {
     let mut pip = Command::new(folder.join("bin/pip"));
     let fetched =
         pip.args(["install", "--quiet", "--disable-pip-version-check", "--no-deps", "-r"]).arg(&wanted);
-    ensure!(fetched.status()?.success(), "Keystone and Glance cannot be fetched");
+    ensure!(fetched.status()?.success(), "Keystone, Glance and Nova cannot be fetched");
     std::fs::write(have, text)?;
     Ok(folder.join("bin"))
 }
@@ -277,6 +277,8 @@ fn attempt(test: &VmTest) -> Result<(bool, String)> {
     let file = std::fs::File::create(&log)?;
     let child = Command::new(&test.executable)
         .args(["--exact", &test.function, "--nocapture"])
+        // What the box said is of more use than where the test stood, and there is room for one.
+        .env("RUST_BACKTRACE", "0")
         .stdin(Stdio::null())
         .stdout(file.try_clone()?)
         .stderr(file)

@@ -33,7 +33,7 @@ const SANDBOX: [(&str, &[&str]); 27] = [
     ("RestrictNamespaces", &["yes"]),
     ("RestrictRealtime", &["yes"]),
     ("RestrictSUIDSGID", &["yes"]),
-    ("SystemCallArchitectures", &["native"]),
+    ("SystemCallArchitectures", &["native", "native x86"]),
     ("SystemCallFilter", &[]),
 ];
 
@@ -141,6 +141,16 @@ fn each_unit_of_ours_is_sandboxed_or_says_why_not() {
             assert_eq!(lost(&without), [directive], "{name}: its loss is not seen");
         }
     }
+}
+
+/// What an admin runs in a container is started from the agent, and images may hold 32-bit programs.
+#[test]
+fn the_agent_alone_lets_32_bit_programs_run() {
+    let folder = image().join("files/usr/lib/systemd/system");
+    let paths = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let lets = |path: &PathBuf| path.is_file() && fs::read_to_string(path).unwrap().contains("native x86");
+    let names: Vec<PathBuf> = paths.filter(lets).collect();
+    assert_eq!(names, [folder.join("holdfastd.service")]);
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Images in OpenStack, against Keystone and Glance themselves.
+//! Images and boxes in OpenStack, against Keystone, Glance and Nova themselves.
 //!
 //! They are Python's programs, which `scripts/test --full` puts into a place of their own; a test says where by
 //! `HOLDFAST_OPENSTACK`.
@@ -6,11 +6,19 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::{Duration, Instant};
 
-use crate::support::openstack::{Cloud, PASSWORD};
+use crate::support::openstack::{CORES, Cloud, PAGE, PASSWORD};
 use crate::support::release::built;
 use crate::support::workspace::{Run, output};
 use serde_json::{Value, json};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_holdfast-image");
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGk0LlHVvXMDgW2VPZhoMRqsX4fL0vQ7QK2UQkSpZ1aA ops";
+const OTHER_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGk1LlHVvXMDgW2VPZhoMRqsX4fL0vQ7QK2UQkSpZ1aA night";
+/// What the fixture of a network gives each box.
+const ADDRESS: &str = "192.168.1.30";
 
 struct Place {
     folder: tempfile::TempDir,
@@ -39,7 +47,11 @@ impl Place {
 
     /// The program with the variables of an openrc file, and these instead of some.
     fn run(&self, set: &[(&str, &str)], arguments: &[&str]) -> Run {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast-image"));
+        self.run_at(Path::new(PROGRAM), set, arguments)
+    }
+
+    fn run_at(&self, program: &Path, set: &[(&str, &str)], arguments: &[&str]) -> Run {
+        let mut command = Command::new(program);
         command.env_clear().env("HOME", self.folder.path()).current_dir(self.folder.path());
         command
             .env("OS_AUTH_URL", &self.cloud.auth_url)
@@ -49,6 +61,29 @@ impl Place {
         let run = output(command.args(arguments));
         assert!(!run.stdout.contains(PASSWORD) && !run.stderr.contains(PASSWORD), "a secret was shown");
         run
+    }
+
+    fn launch(&self, more: &[&str]) -> Run {
+        let launch = ["launch", "openstack", "--user-data", "box.toml", "--timeout", "60s", "--no-wait"];
+        self.run(&[], &[&launch[..], more].concat())
+    }
+
+    fn destroy(&self, more: &[&str]) -> Run {
+        self.run(&[], &[&["destroy", "openstack", "box"], more].concat())
+    }
+
+    /// The boxes and their states, by name: those that were made in one second have no order.
+    fn boxes(&self) -> Vec<String> {
+        let boxes = json_of(self.run(&[], &["boxes", "openstack", "--json"]));
+        let text = |server: &Value, key: &str| server[key].as_str().unwrap().to_owned();
+        let mut boxes: Vec<String> = boxes
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|server| format!("{} {}", text(server, "name"), text(server, "state")))
+            .collect();
+        boxes.sort();
+        boxes
     }
 }
 
@@ -101,4 +136,76 @@ fn keystone_and_glance_have_an_image_as_it_was_sent() {
     run("OS_CLOUD", "none").fails(1, &["no `clouds.yaml` has the cloud `none`"]);
     let boxes = place.run(&[], &["boxes", "openstack"]);
     boxes.fails(1, &["the cloud has no service `compute`"]);
+}
+
+#[test]
+#[ignore = "needs Keystone, Glance and Nova, which scripts/test --full prepares"]
+fn keystone_and_glance_with_nova_have_boxes_as_they_were_asked_for() {
+    let mut place = Place::new();
+    place.cloud.add_compute();
+    // As long as Nova takes it.
+    let user_data = format!("[box]\nhostname = \"hub1\"\nadmins = [\"{KEY}\"]\n# ");
+    let user_data = format!("{user_data:x<49148}\n");
+    fs::write(place.folder.path().join("box.toml"), &user_data).unwrap();
+    fs::write(place.folder.path().join("other.pub"), OTHER_KEY).unwrap();
+    place.run(&[], &["upload", "openstack", "image"]).ok();
+
+    place.launch(&["--size", "none"]).fails(1, &["there is no size `none`", "hint: `openstack flavor list`"]);
+    assert!(place.boxes().is_empty());
+    // What no computer has room for stays, and can be removed.
+    place
+        .launch(&["--name", "big", "--size", "m1.large"])
+        .fails(1, &["error: the box failed: No valid host was found.\n", "hint: what there is of it"]);
+    assert_eq!(place.boxes(), ["big ERROR"]);
+    place.destroy(&["big", "--yes"]).ok();
+
+    let hub = json_of(place.launch(&["--size", "m1.tiny", "--json"]));
+    assert_eq!((&hub["name"], &hub["state"]), (&json!("hub1"), &json!("ACTIVE")));
+    assert_eq!(hub["addresses"], json!([ADDRESS]));
+    let hears = |server: &Value, path: &str| place.cloud.metadata(server["id"].as_str().unwrap(), path);
+    let about = |server: &Value| -> Value {
+        serde_json::from_str(&hears(server, "/openstack/latest/meta_data.json")).unwrap()
+    };
+    assert!(hears(&hub, "/openstack/latest/user_data") == user_data, "the box has what was given");
+    assert_eq!((&about(&hub)["name"], &about(&hub)["meta"]), (&json!("hub1"), &json!({ "holdfast": "1" })));
+    assert_eq!(about(&hub)["keys"][0]["data"], json!(KEY));
+
+    // A size of another page than the first; a name that no key at Nova may have.
+    let web = json_of(place.launch(&["--name", "web.example.org", "--size", "m1.medium", "--json"]));
+    assert_eq!(hears(&web, "/latest/meta-data/instance-type"), "m1.medium");
+    assert_eq!(about(&web)["keys"], about(&hub)["keys"], "a key that is known is not added again");
+    // The name of another box, which has another key.
+    let night = json_of(place.launch(&["--size", "m1.tiny", "--ssh-key", "other.pub", "--json"]));
+    assert_eq!(about(&night)["keys"][0]["data"], json!(OTHER_KEY));
+    let boxes = place.boxes();
+    assert_eq!(boxes, ["hub1 ACTIVE", "hub1 ACTIVE", "web.example.org ACTIVE"]);
+    assert!(boxes.len() > PAGE);
+    let full = format!("403: Quota exceeded for cores: Requested 8, but already used 4 of {CORES} cores");
+    place.launch(&["--name", "big", "--size", "m1.xlarge"]).fails(1, &[&full]);
+
+    place.destroy(&["web.example.org"]).fails(2, &["nobody can be asked", "hint: --yes"]);
+    place.destroy(&["hub1", "--yes"]).fails(2, &["there are 2 of the name `hub1`"]);
+    assert_eq!(place.boxes(), boxes);
+    let [hub, web] = [&hub, &web].map(|server| server["id"].as_str().unwrap());
+    let gone = place.destroy(&["web.example.org", hub, "--yes"]).ok().stdout;
+    assert_eq!(gone, format!("removed box {web} web.example.org\nremoved box {hub} hub1\n"));
+    // Nova takes its time.
+    let end = Instant::now() + Duration::from_secs(60);
+    while place.boxes() != ["hub1 ACTIVE"] {
+        assert!(Instant::now() < end, "{:?}", place.boxes());
+        std::thread::sleep(Duration::from_millis(200));
+    }
+
+    // Nobody reaches these boxes: the program that asks them, which is looked for beside this one, always fails.
+    let beside = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let program = beside.path().join("holdfast-image");
+    fs::hard_link(PROGRAM, &program).unwrap();
+    std::os::unix::fs::symlink("/bin/false", beside.path().join("holdfast")).unwrap();
+    let launch = ["launch", "openstack", "--user-data", "box.toml", "--timeout", "30s", "--size", "m1.tiny"];
+    let run = place.run_at(&program, &[], &[&launch[..], &["--name", "hub2"]].concat());
+    run.fails(
+        1,
+        &[&format!("hub2 has {ADDRESS}\n"), &format!("at {ADDRESS} does not answer"), "hint: it stays there"],
+    );
+    assert_eq!(place.boxes(), ["hub1 ACTIVE", "hub2 ACTIVE"]);
 }

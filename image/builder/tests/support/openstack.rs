@@ -1,4 +1,5 @@
-//! Keystone and Glance as their project releases them, on loopback, with a database and a store of their own.
+//! Keystone, Glance and Nova as their project releases them, on loopback, with databases and a store of their own.
+//! Nova's boxes run nowhere: its own fake hypervisor has them, and its tests' fixture of a network.
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -17,12 +18,23 @@ application = importlib.import_module(name + '.wsgi.api').application
 waitress.serve(application, listen='127.0.0.1:' + port)
 ";
 pub(crate) const PASSWORD: &str = "open sesame";
+/// What Neutron's proxy shows Nova's metadata service that it is one.
+const PROXY: &str = "proxy";
+/// Most boxes or flavors that Nova gives at once.
+pub(crate) const PAGE: usize = 2;
+/// Most processors of a project's boxes.
+pub(crate) const CORES: u32 = 8;
 
 /// A running cloud with an administrator, `admin`, and a project of that name.
 pub(crate) struct Cloud {
+    programs: PathBuf,
+    folder: PathBuf,
     services: Vec<Child>,
     pub(crate) auth_url: String,
+    image: u16,
+    metadata: u16,
     token: String,
+    project: String,
 }
 
 impl Cloud {
@@ -31,13 +43,50 @@ impl Cloud {
         let [identity, image] = [port(), port()];
         let auth_url = format!("http://127.0.0.1:{identity}/v3");
         keystone(programs, folder, &auth_url);
-        let mut cloud = Cloud { services: Vec::new(), auth_url, token: String::new() };
-        cloud.serve(programs, folder, "keystone", identity);
-        cloud.token = cloud.authenticate();
-        cloud.offer("image", image);
+        let mut cloud = Cloud {
+            programs: programs.to_owned(),
+            folder: folder.to_owned(),
+            services: Vec::new(),
+            auth_url,
+            image,
+            metadata: 0,
+            token: String::new(),
+            project: String::new(),
+        };
+        cloud.serve("keystone", identity, cloud.application("keystone", identity));
+        (cloud.token, cloud.project) = cloud.authenticate();
+        cloud.ask("/regions", &json!({ "region": { "id": "elsewhere" } }));
+        cloud.offer("image", image, "");
         glance(programs, folder, &cloud.auth_url);
-        cloud.serve(programs, folder, "glance", image);
+        cloud.serve("glance", image, cloud.application("glance", image));
         cloud
+    }
+
+    /// Adds what makes boxes.
+    pub(crate) fn add_compute(&mut self) {
+        let [compute, metadata] = [port(), port()];
+        self.metadata = metadata;
+        let configuration = nova(&self.programs, &self.folder, &self.auth_url, self.image);
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/peers/openstack-nova.py");
+        let mut command = Command::new(self.programs.join("python3"));
+        command.arg(script).arg(configuration).args([compute, metadata].map(|port| port.to_string()));
+        // What ends by a signal leaves its temporary files.
+        command.env("TMPDIR", self.folder.join("nova"));
+        self.serve("nova", compute, command);
+        self.offer("compute", compute, "/v2.1");
+    }
+
+    /// What Nova's metadata service says to a box that asks for `path`, whose question Neutron's proxy passes on.
+    pub(crate) fn metadata(&self, id: &str, path: &str) -> String {
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, PROXY.as_bytes());
+        let signature = ring::hmac::sign(&key, id.as_bytes());
+        let signature: String = signature.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let request = ureq::get(format!("http://127.0.0.1:{}{path}", self.metadata))
+            .header("x-instance-id", id)
+            .header("x-instance-id-signature", signature)
+            .header("x-tenant-id", &self.project)
+            .header("x-forwarded-for", "192.0.2.7");
+        request.call().unwrap().body_mut().read_to_string().unwrap()
     }
 
     /// Asks the identity service as its administrator.
@@ -47,7 +96,8 @@ impl Cloud {
         serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap()
     }
 
-    fn authenticate(&self) -> String {
+    /// The administrator's token and project.
+    fn authenticate(&self) -> (String, String) {
         let domain = json!({ "id": "default" });
         let user = json!({ "name": "admin", "domain": domain, "password": PASSWORD });
         let auth = json!({ "auth": {
@@ -55,20 +105,19 @@ impl Cloud {
             "scope": { "project": { "name": "admin", "domain": domain } },
         }});
         let request = ureq::post(format!("{}/auth/tokens", self.auth_url)).content_type("application/json");
-        let answer = request.send(auth.to_string()).unwrap();
-        answer.headers()["x-subject-token"].to_str().unwrap().to_owned()
+        let mut answer = request.send(auth.to_string()).unwrap();
+        let token = answer.headers()["x-subject-token"].to_str().unwrap().to_owned();
+        let said: Value = serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
+        (token, said["token"]["project"]["id"].as_str().unwrap().to_owned())
     }
 
     /// Puts a service into the catalog, in two regions.
-    fn offer(&self, kind: &str, port: u16) {
+    fn offer(&self, kind: &str, port: u16, path: &str) {
         let service = self.ask("/services", &json!({ "service": { "type": kind, "name": kind } }));
         for (region, port) in [("RegionOne", port), ("elsewhere", 9)] {
-            if region != "RegionOne" {
-                self.ask("/regions", &json!({ "region": { "id": region } }));
-            }
             let endpoint = json!({
                 "service_id": service["service"]["id"], "interface": "public", "region": region,
-                "url": format!("http://127.0.0.1:{port}"),
+                "url": format!("http://127.0.0.1:{port}{path}"),
             });
             self.ask("/endpoints", &json!({ "endpoint": endpoint }));
         }
@@ -89,12 +138,16 @@ impl Cloud {
         serde_json::from_str(&request.call().unwrap().body_mut().read_to_string().unwrap()).unwrap()
     }
 
-    fn serve(&mut self, programs: &Path, folder: &Path, name: &str, port: u16) {
-        let log = folder.join(format!("{name}.log"));
-        let variable = name.to_uppercase();
-        let mut command = Command::new(programs.join("python3"));
+    /// What serves the interface of a program that is configured.
+    fn application(&self, name: &str, port: u16) -> Command {
+        let mut command = Command::new(self.programs.join("python3"));
         command.args(["-c", SERVE, name, &port.to_string()]);
-        command.env(format!("OS_{variable}_CONFIG_DIR"), folder.join(name));
+        command.env(format!("OS_{}_CONFIG_DIR", name.to_uppercase()), self.folder.join(name));
+        command
+    }
+
+    fn serve(&mut self, name: &str, port: u16, mut command: Command) {
+        let log = self.folder.join(format!("{name}.log"));
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(&log).unwrap());
         self.services.push(command.spawn().unwrap());
         let end = Instant::now() + Duration::from_secs(120);
@@ -173,16 +226,38 @@ fn glance(programs: &Path, folder: &Path, auth_url: &str) {
          [disk]\nfilesystem_store_datadir = {at}/images\n\
          [os_glance_staging_store]\nfilesystem_store_datadir = {at}/staging\n\
          [os_glance_tasks_store]\nfilesystem_store_datadir = {at}/tasks\n\
-         [database]\nconnection = sqlite:///{at}/glance.db\n[paste_deploy]\nflavor = keystone\n\
-         [keystone_authtoken]\nauth_url = {auth_url}\nwww_authenticate_uri = {auth_url}\nauth_type = password\n\
-         username = admin\npassword = {PASSWORD}\nproject_name = admin\nuser_domain_id = default\n\
-         project_domain_id = default\n"
+         [database]\nconnection = sqlite:///{at}/glance.db\n[paste_deploy]\nflavor = keystone\n"
     );
-    fs::write(own.join("glance-api.conf"), text).unwrap();
+    fs::write(own.join("glance-api.conf"), text + &who_asks(auth_url)).unwrap();
     let paste: PathBuf = programs.parent().unwrap().join("etc/glance/glance-api-paste.ini");
     fs::copy(paste, own.join("glance-api-paste.ini")).unwrap();
     run(Command::new(programs.join("glance-manage"))
         .arg("--config-file")
         .arg(own.join("glance-api.conf"))
         .arg("db_sync"));
+}
+
+/// Writes Nova's configuration; says where.
+fn nova(programs: &Path, folder: &Path, auth_url: &str, image: u16) -> PathBuf {
+    let own = folder.join("nova");
+    fs::create_dir_all(&own).unwrap();
+    let paste = programs.parent().unwrap().join("etc/nova/api-paste.ini");
+    let text = format!(
+        "[wsgi]\napi_paste_config = {}\n[api]\nmax_limit = {PAGE}\n[quota]\ncores = {CORES}\n\
+         [glance]\nendpoint_override = http://127.0.0.1:{image}\n\
+         [neutron]\nservice_metadata_proxy = true\nmetadata_proxy_shared_secret = {PROXY}\n",
+        paste.display()
+    );
+    let configuration = own.join("nova.conf");
+    fs::write(&configuration, text + &who_asks(auth_url)).unwrap();
+    configuration
+}
+
+/// How a service has Keystone say who asks it.
+fn who_asks(auth_url: &str) -> String {
+    format!(
+        "[keystone_authtoken]\nauth_url = {auth_url}\nwww_authenticate_uri = {auth_url}\nauth_type = password\n\
+         username = admin\npassword = {PASSWORD}\nproject_name = admin\nuser_domain_id = default\n\
+         project_domain_id = default\n"
+    )
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha512};
 
@@ -80,7 +81,8 @@ impl OpenStackError {
             OpenStackError::Http(error) if error.status() == Some(401) => {
                 "check user, password and project, or make a new application credential".to_owned()
             }
-            OpenStackError::Http(error) if error.status() == Some(409) => {
+            // Nova's answer where it cannot choose; others of this status are about other things.
+            OpenStackError::Http(HttpError::Status { status: 409, told, .. }) if told.contains("network") => {
                 "of several networks one must be named: --network NAME".to_owned()
             }
             OpenStackError::Region(_) => "name one with --region or OS_REGION_NAME".to_owned(),
@@ -303,16 +305,15 @@ impl OpenStack {
 
     /// The boxes.
     pub fn servers(&self) -> Result<Vec<Server>> {
-        let all: Vec<ServerDocument> = self.compute()?.get("/servers/detail")?.read(&["servers"])?;
+        let servers: Vec<ServerDocument> = all(&self.compute()?, "/servers/detail", "servers")?;
         let ours = |server: &ServerDocument| server.metadata.contains_key(MARK) && server.status != "DELETED";
-        Ok(all.into_iter().filter(ours).map(Server::from).collect())
+        Ok(servers.into_iter().filter(ours).map(Server::from).collect())
     }
 
     /// Has a box made; gives its identity. `network`: name or id of the one that it is on, where the
     /// project has several.
     pub fn launch(&self, launch: &Launch, network: Option<&str>) -> Result<String> {
-        let flavors: Vec<Named> = self.compute()?.get("/flavors")?.read(&["flavors"])?;
-        let flavor = pick(flavors, "size", &launch.size)?;
+        let flavor = pick(all(&self.compute()?, "/flavors", "flavors")?, "size", &launch.size)?;
         let mut server = json!({
             "name": launch.name,
             "imageRef": launch.image,
@@ -322,7 +323,7 @@ impl OpenStack {
             "metadata": { MARK: "1" },
         });
         if let Some(key) = &launch.ssh_key {
-            server["key_name"] = json!(self.key(key, &launch.name)?);
+            server["key_name"] = json!(self.key(key)?);
         }
         if let Some(name) = network {
             server["networks"] = json!([{ "uuid": self.network_id(name)? }]);
@@ -342,7 +343,7 @@ impl OpenStack {
                 "ACTIVE" | "BUILD" => Ok(None),
                 other => {
                     let reason = format!("its state is `{other}`");
-                    let reason = server.fault.map_or(reason, |fault| fault.message);
+                    let reason = server.fault.map_or(reason, |fault| fault.message.trim().to_owned());
                     Err(OpenStackError::Failed { what: "the box", reason })
                 }
             }
@@ -355,23 +356,59 @@ impl OpenStack {
     }
 
     /// The name of a public key at Nova, which is given it where it does not know it.
-    fn key(&self, public_key: &str, name: &str) -> Result<String> {
+    fn key(&self, public_key: &str) -> Result<String> {
         let answer = self.compute()?.get("/os-keypairs")?;
         let known = answer.at(&["keypairs"])?.as_array().cloned().unwrap_or_default();
         let same = |text: &Value| text.as_str().is_some_and(|text| same_key(text, public_key));
         if let Some(key) = known.iter().map(|pair| &pair["keypair"]).find(|key| same(&key["public_key"])) {
             return Ok(key["name"].as_str().unwrap_or_default().to_owned());
         }
-        let name = format!("holdfast {name}");
+        let name = key_name(public_key);
         let body = json!({ "keypair": { "name": name, "public_key": public_key } });
-        self.compute()?.post("/os-keypairs", &body)?;
-        Ok(name)
+        match self.compute()?.post("/os-keypairs", &body) {
+            // Another launch at the same time has brought it.
+            Err(error) if error.status() == Some(409) => Ok(name),
+            Err(error) => Err(error.into()),
+            Ok(_) => Ok(name),
+        }
     }
 
     fn network_id(&self, name: &str) -> Result<String> {
-        let networks = self.service("network", "/v2.0")?.get("/networks")?.read(&["networks"])?;
+        let networks = all(&self.service("network", "/v2.0")?, "/networks", "networks")?;
         pick(networks, "network", name)
     }
+}
+
+/// All that a service has at `path` under `key`; Nova and Neutron give as much at once as their operator allows, and
+/// where the rest is.
+fn all<T: DeserializeOwned>(service: &Http, path: &str, key: &str) -> Result<Vec<T>> {
+    let mut found = Vec::new();
+    let mut page = path.to_owned();
+    loop {
+        let answer = service.get(&page)?;
+        let some: Vec<T> = answer.read(&[key])?;
+        let rest = next(&answer.json, key).filter(|_| !some.is_empty());
+        found.extend(some);
+        let Some(query) = rest else { return Ok(found) };
+        page = format!("{path}?{query}");
+    }
+}
+
+/// The query for the page after this one. A service that stands behind another may not know its own address, so
+/// that the rest of the link counts for nothing.
+fn next<'a>(page: &'a Value, key: &str) -> Option<&'a str> {
+    let links = page.get(format!("{key}_links"))?.as_array()?;
+    let link = links.iter().find(|link| link["rel"] == "next")?;
+    link["href"].as_str()?.split_once('?').map(|(_, query)| query)
+}
+
+/// What a public key is called at Nova, by its content: two boxes of one name may have two keys, and not every box's
+/// name could be a key's.
+fn key_name(public_key: &str) -> String {
+    let content = public_key.split_whitespace().nth(1).unwrap_or(public_key);
+    let hash: String =
+        Sha512::digest(content.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    format!("{MARK} {hash}")
 }
 
 /// The id of the thing with this name or id.
@@ -403,4 +440,41 @@ impl Read for Hashed<'_> {
 /// User-data as Nova takes it, for its limit.
 pub fn fits(user_data: &Secret) -> bool {
     STANDARD.encode(user_data.expose()).len() <= MAX_USER_DATA
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_is_asked_for_where_this_one_was() {
+        let page = |rel: &str, href: &str| json!({ "servers_links": [{ "rel": rel, "href": href }] });
+        for (page, expect) in [
+            (page("next", "http://10.0.0.1/v2.1/servers/detail?limit=2&marker=7"), Some("limit=2&marker=7")),
+            (page("next", "http://10.0.0.1/v2.1/servers/detail"), None),
+            (page("previous", "http://10.0.0.1/v2.1/servers/detail?marker=7"), None),
+            (json!({ "servers": [] }), None),
+        ] {
+            assert_eq!(next(&page, "servers"), expect, "{page}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_named_by_its_content() {
+        let name = key_name("ssh-ed25519 AAAAC3Nza ops");
+        assert_eq!(name, key_name("ssh-ed25519 AAAAC3Nza another comment"));
+        assert_ne!(name, key_name("ssh-ed25519 AAAAC3Nzb ops"));
+        assert!(name.chars().all(|c| c.is_ascii_alphanumeric() || c == ' '), "Nova takes {name}");
+    }
+
+    #[test]
+    fn only_a_choice_of_networks_is_answered_with_one() {
+        let hint = |told: &str| {
+            let url = "https://nova.example.org/servers".to_owned();
+            let method = ureq::http::Method::POST;
+            OpenStackError::Http(HttpError::Status { method, url, status: 409, told: told.to_owned() }).hint()
+        };
+        assert!(hint("More than one possible network found. Specify network ID(s)").is_some());
+        assert_eq!(hint("Key pair 'ops' already exists."), None);
+    }
 }

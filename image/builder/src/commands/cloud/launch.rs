@@ -218,8 +218,9 @@ pub(crate) fn public_key(file: &Path) -> Result<String> {
 fn answers(server: &Server, args: &Args, end: Instant, cancelled: &dyn Fn() -> bool) -> Result<bool> {
     let Some(address) = server.addresses.first() else { bail!("the box has no address") };
     let program = program();
-    let mut last = String::new();
-    while Instant::now() < end {
+    let mut last;
+    // It is asked at least once, however long it took to be made.
+    loop {
         let mut command = Command::new(&program);
         command.args(["--host", &format!("admin@{address}")]);
         // A box that was made just now is known to nobody; its key is kept for the next time.
@@ -235,6 +236,9 @@ fn answers(server: &Server, args: &Args, end: Instant, cancelled: &dyn Fn() -> b
         }
         last = String::from_utf8_lossy(&said.stderr).lines().next().unwrap_or_default().to_owned();
         let next = Instant::now() + EVERY;
+        if next > end {
+            break;
+        }
         while Instant::now() < next {
             if cancelled() {
                 return Ok(false);
@@ -242,7 +246,8 @@ fn answers(server: &Server, args: &Args, end: Instant, cancelled: &dyn Fn() -> b
             std::thread::sleep(std::time::Duration::from_millis(100));
         }
     }
-    Err(anyhow::anyhow!("the box at {address} does not answer: {last}"))
+    let Server { name, id, .. } = server;
+    Err(anyhow::anyhow!("the box {name} ({id}) at {address} does not answer: {last}"))
         .hint("it stays there: look at its console at the provider, which says what is wrong")
 }
 

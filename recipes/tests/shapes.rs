@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use base64::Engine;
 use recipes::model::Owner;
 use recipes::shape::{
     self, AdminKey, BaseUrl, Cidr, Cpus, ImageRef, Mac, Port, ShapeError, Template, TimeZone, User, Window,
@@ -263,6 +264,30 @@ fn admin_keys() {
         format!("ssh-dss {blob}"),
     ];
     check(AdminKey::parse, &[], &bad.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+/// An RSA key with a modulus of this many bits.
+fn rsa_key(bits: usize) -> String {
+    // A number whose highest bit is set has a zero before it.
+    let mut modulus = vec![0xff; bits / 8 + 1];
+    modulus[0] = (1 << (bits % 8)) - 1;
+    let mut blob = Vec::new();
+    for field in [&b"ssh-rsa"[..], b"\x01\x00\x01", &modulus[..]] {
+        blob.extend((field.len() as u32).to_be_bytes());
+        blob.extend(field);
+    }
+    format!("ssh-rsa {} me", base64::engine::general_purpose::STANDARD.encode(blob))
+}
+
+#[test]
+fn rsa_keys_are_as_long_as_sshd_wants_them() {
+    for bits in [2048, 2049, 4096] {
+        assert!(AdminKey::parse(&rsa_key(bits)).is_ok(), "{bits}");
+    }
+    for bits in [512, 1024, 2047] {
+        let error = AdminKey::parse(&rsa_key(bits)).unwrap_err();
+        assert!(error.message.contains(&format!("{bits} bits")), "{error:?}");
+    }
 }
 
 #[test]

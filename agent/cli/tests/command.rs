@@ -261,10 +261,17 @@ fn a_report_is_passed_on_or_kept_whole_for_its_owner_alone() {
     assert!(std::fs::read(&file).unwrap() == bytes);
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
 
+    // A link where it is written is not followed.
+    let other = folder.path().join("other");
+    std::fs::write(&other, b"mine").unwrap();
+    std::os::unix::fs::symlink(&other, folder.path().join("report.tar.gz.part")).unwrap();
     let output = run(&server, &["report", "--logs", "--json", "-o", path]);
     let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(printed, serde_json::json!({ "file": path, "bytes": 9 }));
     assert_eq!(std::fs::read(&file).unwrap(), b"with logs");
+    assert!(!file.is_symlink());
+    assert_eq!(std::fs::read(&other).unwrap(), b"mine");
+    std::fs::remove_file(&other).unwrap();
 
     // One that breaks off takes nothing's place and leaves nothing behind.
     let server = Server::start(vec![("GET /v1/report", Reply::torn(&bytes))]);

@@ -21,6 +21,7 @@ pub mod redact;
 pub mod space;
 pub mod standing;
 pub mod state;
+pub mod text;
 pub mod update;
 
 pub use action::{Action, Plan, Planned};

@@ -5,6 +5,7 @@
 //! secrets are found.
 
 use recipes::Secret;
+use serde_json::Value;
 
 /// What stands in the place of a secret.
 pub const HIDDEN: &str = "[hidden]";
@@ -49,11 +50,22 @@ impl Redactor {
         }
         tokens(&urls(&text))
     }
+
+    /// A JSON value without them. Only its strings are looked at, so that it stays one.
+    pub fn json(&self, value: Value) -> Value {
+        let field = |(name, value): (String, Value)| (self.text(&name), self.json(value));
+        match value {
+            Value::String(text) => Value::String(self.text(&text)),
+            Value::Array(list) => Value::Array(list.into_iter().map(|value| self.json(value)).collect()),
+            Value::Object(fields) => Value::Object(fields.into_iter().map(field).collect()),
+            other => other,
+        }
+    }
 }
 
 /// As it stands in a JSON string.
 fn json(text: &str) -> String {
-    let quoted = serde_json::Value::from(text).to_string();
+    let quoted = Value::from(text).to_string();
     quoted[1..quoted.len() - 1].to_owned()
 }
 
@@ -63,12 +75,18 @@ fn percent(text: &str) -> String {
     text.bytes().map(|b| if plain(b) { char::from(b).to_string() } else { format!("%{b:02X}") }).collect()
 }
 
-/// Without what is inside of a private key in PEM.
+/// Without what is inside of a private key in PEM. Before an end without a beginning all may be of a key.
 fn private_keys(text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some(at) = rest.find("PRIVATE KEY-----") {
         let (before, after) = rest.split_at(at + "PRIVATE KEY-----".len());
+        let label = &before[before[..at].rfind("-----").unwrap_or(0)..];
+        if label.starts_with("-----END") {
+            out = HIDDEN.to_owned() + label;
+            rest = after;
+            continue;
+        }
         out += before;
         let end = after.find("-----END").unwrap_or(after.len());
         out += HIDDEN;
@@ -154,6 +172,18 @@ mod tests {
         let key = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3Bl\nbnNz\n-----END OPENSSH PRIVATE KEY-----\nx";
         check(&[], key, "-----BEGIN OPENSSH PRIVATE KEY-----[hidden]-----END OPENSSH PRIVATE KEY-----\nx");
         check(&[], "-----BEGIN PRIVATE KEY-----\ntorn", "-----BEGIN PRIVATE KEY-----[hidden]");
+        check(&[], "a\nb3Bl\n-----END PRIVATE KEY-----\nx", "[hidden]-----END PRIVATE KEY-----\nx");
+        let (torn, shown) = ("b3Bl\n-----END RSA PRIVATE KEY-----", "[hidden]-----END RSA PRIVATE KEY-----");
+        check(&[], &format!("{torn}\n{key}"), &format!("{shown}\n{}", Redactor::default().text(key)));
+    }
+
+    #[test]
+    fn json_stays_json() {
+        let redactor = Redactor::new(["true", "1234"].map(Secret::new));
+        let value = serde_json::json!({ "on": true, "n": 12345, "said": ["true", { "a1234": "x 1234" }] });
+        let shown =
+            serde_json::json!({ "on": true, "n": 12345, "said": [HIDDEN, { "a[hidden]": "x [hidden]" }] });
+        assert_eq!(redactor.json(value), shown);
     }
 
     #[test]

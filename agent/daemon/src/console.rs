@@ -9,8 +9,12 @@ use std::io::Write;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
+use agent_core::text::{self, cut};
+
 /// Where the kernel lists its consoles.
 const ACTIVE: &str = "/sys/class/tty/console/active";
+/// Lines of a text that are written: a serial line is slow, and the agent waits for it.
+const LINES: usize = 8;
 
 /// The consoles, and what was said on them last.
 #[derive(Debug)]
@@ -30,14 +34,16 @@ impl Console {
         Console { devices, said: Mutex::default() }
     }
 
-    /// Says `text` under `topic`, unless that was said last under it.
+    /// Says `text` under `topic`, unless that was said last under it; of a long text, the beginning.
     pub(crate) fn say(&self, topic: &'static str, text: &str) {
+        let text = cut(text, text::ERROR);
         let mut said = self.said.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if said.get(topic).is_some_and(|last| last == text) {
+        if said.get(topic) == Some(&text) {
             return;
         }
-        said.insert(topic, text.to_owned());
-        let lines: String = text.lines().map(|line| format!("\rholdfast: {}\r\n", printable(line))).collect();
+        let lines = text.lines().take(LINES);
+        let lines: String = lines.map(|line| format!("\rholdfast: {}\r\n", printable(line))).collect();
+        said.insert(topic, text);
         for device in &self.devices {
             let opened = OpenOptions::new().append(true).open(device);
             // A console that is gone is no reason to stop.
@@ -79,5 +85,14 @@ mod tests {
                 "holdfast: state degraded"
             ]
         );
+    }
+
+    #[test]
+    fn little_is_written_of_a_long_text() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let console = Console::on(vec![file.path().to_owned()]);
+        console.say("error", &"x".repeat(4 << 20));
+        console.say("error", &"\n".repeat(4 << 20));
+        assert!(std::fs::metadata(file.path()).unwrap().len() < 1200);
     }
 }

@@ -23,14 +23,14 @@ pub(crate) async fn read(arguments: &[&str], lines: usize, bytes: usize) -> anyh
     run(command, bytes).await
 }
 
-/// The end of what a program says, which has to end well, or with 1 and nothing said.
+/// The end of what a program says, in whole lines; it has to end well, or with 1 and nothing said.
 pub(crate) async fn run(mut command: Command, bytes: usize) -> anyhow::Result<String> {
     let name = command.as_std().get_program().to_string_lossy().into_owned();
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true);
     let mut child = command.spawn().with_context(|| format!("failed to run `{name}`"))?;
     let mut from = child.stdout.take().with_context(|| format!("`{name}` says nothing"))?;
     let work = async {
-        let mut said = Vec::new();
+        let (mut said, mut cut) = (Vec::new(), false);
         let mut chunk = vec![0; 64 << 10];
         loop {
             match from.read(&mut chunk).await? {
@@ -39,16 +39,24 @@ pub(crate) async fn run(mut command: Command, bytes: usize) -> anyhow::Result<St
             }
             if said.len() > 2 * bytes {
                 said.drain(..said.len() - bytes);
+                cut = true;
             }
         }
-        anyhow::Ok((said, child.wait().await?))
+        anyhow::Ok((said, cut, child.wait().await?))
     };
     let ended = tokio::time::timeout(LONGEST, work).await;
-    let (said, status) = ended.with_context(|| format!("`{name}` took longer than a minute"))??;
+    let (mut said, cut, status) = ended.with_context(|| format!("`{name}` took longer than a minute"))??;
     if !status.success() && !(status.code() == Some(1) && said.is_empty()) {
         bail!("`{name}` ended with {status}");
     }
-    Ok(String::from_utf8_lossy(&said[said.len().saturating_sub(bytes)..]).into_owned())
+    let surplus = said.len().saturating_sub(bytes);
+    said.drain(..surplus);
+    if cut || surplus > 0 {
+        // Half a line may hold half a secret, which nobody knows again.
+        let whole = said.iter().position(|byte| *byte == b'\n').map_or(said.len(), |end| end + 1);
+        said.drain(..whole);
+    }
+    Ok(String::from_utf8_lossy(&said).into_owned())
 }
 
 #[cfg(test)]
@@ -63,7 +71,9 @@ mod tests {
             command
         };
         let said = run(shell("seq 1 100000"), 12).await.unwrap();
-        assert_eq!(said, "9999\n100000\n");
+        assert_eq!(said, "100000\n");
+        assert_eq!(run(shell("printf 'hunter2 word'"), 4).await.unwrap(), "");
+        assert_eq!(run(shell("seq 1 4"), 8).await.unwrap(), "1\n2\n3\n4\n");
         assert_eq!(run(shell("exit 1"), 10).await.unwrap(), "");
         assert!(run(shell("echo x; exit 1"), 10).await.is_err());
         assert!(run(Command::new("/nonexistent"), 10).await.is_err());

@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use agent_core::text::{self, cut};
 use agent_system::files;
 use agent_system::systemd::{Filter, Flag, List, Number, Span, Text, TransientUnit};
 use anyhow::{Context, anyhow};
@@ -92,14 +93,16 @@ impl Program<'_> {
         agent.systemd.release(self.unit).await?;
         let ended = ended.map(|status| status.result).unwrap_or_default();
         let what = self.what;
-        let read = files::read_limited(self.folder.join(result), limit);
+        let read = files::read_foreign(self.folder.join(result), limit);
         let bytes = read.map_err(|error| match (error.is_not_found(), ended.as_str()) {
             (true, "oom-kill") => anyhow!("{what} took more than {} MiB of memory", self.memory >> 20),
             (true, "timeout") => anyhow!("{what} took longer than {} minutes", self.time.as_secs() / 60),
             (true, "signal" | "core-dump") => anyhow!("{what} was killed"),
             _ => anyhow::Error::from(error).context(format!("{what} ended without a result")),
         })?;
-        serde_json::from_slice(&bytes).with_context(|| format!("{what} left a result that is none"))
+        serde_json::from_slice(&bytes).map_err(|error| {
+            anyhow!("{what} left a result that is none: {}", cut(error.to_string(), text::ERROR))
+        })
     }
 }
 

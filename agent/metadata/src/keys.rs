@@ -1,13 +1,16 @@
 //! Keys and host names as providers give them, made safe to use.
 //!
 //! Invariant: a key that comes out is one line: a known type, a blob of that type, and a comment of
-//! printable characters. Options are never taken from a provider.
+//! printable characters; an RSA key is as long as the box's sshd wants it. Options are never taken from a
+//! provider.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
 /// Most keys that are taken.
 const MOST: usize = 200;
+/// The fewest bits of an RSA key that the box's sshd accepts.
+const RSA_BITS: usize = 2048;
 /// Most characters of a comment.
 const COMMENT: usize = 200;
 
@@ -44,15 +47,29 @@ fn key(line: &str) -> Option<String> {
     let kind = TYPES.into_iter().find(|kind| parts.clone().next() == Some(kind))?;
     let blob = parts.nth(1)?;
     let bytes = STANDARD.decode(blob).ok()?;
-    // A blob begins with its type, length first (RFC 4253, section 6.6).
-    let named =
-        bytes.get(4..4 + kind.len())? == kind.as_bytes() && bytes[..4] == (kind.len() as u32).to_be_bytes();
-    if !named {
+    // A blob begins with its type (RFC 4253, section 6.6).
+    let (name, rest) = field(&bytes)?;
+    if name != kind.as_bytes() || (kind == "ssh-rsa" && rsa_bits(rest)? < RSA_BITS) {
         return None;
     }
     let comment: String =
         parts.collect::<Vec<_>>().join(" ").chars().filter(|c| !c.is_control()).take(COMMENT).collect();
     Some(format!("{kind} {blob} {comment}").trim_end().to_owned())
+}
+
+/// A field of a blob, which stands behind its length (RFC 4251, section 5), and what is behind it.
+fn field(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk::<4>()?;
+    rest.split_at_checked(u32::from_be_bytes(*length) as usize)
+}
+
+/// Bits of the modulus, which comes behind the exponent.
+fn rsa_bits(numbers: &[u8]) -> Option<usize> {
+    let (_, rest) = field(numbers)?;
+    let (modulus, _) = field(rest)?;
+    let zeros = modulus.iter().take_while(|byte| **byte == 0).count();
+    let modulus = &modulus[zeros..];
+    Some(8 * modulus.len() - modulus.first()?.leading_zeros() as usize)
 }
 
 /// A host name if it is one (RFC 1123), in lower case and without a last dot.
@@ -96,6 +113,21 @@ mod tests {
         check("ssh-ed25519 !!!!", &[], 1);
         check("ssh-dss AAAAB3NzaC1kc3M=", &[], 1);
         check("", &[], 0);
+    }
+
+    #[test]
+    fn rsa_keys_are_as_long_as_sshd_wants_them() {
+        for (bytes, taken) in [(64, false), (128, false), (255, false), (256, true), (512, true)] {
+            let mut modulus = vec![0xff; bytes + 1];
+            modulus[0] = 0;
+            let mut blob = Vec::new();
+            for field in [&b"ssh-rsa"[..], b"\x01\x00\x01", &modulus[..]] {
+                blob.extend((field.len() as u32).to_be_bytes());
+                blob.extend(field);
+            }
+            let key = format!("ssh-rsa {}", STANDARD.encode(blob));
+            check(&key, taken.then_some(key.as_str()).as_slice(), usize::from(!taken));
+        }
     }
 
     #[test]

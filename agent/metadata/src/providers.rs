@@ -69,6 +69,6 @@ pub(crate) fn fill(
     let (keys, dropped) = keys::clean(public_keys);
     offer.public_keys = keys;
     if dropped > 0 {
-        offer.notes.push(format!("{dropped} line(s) among the provider's keys are no keys"));
+        offer.notes.push(format!("{dropped} line(s) among the provider's keys are no keys for sshd"));
     }
 }

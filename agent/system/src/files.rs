@@ -13,6 +13,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::fs::OFlags;
+
 /// Marks the unfinished files of [`write_atomic`]; [`sweep`] removes them.
 const UNFINISHED: &str = ".hf-new";
 
@@ -29,6 +31,9 @@ pub enum FileError {
     /// It holds more than the reader accepts.
     #[error("`{path}` is larger than {limit} bytes")]
     TooLarge { path: PathBuf, limit: u64 },
+    /// It is a folder, a pipe or another thing that is no file.
+    #[error("`{path}` is no file")]
+    NoFile { path: PathBuf },
     /// It is not UTF-8.
     #[error("`{path}` is not UTF-8")]
     NotText { path: PathBuf, source: std::string::FromUtf8Error },
@@ -135,6 +140,28 @@ pub fn write_if_changed(
 pub fn read_limited(path: impl AsRef<Path>, limit: u64) -> Result<Vec<u8>, FileError> {
     let path = path.as_ref();
     let file = File::open(path).map_err(|source| FileError::Open { path: path.to_owned(), source })?;
+    read_at_most(file, path, limit)
+}
+
+/// As [`read_limited`], of a file that another user has put there, or something else in its place.
+pub fn read_foreign(path: impl AsRef<Path>, limit: u64) -> Result<Vec<u8>, FileError> {
+    let path = path.as_ref();
+    read_at_most(open_foreign(path)?, path, limit)
+}
+
+/// Opens a file for reading that another user has put there: no link is followed, no pipe is waited for.
+pub fn open_foreign(path: impl AsRef<Path>) -> Result<File, FileError> {
+    let path = path.as_ref();
+    let failed = |source| FileError::Open { path: path.to_owned(), source };
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(failed)?;
+    match file.metadata().map_err(failed)?.is_file() {
+        true => Ok(file),
+        false => Err(FileError::NoFile { path: path.to_owned() }),
+    }
+}
+
+fn read_at_most(file: File, path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
     let mut bytes = Vec::new();
     file.take(limit.saturating_add(1))
         .read_to_end(&mut bytes)
@@ -351,6 +378,23 @@ mod tests {
         assert!(matches!(read_limited(&path, 4), Err(FileError::TooLarge { limit: 4, .. })));
         assert_eq!(read_optional(dir.path().join("none"), 4).unwrap(), None);
         assert!(read_limited("/dev/zero", 100).is_err());
+    }
+
+    #[test]
+    fn of_what_others_put_there_only_files_are_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        fs::write(path("file"), "12345").unwrap();
+        fs::create_dir(path("folder")).unwrap();
+        std::os::unix::fs::symlink(path("file"), path("link")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, path("pipe"), rustix::fs::Mode::RUSR).unwrap();
+        assert_eq!(read_foreign(path("file"), 5).unwrap(), b"12345");
+        assert!(matches!(read_foreign(path("file"), 4), Err(FileError::TooLarge { .. })));
+        assert!(matches!(read_foreign(path("link"), 5), Err(FileError::Open { .. })));
+        assert!(read_foreign(path("none"), 5).unwrap_err().is_not_found());
+        for name in ["folder", "pipe"] {
+            assert!(matches!(read_foreign(path(name), 5), Err(FileError::NoFile { .. })), "{name}");
+        }
     }
 
     #[test]

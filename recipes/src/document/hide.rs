@@ -7,6 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::Source;
+use crate::shape::Template;
 
 /// Ranges of the values that may be secrets: `password` anywhere, values given under `params`, and the `default`
 /// of a parameter that is not plainly of another type; all of `[box.notify]`, and the URL of `[box.update]` when it
@@ -25,17 +26,29 @@ pub(super) fn secrets(root: &Spanned<DeTable<'_>>) -> Vec<Range<usize>> {
     found
 }
 
-/// What a document that is shown to others must hide beside [`secrets`]: values of `env` whose names tell of a
-/// secret that should have been a parameter, and what files hold.
+/// What else must be hidden, in errors and from others: what may be a secret that should have been a parameter, in
+/// `env`, in files, and in the words of commands.
 pub(super) fn telling(root: &DeTable<'_>) -> Vec<Range<usize>> {
     let mut found = Vec::new();
     for (key, value) in root {
-        match (key.get_ref().as_ref(), value.get_ref()) {
-            ("env", DeValue::Table(env)) => {
-                let told = env.iter().filter(|(name, _)| is_telling(name.get_ref()));
-                found.extend(told.map(|(_, value)| value.span()));
+        let key: &str = key.get_ref();
+        match (key, value.get_ref()) {
+            (_, DeValue::Table(env)) if is_env(key) => {
+                for (name, value) in env {
+                    values(value, &|value| !is_open(name.get_ref(), value), &mut found);
+                }
             }
-            ("content", _) => found.push(value.span()),
+            _ if is_env(key) || key == "content" => values(value, &|_| true, &mut found),
+            ("run" | "entrypoint" | "command", DeValue::String(_)) => words([value], &mut found),
+            ("run" | "entrypoint" | "command", DeValue::Array(list)) => words(list.iter(), &mut found),
+            ("files", DeValue::Table(files)) => {
+                for (_, file) in files {
+                    match file.get_ref().as_table() {
+                        Some(file) => found.extend(telling(file)),
+                        None => values(file, &|_| true, &mut found),
+                    }
+                }
+            }
             (_, DeValue::Table(inner)) => found.extend(telling(inner)),
             (_, DeValue::Array(list)) => {
                 let tables = list.iter().filter_map(|value| value.get_ref().as_table());
@@ -45,6 +58,59 @@ pub(super) fn telling(root: &DeTable<'_>) -> Vec<Range<usize>> {
         }
     }
     found
+}
+
+/// `env`, and what Compose calls it.
+fn is_env(key: &str) -> bool {
+    ["env", "environment"].iter().any(|word| key.eq_ignore_ascii_case(word))
+}
+
+/// Whether a value of `env` may be shown: a template, and what is too little for a secret, unless its name tells of
+/// one.
+fn is_open(name: &str, value: &DeValue<'_>) -> bool {
+    let number = |text: &str| text.len() <= 5 && text.bytes().all(|byte| byte.is_ascii_digit());
+    match value {
+        DeValue::String(text) if is_template(text) => true,
+        _ if is_telling(name) => false,
+        DeValue::Boolean(_) => true,
+        DeValue::Integer(digits) => number(digits.as_str()),
+        DeValue::String(text) => matches!(&**text, "true" | "false") || number(text),
+        _ => false,
+    }
+}
+
+/// Whether a text is filled in as a whole.
+fn is_template(text: &str) -> bool {
+    Template::parse(text).is_ok_and(|template| template.as_single_path().is_some())
+}
+
+/// The words of a command that may be secrets.
+fn words<'a, 'd: 'a>(
+    words: impl IntoIterator<Item = &'a Spanned<DeValue<'d>>>,
+    found: &mut Vec<Range<usize>>,
+) {
+    let mut expected = false;
+    for word in words {
+        if word.get_ref().as_str().is_some_and(|text| is_secret_word(text, &mut expected)) {
+            found.push(word.span());
+        }
+    }
+}
+
+/// Whether a word may be a secret: behind a flag that tells of one, given to such a name with `=`, or a script with
+/// such words. `expected`: that it comes behind such a flag, and then whether the next one does.
+fn is_secret_word(word: &str, expected: &mut bool) -> bool {
+    let flag = (word.starts_with('-') && !word.contains('=')) || word.ends_with(':');
+    // The last are how redis-cli, mysql and curl are given theirs.
+    let announces = flag && (is_telling(word) || matches!(word, "-a" | "-p" | "-u"));
+    let announced = std::mem::replace(expected, announces);
+    let given = word.rfind(['=', ':']);
+    let mut inner = false;
+    let mut script = word.split_whitespace().filter(|part| *part != word);
+    !is_template(word)
+        && (announced
+            || given.is_some_and(|at| is_telling(&word[..at]))
+            || script.any(|part| is_secret_word(part, &mut inner)))
 }
 
 fn is_telling(name: &str) -> bool {
@@ -135,9 +201,9 @@ pub(super) fn broken_line(source: &Source<'_>, offset: usize) -> Option<Range<us
     let key = key.unwrap_or("");
     let word = |text: &str| {
         let text = text.to_ascii_lowercase();
-        ["pass", "secret", "params", "token", "default", "notify", "webhook"]
-            .iter()
-            .any(|word| text.contains(word))
+        let settings = ["pass", "secret", "params", "token", "default", "notify", "webhook"];
+        let of_containers = ["env", "files", "content", "run", "entrypoint", "command"];
+        settings.iter().chain(&of_containers).any(|word| text.contains(word))
     };
     if !word(header) && !word(key) {
         return None;

@@ -41,6 +41,11 @@ pub(crate) fn with_document<T>(
         return Err(source.anchor(span).error(message, Some(hint)).of(Kind::Newer).into());
     }
     source.hide(hide::secrets(&root));
+    source.hide(hide::telling(root.get_ref()));
+    if !faults.is_empty() {
+        // Whose they are cannot be told for sure.
+        source.hide(syntax::long_strings(text));
+    }
     source.hide(faults.iter().filter_map(|fault| hide::broken_line(&source, fault.span.start)).collect());
     let readable =
         faults.iter().all(|fault| fault.is_duplicate()) && (faults.is_empty() || !root.get_ref().is_empty());
@@ -115,23 +120,34 @@ type = "secret"
 default = "s3cret-d"
 [recipe.containers.web]
 image = "r.example.org/web:1"
-env = { DB_PASSWORD = "s3cret-e", MODE = "production", KEY = "{{ params.key }}" }
+command = ["server", "--requirepass", "s3cret-h", "--auth-key=s3cret-i", "--port", "80", "--token", "{{ params.key }}"]
+env = { DB_PASSWORD = "s3cret-e", URL = "x://me:s3cret-j", DEBUG = true, PORT = "8080", KEY = "{{ params.key }}" }
 files = { "/etc/x" = { content = """
 s3cret-f
 """ } }
+[recipe.containers.web.health]
+command = ["sh", "-c", "cli -a s3cret-k ping"]
 [recipe.steps.one]
-run = ["a"]
+run = ["curl", "-H", "Authorization: s3cret-l", "x.example.org"]
 image = "x.example.org/y:1"
-env.API_TOKEN = "s3cret-g"
+env = { API_TOKEN = "s3cret-g", PIN = 123456, DB_PASS = 1234 }
 "#;
         let shown = hide(document).unwrap();
         assert!(!shown.contains("s3cret"), "{shown}");
-        for kept in
-            ["hostname = \"hub1\" \n", "username = \"hub\"", "MODE = \"production\"", "web:1", "DB_PASSWORD"]
-        {
+        for kept in [
+            "hostname = \"hub1\" \n",
+            "username = \"hub\"",
+            "web:1",
+            "DB_PASSWORD",
+            r#"["server", "--requirepass", "[hidden]", "[hidden]", "--port", "80", "--token", "{{ params.key }}"]"#,
+            r#"DEBUG = true, PORT = "8080", KEY = "{{ params.key }}""#,
+            r#"["sh", "-c", "[hidden]"]"#,
+            r#"["curl", "-H", "[hidden]", "x.example.org"]"#,
+            r#"PIN = "[hidden]", DB_PASS = "[hidden]""#,
+        ] {
             assert!(shown.contains(kept), "{kept} is gone: {shown}");
         }
-        assert_eq!(shown.matches("[hidden]").count(), 8, "{shown}");
+        assert_eq!(shown.matches("[hidden]").count(), 14, "{shown}");
         assert!(hide(&shown).is_some(), "it is still TOML");
         assert_eq!(hide("password = \"s3cret"), None);
     }

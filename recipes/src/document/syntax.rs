@@ -57,6 +57,13 @@ pub(super) fn comments(text: &str) -> Vec<Range<usize>> {
     comments.map(|token| token.span().start()..token.span().end()).collect()
 }
 
+/// Where the strings of several lines are, closed or not.
+pub(super) fn long_strings(text: &str) -> Vec<Range<usize>> {
+    let long = |kind| matches!(kind, TokenKind::MlBasicString | TokenKind::MlLiteralString);
+    let strings = Source::new(text).lex().filter(|token| long(token.kind()));
+    strings.map(|token| token.span().start()..token.span().end()).collect()
+}
+
 /// The first faults of the grammar, one more than are told.
 fn flood(text: &str) -> Vec<ParseError> {
     let tokens = Source::new(text).lex().into_vec();

@@ -158,6 +158,9 @@ const KEY_TYPES: &[&str] = &[
     "ssh-rsa",
 ];
 
+/// The fewest bits of an RSA key that the box's sshd accepts.
+const RSA_BITS: usize = 2048;
+
 impl AdminKey {
     /// Reads one key (RFC 4253, section 6.6: the blob begins with its type).
     pub fn parse(text: &str) -> Result<AdminKey, ShapeError> {
@@ -182,11 +185,18 @@ impl AdminKey {
         let Some(blob) = blob else {
             return Err(wrong("an OpenSSH public key whose base64 is damaged"));
         };
-        let inner = blob
-            .split_first_chunk::<4>()
-            .and_then(|(length, rest)| rest.get(..u32::from_be_bytes(*length) as usize));
-        if inner != Some(kind.as_bytes()) || blob.len() < 4 + kind.len() + 32 {
-            return Err(wrong("an OpenSSH public key that is cut short or of another type than it says"));
+        let mut fields = Fields(&blob);
+        let short = "an OpenSSH public key that is cut short or of another type than it says";
+        if fields.next() != Some(kind.as_bytes()) || blob.len() < 4 + kind.len() + 32 {
+            return Err(wrong(short));
+        }
+        if kind == "ssh-rsa" {
+            // Behind its exponent.
+            let bits = bits(fields.nth(1).ok_or_else(|| wrong(short))?);
+            if bits < RSA_BITS {
+                let message = format!("an RSA key of {bits} bits, where at least {RSA_BITS} are accepted");
+                return Err(ShapeError::new(message, "make a new one: `ssh-keygen -t ed25519`"));
+            }
         }
         Ok(AdminKey(text.to_owned()))
     }
@@ -195,4 +205,25 @@ impl AdminKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// The fields of a key's blob, each behind its length (RFC 4251, section 5).
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = &'a [u8];
+
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (length, rest) = self.0.split_first_chunk::<4>()?;
+        let (field, rest) = rest.split_at_checked(u32::from_be_bytes(*length) as usize)?;
+        self.0 = rest;
+        Some(field)
+    }
+}
+
+/// Bits of a number, the highest byte first.
+fn bits(number: &[u8]) -> usize {
+    let zeros = number.iter().take_while(|byte| **byte == 0).count();
+    let number = &number[zeros..];
+    number.first().map_or(0, |first| 8 * number.len() - first.leading_zeros() as usize)
 }

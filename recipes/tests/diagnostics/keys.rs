@@ -31,7 +31,7 @@ cap_drop = ["ALL"]
 "#;
     assert_snapshot!(of_recipe(text), @r#"
     x.toml:5:1: unknown key `environment` in [containers.NAME]
-      5 | environment = { A = "b" }
+      5 | environment = { A = *** }
         | ^^^^^^^^^^^
       hint: it is called `env`: `env = { NAME = "value" }`
 
@@ -180,12 +180,12 @@ require = ["needs.db"]
 "#;
     assert_snapshot!(of_recipe(text), @r#"
     x.toml:5:14: `A` is a template with `needs`, which needs Holdfast 0.4
-      5 | env = { A = "{{ needs.db.url }}", B = "{{ host }}" }
+      5 | env = { A = ********************, B = ************ }
         |              ^^^^^^^^^^^^^^^^^^
       hint: until then, a value that the owner gives is `{{ params.NAME }}`
 
     x.toml:5:40: `B` is a template with `host`, which needs Holdfast 0.4
-      5 | env = { A = "{{ needs.db.url }}", B = "{{ host }}" }
+      5 | env = { A = ********************, B = ************ }
         |                                        ^^^^^^^^^^
       hint: until then, a value that the owner gives is `{{ params.NAME }}`
 
@@ -238,12 +238,12 @@ files = { "/a" = "text" }
       hint: write true or false, without quotes
 
     x.toml:7:7: `env` is a list where a table belongs
-      7 | env = ["A=b"]
+      7 | env = [*****]
         |       ^^^^^^^
       hint: write it as `{ key = value }` or as a `[table]` of its own
 
     x.toml:8:18: text where a table with `content` belongs
-      8 | files = { "/a" = "text" }
+      8 | files = { "/a" = ****** }
         |                  ^^^^^^
       hint: write `{ content = "…" }`
     "#);

@@ -2,7 +2,7 @@
 
 use insta::assert_snapshot;
 
-use crate::of_user_data;
+use crate::{of_recipe, of_user_data};
 
 #[test]
 fn no_error_shows_a_secret() {
@@ -99,4 +99,27 @@ admins = ["-----BEGIN OPENSSH PRIVATE KEY-----hunter2"]
         |           ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
       hint: write the whole line of a `.pub` file, such as "ssh-ed25519 AAAA… name"
     "#);
+}
+
+/// Nor what may be one and should have been a parameter.
+#[test]
+fn no_error_shows_what_containers_are_given() {
+    for line in [
+        "env = { A = \"hunter2\" } x",
+        "env = { A = \"hunter2\", \"A=B\" = \"x\" }",
+        "env = [\"A=hunter2\"]",
+        "env = \"hunter2\"",
+        "environment = { A = \"hunter2\" }",
+        "command = [\"server\", \"--requirepass\", \"hunter2\", 7]",
+        "command = [\"server\", \"--requirepass\", \"hunter2\", x]",
+        "command = \"server --requirepass hunter2\"",
+        "files = { \"/a\" = \"hunter2\" }",
+        "files = { \"/a\" = { content = \"hunter2\", mode = \"x\" } }",
+        "files = { \"/a\" = { content = \"\"\"\n[part]\nkey = hunter2\\q\n\"\"\" } }",
+    ] {
+        let web = "[recipe]\nname = \"a\"\n[containers.web]\nimage = \"r.example.org/web:1\"\n";
+        let shown = of_recipe(&format!("{web}{line}\n"));
+        assert_ne!(shown, "accepted", "{line}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
 }

@@ -60,17 +60,17 @@ env = { A = "{{ params.titel }}", B = "{{ params.title | upper }}", C = "{{ x" }
 "#;
     assert_snapshot!(of_recipe(text), @r#"
     x.toml:5:14: `params.titel` leads to no parameter
-      5 | env = { A = "{{ params.titel }}", B = "{{ params.title | upper }}", C = "{{ x" }
+      5 | env = { A = "{{ params.titel }}", B = ****************************, C = ****** }
         |              ^^^^^^^^^^^^^^^^^^
       hint: did you mean `params.title`?
 
     x.toml:5:40: `B` is a template with more than a path in it: `params.title | upper`
-      5 | env = { A = "{{ params.titel }}", B = "{{ params.title | upper }}", C = "{{ x" }
+      5 | env = { A = "{{ params.titel }}", B = ****************************, C = ****** }
         |                                        ^^^^^^^^^^^^^^^^^^^^^^^^^^
       hint: a template is `{{ params.NAME }}`, `{{ instance.name }}`, `{{ box.hostname }}` or `{{ steps.NAME.output }}`; write `{{{{` for a literal `{{`
 
     x.toml:5:74: `C` is a text with `{{` and without `}}`
-      5 | …{{ params.titel }}", B = "{{ params.title | upper }}", C = "{{ x" }
+      5 | …{{ params.titel }}", B = ****************************, C = ****** }
         |                                                              ^^^^
       hint: a template is `{{ params.NAME }}`, `{{ instance.name }}`, `{{ box.hostname }}` or `{{ steps.NAME.output }}`; write `{{{{` for a literal `{{`
     "#);
@@ -208,7 +208,7 @@ when = "always"
       hint: write the program: run = ["/usr/bin/notes"]
 
     x.toml:8:1: `env` in a step with `in`
-      8 | env = { A = "b" }
+      8 | env = { A = *** }
         | ^^^
       hint: a step in a container has what that container has; with `image` it takes its own
 

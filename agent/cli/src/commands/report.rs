@@ -120,7 +120,11 @@ fn unwritten(output: &Path, error: std::io::Error) -> Failure {
     Failure::failed(format!("failed to write `{}`: {error}", output.display()))
 }
 
-/// For its owner alone.
+/// For its owner alone, and new: what has that name already may be a link, or open to others.
 fn open(path: &Path) -> std::io::Result<File> {
-    OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }

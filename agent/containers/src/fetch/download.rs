@@ -7,13 +7,15 @@
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
+use rustix::fs::OFlags;
 use sha2::{Digest as _, Sha256};
 use ureq::Body;
 use ureq::http::{Response, header};
 
-use super::error::FetchError;
+use super::error::{FetchError, FetchErrorKind};
 use super::http::Failure;
 use crate::Digest;
 
@@ -37,12 +39,19 @@ pub(super) struct Download {
 }
 
 impl Download {
-    /// Goes on with what an earlier run left at `path`, or begins.
+    /// Goes on with what an earlier run left at `path`, or begins. What is no file there is refused: a pipe
+    /// would be waited for.
     pub(super) fn open(path: &Path, size: u64) -> Result<Download, FetchError> {
         let fail = |error: io::Error| FetchError::io("failed to make a file for a layer", &error);
-        let file =
-            File::options().read(true).write(true).create(true).truncate(false).open(path).map_err(fail)?;
-        let there = file.metadata().map_err(fail)?.len();
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits() as i32;
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(false).custom_flags(flags);
+        let file = options.open(path).map_err(fail)?;
+        let metadata = file.metadata().map_err(fail)?;
+        if !metadata.is_file() {
+            return Err(FetchError::new(FetchErrorKind::Local, "what is kept of a layer is no file"));
+        }
+        let there = metadata.len();
         let hasher = Sha256::new();
         let mut download = Download { file, hasher, bytes: 0, furthest: 0, pieced: false, size };
         if there > size {
@@ -149,6 +158,19 @@ fn content_range(value: &str) -> Option<(u64, Option<u64>)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_no_file_is_not_gone_on_with() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name);
+        std::fs::write(path("file"), b"half").unwrap();
+        std::os::unix::fs::symlink(path("file"), path("link")).unwrap();
+        rustix::fs::mkfifoat(rustix::fs::CWD, path("pipe"), rustix::fs::Mode::RWXU).unwrap();
+        assert_eq!(Download::open(&path("file"), 10).unwrap().bytes, 4);
+        for name in ["link", "pipe"] {
+            assert!(Download::open(&path(name), 10).is_err(), "{name}");
+        }
+    }
 
     #[test]
     fn content_ranges() {

@@ -3,7 +3,8 @@
 use std::error::Error;
 use std::{fmt, io};
 
-use serde::{Deserialize, Serialize};
+use agent_core::text::{self, cut};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::layer::LayerError;
 
@@ -56,16 +57,25 @@ impl FetchErrorKind {
     }
 }
 
-/// Why an image could not be had.
+/// Why an image could not be had. Its texts are short, whatever a registry or a fetch puts into them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FetchError {
     /// For programs.
     pub kind: FetchErrorKind,
     /// For people: what happened.
+    #[serde(deserialize_with = "short")]
     pub message: String,
     /// For people: what may help.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "short_or_none", skip_serializing_if = "Option::is_none")]
     pub hint: Option<String>,
+}
+
+fn short<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(cut(String::deserialize(deserializer)?, text::ERROR))
+}
+
+fn short_or_none<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(Option::<String>::deserialize(deserializer)?.map(|hint| cut(hint, text::ERROR)))
 }
 
 impl fmt::Display for FetchError {
@@ -78,11 +88,11 @@ impl Error for FetchError {}
 
 impl FetchError {
     pub(super) fn new(kind: FetchErrorKind, message: impl Into<String>) -> FetchError {
-        FetchError { kind, message: message.into(), hint: None }
+        FetchError { kind, message: cut(message, text::ERROR), hint: None }
     }
 
     pub(super) fn hint(mut self, hint: impl Into<String>) -> FetchError {
-        self.hint = Some(hint.into());
+        self.hint = Some(cut(hint, text::ERROR));
         self
     }
 
@@ -118,16 +128,21 @@ impl FetchError {
 
 /// `DiskFull` when that is at the bottom of it.
 fn kind_of(error: &(dyn Error + 'static), otherwise: FetchErrorKind) -> FetchErrorKind {
+    if is_full(error) { FetchErrorKind::DiskFull } else { otherwise }
+}
+
+/// Whether a full disk is at the bottom of an error.
+pub(crate) fn is_full(error: &(dyn Error + 'static)) -> bool {
     let mut at = Some(error);
     while let Some(error) = at {
         if let Some(error) = error.downcast_ref::<io::Error>()
             && matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
         {
-            return FetchErrorKind::DiskFull;
+            return true;
         }
         at = error.source();
     }
-    otherwise
+    false
 }
 
 /// Foreign text as it may stand in a message: short, and in letters that can be seen.
@@ -149,4 +164,20 @@ pub(super) fn chain(error: &dyn Error) -> String {
         at = error.source();
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_of_others_are_short_when_an_error_is_made_and_when_it_is_read() {
+        let long = "é".repeat(1 << 20);
+        let made = FetchError::new(FetchErrorKind::BadImage, long.as_str()).hint(long.as_str());
+        let read = serde_json::json!({ "kind": "bad-image", "message": long, "hint": long });
+        let read: FetchError = serde_json::from_value(read).unwrap();
+        assert_eq!(read, made);
+        let hint = made.hint.unwrap();
+        assert!(made.message.len() < 1100 && hint.len() < 1100 && hint.ends_with("é…"), "{hint}");
+    }
 }

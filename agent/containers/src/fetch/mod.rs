@@ -38,6 +38,7 @@ use agent_core::Secret;
 use agent_system::files;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use error::is_full;
 pub use error::{FetchError, FetchErrorKind};
 pub use layout::offers;
 

@@ -4,7 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_containers::fetch::{FetchErrorKind, FetchRequest, FetchResult, Outcome, RegistryAccess, Source};
+use agent_containers::fetch::{
+    FetchError, FetchErrorKind, FetchRequest, FetchResult, Outcome, RegistryAccess, Source,
+};
+use agent_containers::store::StoreError;
+use agent_core::text::{self, cut};
 use agent_core::{Secret, fingerprint};
 use agent_system::systemd::Text;
 use anyhow::bail;
@@ -66,8 +70,10 @@ async fn run(agent: &Agent, program: &Program<'_>, reference: &str) -> anyhow::R
         .unit()
         .text(Text::Description, format!("Fetch of {reference}"))
         .text(Text::SyslogIdentifier, "holdfast-fetch");
+    let result: anyhow::Result<FetchResult> = program.run(agent, unit, FetchResult::FILE, RESULT).await;
+    // Until now it is known why the last one failed.
     agent.live().unfetched.remove(reference);
-    let result: FetchResult = program.run(agent, unit, FetchResult::FILE, RESULT).await?;
+    let result = result?;
     let Outcome::Error(error) = result.outcome else { return Ok(()) };
     if error.kind == FetchErrorKind::DiskFull {
         // What nothing uses makes room for the next try.
@@ -96,7 +102,37 @@ fn access(agent: &Agent, reference: &str) -> RegistryAccess {
 /// Takes a fetched image into the store. Sealing reads every byte: it is done beside the other work.
 pub(crate) async fn adopt(agent: &Arc<Agent>, reference: &str) -> anyhow::Result<bool> {
     let (store, staging) = (agent.store.clone(), images::staging(agent, reference));
-    let adopted = tokio::task::spawn_blocking(move || store.adopt(&staging)).await??;
+    let adopted = tokio::task::spawn_blocking(move || store.adopt(&staging)).await?;
+    let adopted = adopted.map_err(|error| {
+        let error = unstored(error);
+        if error.kind == FetchErrorKind::DiskFull {
+            agent.space.ask();
+            agent.live().unfetched.insert(reference.to_owned(), error.clone());
+        }
+        error
+    })?;
     agent.events.add("image", None, format!("{reference} is {}", adopted.image.digest));
     Ok(adopted.changed)
+}
+
+/// Why a fetched image is not in the store. What the fetch left may be quoted in the error.
+fn unstored(error: StoreError) -> FetchError {
+    let kind = if error.is_full() { FetchErrorKind::DiskFull } else { FetchErrorKind::Local };
+    let message = cut(format!("{:#}", anyhow::Error::from(error)), text::ERROR);
+    FetchError { kind, message, hint: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_image_that_has_no_room_to_be_sealed_finds_the_disk_full() {
+        let error = unstored(StoreError::NoRoom { needed: 2, left: 1 });
+        assert_eq!(error.kind, FetchErrorKind::DiskFull);
+        assert!(error.message.contains("2 bytes"), "{error}");
+        let error = unstored(StoreError::Staged("x".repeat(1 << 20)));
+        assert_eq!(error.kind, FetchErrorKind::Local);
+        assert!(error.message.len() < 1100);
+    }
 }

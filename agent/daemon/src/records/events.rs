@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use agent_api::types::Event;
+use agent_core::text::{self, cut};
 use tokio::sync::broadcast;
 
 use crate::clock;
@@ -51,9 +52,9 @@ impl Events {
         Events { inner: Mutex::new(inner), followers: broadcast::channel(BEHIND).0 }
     }
 
-    /// Adds an event.
+    /// Adds an event; of a message that is too long, the beginning.
     pub(crate) fn add(&self, kind: &str, subject: Option<&str>, message: impl Into<String>) {
-        let message = message.into();
+        let message = cut(message, text::MESSAGE);
         tracing::info!(HOLDFAST_INSTANCE = subject.unwrap_or(""), HOLDFAST_EVENT = kind, "{message}");
         let mut inner = self.inner.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let event = Event {
@@ -144,7 +145,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let events = Events::open(folder.path());
         let long = "x".repeat(60_000);
-        for _ in 0..40 {
+        for _ in 0..400 {
             events.add("long", None, long.clone());
         }
         let size: u64 = ["old", "log"]
@@ -153,9 +154,10 @@ mod tests {
             .sum();
         assert!(size < 3 * FULL, "{size}");
         let kept = numbers(&events);
-        assert_eq!(kept.last(), Some(&40));
-        assert!(kept.len() < 25, "{}", kept.len());
-        assert_eq!(numbers(&Events::open(folder.path())).last(), Some(&40));
+        assert_eq!(kept.last(), Some(&400));
+        assert!(kept.len() < 260, "{}", kept.len());
+        assert!(events.follow(0).0.iter().all(|event| event.message.len() < 5000));
+        assert_eq!(numbers(&Events::open(folder.path())).last(), Some(&400));
     }
 
     #[test]

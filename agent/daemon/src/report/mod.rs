@@ -11,10 +11,13 @@ mod records;
 mod secrets;
 
 use std::collections::VecDeque;
+use std::ffi::OsStr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use agent_core::redact::Redactor;
+use agent_core::text::cut;
 use anyhow::Context;
 use futures_util::{Stream, stream};
 
@@ -71,7 +74,7 @@ async fn step(mut work: Work) -> (std::io::Result<Vec<u8>>, Option<Work>) {
     };
     // Neither is quick, and others wait for the agent.
     let added = tokio::task::spawn_blocking(move || {
-        let text = work.redactor.text(bounded(&text));
+        let text = shown(&work.redactor, &item.name, &text);
         let bytes = work.bundle.add(&item.name, &text).map(|()| work.bundle.take());
         (bytes, work)
     });
@@ -89,8 +92,36 @@ fn notes(notes: &[String]) -> String {
     }
 }
 
-/// At most so much of a text.
-fn bounded(text: &str) -> &str {
-    let end = (0..=LARGEST.min(text.len())).rev().find(|at| text.is_char_boundary(*at));
-    &text[..end.unwrap_or(0)]
+/// An item without secrets, and then cut: of half a secret nobody knows that it is one.
+fn shown(redactor: &Redactor, name: &str, text: &str) -> String {
+    let json = |text: &str| serde_json::from_str(text).map(|value| redactor.json(value));
+    let line = |line: &str| json(line).map_or_else(|_| redactor.text(line), |value| value.to_string()) + "\n";
+    let shown = match Path::new(name).extension().and_then(OsStr::to_str) {
+        Some("json") => json(text).map_or_else(|_| redactor.text(text), |value| format!("{value:#}\n")),
+        Some("jsonl") => text.lines().map(line).collect(),
+        _ => redactor.text(text),
+    };
+    cut(shown, LARGEST)
+}
+
+#[cfg(test)]
+mod tests {
+    use agent_core::Secret;
+
+    use super::*;
+
+    #[test]
+    fn what_is_json_stays_json_and_no_secret_is_halved() {
+        let redactor = Redactor::new(["true", "hunter2-hunter2"].map(Secret::new));
+        let value = r#"{"on":true,"said":"true hunter2-hunter2"}"#;
+        let expect = r#"{"on":true,"said":"[hidden] [hidden]"}"#;
+        let lines = shown(&redactor, "events.jsonl", &format!("{value}\n{value}\n"));
+        assert_eq!(lines, format!("{expect}\n{expect}\n"));
+        let pretty = shown(&redactor, "status.json", value);
+        let pretty: serde_json::Value = serde_json::from_str(&pretty).unwrap();
+        assert_eq!(pretty.to_string(), expect);
+        assert_eq!(shown(&redactor, "torn.json", "{ hunter2-hunter2"), "{ [hidden]");
+        let long = "x".repeat(LARGEST - 4) + "hunter2-hunter2";
+        assert!(!shown(&redactor, "kernel.txt", &long).contains("hunt"));
+    }
 }

@@ -15,7 +15,7 @@ const DEEPEST: usize = 4;
 const READ: u64 = 16 << 20;
 
 /// A line for each file below `root`, its mode, size, format and name. What is in volumes and in containers is
-/// their own.
+/// their own, and what is being fetched is foreign.
 pub(super) fn list(root: &Path) -> String {
     let mut lines = String::from("mode    bytes format name\n");
     let mut left = MOST;
@@ -51,19 +51,19 @@ fn folder(root: &Path, below: &Path, depth: usize, left: &mut usize, lines: &mut
     }
 }
 
-/// What a volume holds, and a container's writable layer.
+/// What a volume holds, a container's writable layer, and what fetches write.
 fn is_foreign(path: &Path) -> bool {
     let parts: Vec<_> = path.iter().filter_map(|part| part.to_str()).collect();
     match parts.as_slice() {
         ["volumes", _, data, ..] => data.starts_with("data"),
-        ["containers", _, ..] => true,
+        ["containers", _, ..] | ["images", "staging" | "downloads", ..] => true,
         _ => false,
     }
 }
 
 fn format_of(path: &Path) -> String {
-    let text = files::read_text(path, READ).ok();
-    let format = text.and_then(|text| state::format_of(&text));
+    let bytes = files::read_foreign(path, READ).ok();
+    let format = bytes.and_then(|bytes| state::format_of(std::str::from_utf8(&bytes).ok()?));
     format.map_or_else(|| "none".to_owned(), |format| format.to_string())
 }
 
@@ -85,6 +85,11 @@ mod tests {
         write("volumes/00000000000000a1/volume.json", r#"{"format": 1}"#);
         write("volumes/00000000000000a1/data/hunter2", "x");
         write("containers/site.web/upper/hunter2", "x");
+        write("images/staging/fetch-1/hunter2.json", "x");
+        write("images/downloads/fetch-1/hunter2", "x");
+        write("update/request.json", r#"{"format": 2}"#);
+        let (pipe, mode) = (folder.path().join("update/result.json"), rustix::fs::Mode::RUSR);
+        rustix::fs::mkfifoat(rustix::fs::CWD, pipe, mode).unwrap();
         let said = list(folder.path());
         assert!(!said.contains("hunter2"), "{said}");
         for (format, name) in [
@@ -94,6 +99,10 @@ mod tests {
             ("1", "volumes/00000000000000a1/volume.json"),
             ("", "volumes/00000000000000a1/data/"),
             ("", "containers/site.web/"),
+            ("", "images/staging/"),
+            ("", "images/downloads/"),
+            ("2", "update/request.json"),
+            ("none", "update/result.json"),
         ] {
             assert!(
                 said.lines().any(|line| line.ends_with(&format!("{format:>6} {name}"))),

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use agent_core::healing::Millis;
+use agent_core::text::{self, cut};
 use agent_core::update::{Problem, ScrubRecord, UpdateRecord};
 use anyhow::Context;
 use tokio::sync::Notify;
@@ -126,11 +127,12 @@ pub(crate) fn settle_state(agent: &Agent) {
 
 /// Notes why something came to nothing.
 pub(crate) fn note_problem(agent: &Agent, reason: &str) {
+    let reason = cut(reason, text::MESSAGE);
     let known = agent.updates.record().problem.is_some_and(|problem| problem.reason == reason);
     if !known {
-        agent.events.add("update-problem", None, reason.to_owned());
+        agent.events.add("update-problem", None, reason.as_str());
     }
-    let problem = Problem { at: clock::epoch(), reason: reason.to_owned() };
+    let problem = Problem { at: clock::epoch(), reason };
     if let Err(error) = change(agent, |record| record.problem = Some(problem)) {
         tracing::error!("{error:#}");
     }

@@ -140,8 +140,8 @@ pub(super) async fn verify(agent: &Arc<Agent>, staged: &StagedRelease) -> anyhow
 
 /// How far a staging is.
 pub(super) fn progress(agent: &Agent) -> Option<Progress> {
-    let text = files::read_text(agent.records.path("update").join(Progress::FILE), 4096).ok()?;
-    serde_json::from_str(&text).ok()
+    let bytes = files::read_foreign(agent.records.path("update").join(Progress::FILE), 4096).ok()?;
+    serde_json::from_slice(&bytes).ok()
 }
 
 /// Work that is under way; one at a time.

@@ -19,6 +19,8 @@ const OWN: [u8; 6] = [0x52, 0x54, 0, 0, 0, 0x99];
 const PORT: u16 = 40_000;
 /// Ports that are asked before the answers are read: a queue of the box's holds as many.
 const BATCH: usize = 128;
+/// Rounds in which nobody answers, until silence is believed.
+const ROUNDS: usize = 3;
 const TCP: u8 = 6;
 const UDP: u8 = 17;
 
@@ -73,6 +75,7 @@ impl Wire {
     pub fn scan(&mut self, protocol: Protocol, limit: Duration) -> Result<Ports> {
         let mut ports = Ports { silent: (1..=u16::MAX).collect(), ..Ports::default() };
         let end = Instant::now() + limit;
+        let mut same = 0;
         while !ports.silent.is_empty() && Instant::now() < end {
             let asked: Vec<u16> = ports.silent.iter().copied().collect();
             let before = asked.len();
@@ -83,7 +86,9 @@ impl Wire {
                 }
                 self.answers(protocol, batch.len(), &mut ports)?;
             }
-            if before == ports.silent.len() && before < u16::MAX.into() {
+            // A frame may be lost; one that is asked for again and again is not.
+            same = if before == ports.silent.len() && before < u16::MAX.into() { same + 1 } else { 0 };
+            if same == ROUNDS {
                 return Ok(ports);
             }
         }

@@ -37,12 +37,12 @@ fn config_drive_with_two_nics_that_each_have_a_lease() {
 }
 
 #[test]
-fn fw_cfg() {
+fn full_fw_cfg() {
     serves(Channel::FwCfg, Firmware::Bios, "by fw_cfg");
 }
 
 #[test]
-fn smbios() {
+fn full_smbios() {
     serves(Channel::Smbios, Firmware::Bios, "by smbios");
 }
 

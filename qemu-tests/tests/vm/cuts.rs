@@ -88,7 +88,7 @@ fn full_a_first_boot_may_be_cut_at_any_moment() {
 }
 
 #[test]
-fn what_an_application_has_synced_outlives_a_cut_unless_the_disk_lies() {
+fn full_what_an_application_has_synced_outlives_a_cut_unless_the_disk_lies() {
     let (lab, registry) = lab();
     let recording = record(&lab, &registry, &VOLUME);
     complete(&lab, &recording);

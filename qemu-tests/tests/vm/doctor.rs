@@ -150,7 +150,8 @@ fn full_why_an_instance_does_not_run_is_told() {
 
     // What is wrong with the box itself.
     machine.shell("echo torn >/var/lib/holdfast/instances/torn.json").unwrap();
-    machine.shell("for n in 1 2 3; do kill -9 $(pidof systemd-timesyncd); sleep 2; done").unwrap();
+    let kill = "until p=$(pidof systemd-timesyncd); do sleep 1; done; kill -9 $p; sleep 2";
+    (0..3).for_each(|_| drop(machine.shell(kill).unwrap()));
     machine.shell("echo torn >/var/lib/holdfast/instances/old.damaged; systemctl restart holdfastd").unwrap();
     machine.wait_ssh(CHANGE).unwrap();
     assert!(found(&machine, "record-unreadable", "state").contains("torn.json"));
@@ -191,7 +192,9 @@ fn full_a_box_without_room_names_what_takes_it() {
     }
     machine.shell("rm /var/fill").unwrap();
     // Each of the commands is one that can be given as it is.
-    assert!(text(&machine, &["images", "prune"]).contains("1 image removed"));
+    text(&machine, &["images", "prune"]);
+    // Here or, since data was short of room, by the box itself.
+    assert!(!text(&machine, &["images"]).contains("probe"));
     text(&machine, &["volumes", "rm", "probe.data"]);
     nothing_is_wrong(&machine);
     machine.kill().unwrap();
@@ -207,7 +210,7 @@ fn full_nobody_can_log_in() {
     };
     assert!(!doctor(&mut machine).contains("access-no-key"));
     let document = settings(&registry).replace("[box]\n", "[box]\nprovider_keys = false\n");
-    let accepted = apply(&machine, &document, &["--no-wait"]);
+    let accepted = apply(&machine, &document, &["--no-wait", "--force"]);
     assert!(accepted.status.success(), "{}", out(&accepted));
     wait_until("no key", CHANGE, || match machine.shell(&format!("cat {keys}")).unwrap() {
         left if left.trim().is_empty() => Ok(()),

@@ -66,12 +66,12 @@ fn truncated() {
 }
 
 #[test]
-fn cloud_config() {
+fn full_cloud_config() {
     boots_with("cloud-config", Firmware::Bios);
 }
 
 #[test]
-fn image_that_does_not_exist() {
+fn full_image_that_does_not_exist() {
     boots_with("no-image", Firmware::Bios);
 }
 

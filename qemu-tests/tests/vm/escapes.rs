@@ -23,7 +23,7 @@ const PROBES: [(&str, &str); 32] = [
     ("kernel-log", "dmesg | grep ."),
     ("kernel-log-device", "exec 3</dev/kmsg"),
     ("disk", "head -c 1 /dev/vda"),
-    ("screen", "exec 3<>/dev/tty0"),
+    ("screen", "test -c /dev/tty0 && exec 3<>/dev/tty0"),
     ("keys-pressed", "exec 3</dev/input/event0"),
     ("make-device", "mknod /dev/made b 254 0 && rm /dev/made"),
     ("mount", "mkdir -p /tmp/at && mount -t tmpfs none /tmp/at && umount /tmp/at"),
@@ -32,7 +32,7 @@ const PROBES: [(&str, &str); 32] = [
     ("network-settings", "echo 1 >/proc/sys/net/ipv4/ip_forward"),
     ("sysrq", "exec 3>/proc/sysrq-trigger"),
     ("device-settings", "f=/sys/block/vda/queue/read_ahead_kb; v=$(cat $f) && echo $v >$f"),
-    ("clock", "date -s @$(date +%s)"),
+    ("clock", "n=$(date +%s); date -s @$((n + 60)); test $(date +%s) -ge $((n + 50)) && date -s @$n"),
     ("name", "hostname $(hostname)"),
     ("environment-of-others", "cat /proc/$(pidof holdfastd)/environ"),
     ("root-of-others", "ls /proc/$(pidof holdfastd)/root/"),
@@ -44,7 +44,7 @@ const PROBES: [(&str, &str); 32] = [
         "for d in '' /system.slice/holdfast-probe.sh.service/ctr; do \
                     echo 80M >/sys/fs/cgroup$d/memory.max && exit 0; done; exit 1",
     ),
-    ("link-settings", "ip link set lo up"),
+    ("link-settings", "ip link set lo mtu 60000 && ip link set lo mtu 65536"),
 ];
 
 /// The same, of what joins the user namespace of the container and so has all capabilities there: it is root of the
@@ -55,8 +55,8 @@ const NAMESPACES: (&str, &str) = ("user-namespaces", "unshare -U true");
 const SEEN: [(&str, &str); 4] = [
     ("processes", "pidof systemd || pidof holdfastd || pidof holdfast-shim"),
     ("links", "ip link | grep -q hf-"),
-    // Those without a file too: they are a network namespace's.
-    ("sockets", "grep -q /run/systemd /proc/net/unix"),
+    // Those without a file too: they are a network namespace's. A container has its line to the journal in its own.
+    ("sockets", "grep -q /run/systemd/private /proc/net/unix"),
     ("mounts", "grep -q ' /run/holdfast\\| /var ' /proc/self/mounts"),
 ];
 

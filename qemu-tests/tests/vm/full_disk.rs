@@ -52,7 +52,9 @@ fn status(machine: &Machine) -> Value {
 /// Waits until the box says whether data is full.
 fn wait_full(machine: &Machine, full: bool) {
     wait_until("a word on data", CHANGE, || {
-        let problems = status(machine)["problems"].to_string();
+        // Its agent may have been killed just now.
+        let status = machine.json(&["status"], &[0, 3]).map_err(|error| format!("{error:#}"))?;
+        let problems = status["problems"].to_string();
         if problems.contains("data is full") == full { Ok(()) } else { Err(problems) }
     });
     let said = if full { "data-full" } else { "data-room" };

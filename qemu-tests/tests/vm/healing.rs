@@ -23,7 +23,7 @@ fn wait_for(machine: &Machine, name: &str, wanted: impl Fn(&Value) -> bool) -> V
 }
 
 #[test]
-fn registry_down_at_first_boot_and_later() {
+fn full_registry_down_at_first_boot_and_later() {
     let (lab, mut registry) = lab();
     let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
     let setup = Setup::with(page(&registry, "at last"));

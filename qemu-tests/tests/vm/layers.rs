@@ -186,7 +186,7 @@ fn instance(registry: &Registry, containers: &[(&str, &str, &str, &str)]) -> Str
 const BECOME_ROOT: &str = "/opt/busybox-setuid su -c 'echo became $(id -u)';";
 
 #[test]
-fn containers_see_the_layers_as_one() {
+fn full_containers_see_the_layers_as_one() {
     let (lab, registry) = lab();
     let busybox = fs::read(lab.tool_file("usr/bin/busybox").unwrap()).unwrap();
     let stack = stacked(&lab, "probe", "stack", &[lowest(&busybox), middle(), highest()]);

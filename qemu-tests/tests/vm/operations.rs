@@ -267,7 +267,7 @@ fn cut_off(machine: &mut Machine, sent: &[u8]) {
 }
 
 #[test]
-fn an_import_replaces_all_of_a_volume_or_nothing() {
+fn full_an_import_replaces_all_of_a_volume_or_nothing() {
     let (lab, registry) = lab();
     let mut machine = resumed(&lab, &document(&registry, "the page"), &[]);
     settled(&machine);

@@ -255,7 +255,7 @@ fn check(machine: &mut Machine, name: &str, probes: &[&str], expect: &[&str]) {
 }
 
 #[test]
-fn protections_hold_inside_and_in_exec_and_only_with_them() {
+fn full_protections_hold_inside_and_in_exec_and_only_with_them() {
     let (lab, registry) = lab();
     let names: Vec<&str> = PROBES.iter().map(|(name, _)| *name).collect();
     let limits: Vec<&str> = LIMITS.iter().map(|(name, _)| *name).collect();

@@ -32,7 +32,7 @@ default = "{GIVEN}" # {COMMENT}
 type = "secret"
 generate = "hex:32"
 [recipe.steps.tell]
-run = ["/bin/sh", "-c", "echo {OUTPUT}; echo said by the step >&2"]
+run = ["/bin/sh", "-c", "echo {OUTPUT}; echo said by the step | sed s/step/first/ >&2"]
 in = "sh"
 require = ["containers.sh"]
 "#
@@ -113,7 +113,7 @@ fn full_a_report_is_whole_and_holds_no_secret() {
         ENVIRONMENT,
         PLANTED,
         key.trim(),
-        "said by the step",
+        "said by the first",
     ];
     for secret in secrets {
         assert_eq!(places(&report, secret), Vec::<String>::new(), "{secret}");
@@ -131,7 +131,7 @@ fn full_a_report_is_whole_and_holds_no_secret() {
     let with_logs = unpack(&bytes);
     assert_eq!(places(&with_logs, PLANTED), ["logs/probe.sh.txt"]);
     assert!(with_logs["logs/probe.sh.txt"].contains(&format!("{PLANTED} [hidden]")));
-    assert!(with_logs["logs/steps.txt"].contains("said by the step"), "{}", with_logs["logs/steps.txt"]);
+    assert!(with_logs["logs/steps.txt"].contains("said by the first"), "{}", with_logs["logs/steps.txt"]);
     for secret in [GIVEN, &made, PASSWORD, TOKEN, OUTPUT] {
         assert_eq!(places(&with_logs, secret), Vec::<String>::new(), "{secret}");
     }

@@ -217,7 +217,7 @@ fn full_a_read_error_in_a_volume_costs_what_is_in_it_and_no_more() {
     };
     // In parts: what an admin runs is noted elsewhere on the disk.
     let (begin, end) = WORD.split_at(9);
-    let word = format!("a={begin}; yes $a{end} | head -n 2000 >/data/file; echo good >/data/other; sync");
+    let word = format!("a={begin}; yes ${{a}}{end} | head -n 2000 >/data/file; echo good >/data/other; sync");
     let wrote = inside(&machine, &word);
     assert!(wrote.status.success(), "{}", out(&wrote));
     let at = place(&disk, WORD);
@@ -230,7 +230,7 @@ fn full_a_read_error_in_a_volume_costs_what_is_in_it_and_no_more() {
     assert!(machine.serves("unharmed"));
     settled(&machine);
     machine.mend_disk().unwrap();
-    let read = inside(&machine, &format!("a={begin}; grep -c $a{end} /data/file"));
+    let read = inside(&machine, &format!("a={begin}; grep -c ${{a}}{end} /data/file"));
     assert!(out(&read).contains("2000"), "{}", out(&read));
     machine.kill().unwrap();
 }

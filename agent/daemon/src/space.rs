@@ -177,8 +177,8 @@ pub(crate) fn fetching(live: &Live) -> bool {
 
 /// What had too little room is tried again now.
 fn retry(live: &mut Live) {
-    let failures = live.memory.failures.values_mut();
-    for failure in failures.filter(|failure| matches!(failure.action, Action::FetchImage { .. })) {
+    let had = |action: &Action| matches!(action, Action::FetchImage { .. } | Action::AdoptImage { .. });
+    for failure in live.memory.failures.values_mut().filter(|failure| had(&failure.action)) {
         failure.healing.not_before = 0;
     }
 }

@@ -97,11 +97,19 @@ fn works(machine: &mut Machine, word: &str, document: &str, hostname: &str) {
     assert!(journal < 80 << 10, "the journal takes {journal} KiB");
 }
 
+/// A page of a site that writes to memory alone: it starts on a disk without room, too.
+fn served(registry: &Registry) -> String {
+    let ports = "ports = [\"80:8080\"]\n";
+    let page = page(registry, "still served");
+    assert!(page.contains(ports));
+    page.replace(ports, &format!("{ports}read_only = true\ntmpfs = [\"/tmp\"]\n"))
+}
+
 /// Fills the disk, lives with it over a killed agent, a power cut and a restart, and makes room by the CLI.
 fn lives(fill: impl Fn(&mut Machine)) {
     let (lab, registry) = lab();
     let disk = Disk::new(&lab, "disk.raw", SMALL).unwrap();
-    let document = page(&registry, "still served") + &writers(&registry);
+    let document = served(&registry) + &writers(&registry);
     let setup = Setup { shell: true, ..Setup::with(document.clone()) };
     let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
     machine.wait_served("still served", BOOT).unwrap();
@@ -126,7 +134,7 @@ fn lives(fill: impl Fn(&mut Machine)) {
     machine.console.wait_after(mark, "Holdfast: slot a on", BOOT).unwrap();
     works(&mut machine, "still served", &document, "four");
 
-    let room = page(&registry, "still served");
+    let room = served(&registry);
     let applied = apply(&machine, &room, &["--remove"]);
     assert!(matches!(applied.status.code(), Some(0 | 3)), "{}", out(&applied));
     for volume in ["data", "more"] {

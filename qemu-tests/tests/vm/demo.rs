@@ -62,7 +62,7 @@ fn once_it_prints_the_address_and_a_healthy_status_and_ends() {
 }
 
 #[test]
-fn it_serves_until_ctrl_c_and_leaves_nothing() {
+fn full_it_serves_until_ctrl_c_and_leaves_nothing() {
     let lab = Lab::new().unwrap();
     let ctrl_c = |mut child: Child| {
         assert_ne!(processes(&lab), Vec::<String>::new(), "there is nothing that could be left");

@@ -41,7 +41,7 @@ const PROBES: [(&str, &str); 32] = [
     ("new-control-groups", "mkdir /sys/fs/cgroup/at && rmdir /sys/fs/cgroup/at"),
     (
         "own-limits",
-        "for d in '' /system.slice/holdfast-probe.sh.service/ctr; do \
+        "for d in '' /containers.slice/holdfast-probe.sh.service/ctr; do \
                     echo 80M >/sys/fs/cgroup$d/memory.max && exit 0; done; exit 1",
     ),
     ("link-settings", "ip link set lo mtu 60000 && ip link set lo mtu 65536"),
@@ -108,7 +108,7 @@ fn full_who_breaks_out_of_a_container_has_nothing_of_the_box() {
     assert_eq!(String::from_utf8_lossy(&done.stdout), "", "from the container");
 
     // The first process of the container, and the host's id of its root.
-    let ctr = "/sys/fs/cgroup/system.slice/holdfast-probe.sh.service/ctr";
+    let ctr = "/sys/fs/cgroup/containers.slice/holdfast-probe.sh.service/ctr";
     let pid = machine.shell(&format!("head -n 1 {ctr}/cgroup.procs")).unwrap();
     let base = machine.shell(&format!("awk '{{ print $2 }}' /proc/{pid}/uid_map")).unwrap();
     assert!(base.parse::<u32>().unwrap() >= 65_536, "{base}");

@@ -176,7 +176,7 @@ fn full_disks_come_late_and_all_kinds_of_mounts_and_links_are_there() {
         "echo +pair >/sys/class/net/bonding_masters",
         "ip link add name left type veth peer name right && ip link add name joined type bridge",
         "test ! -e /sys/class/net/bond0",
-        "mkdir -p /run/at && truncate -s 8M /run/file && mke2fs -F -q /run/file && mount -o loop /run/file /run/at && umount /run/at",
+        "mkdir -p /run/at && truncate -s 8M /run/file && mke2fs -F -q /run/file && mount -o loop,ro /run/file /run/at && umount /run/at",
         "exec 3<>/dev/net/tun",
         "test -c /dev/fuse -a -c /dev/watchdog0",
     ] {

@@ -5,9 +5,9 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use crate::common::{BOOT, CHANGE, DISK, lab, out, page, probe, settled, started, text, wait_until};
-use image_layout::Slot;
 use image_layout::disk::{BLOCK, Role, esp, start};
 use image_layout::slots::TRIES_GOOD;
+use image_layout::{Slot, SlotState};
 use qemu_tests::{Disk, DiskFault, Machine, Setup};
 use serde_json::Value;
 
@@ -177,7 +177,9 @@ fn full_a_root_that_cannot_be_read_is_told_and_gives_way_to_the_other_slot() {
     assert!(!machine.console.text()[mark..].contains("starting slot"), "{}", machine.console.tail(60));
     machine.kill().unwrap();
 
-    // One that nothing goes without: the slot is tried, and left.
+    // One that nothing goes without: the slot is tried, and left for one that has tries, as after an update.
+    let updated = disk.slot_states().unwrap()[0].clone().unwrap();
+    disk.set_slot_state(&SlotState { tries_b: TRIES_GOOD, ..updated }).unwrap();
     let superblock = [DiskFault::Read(start(Role::Root(Slot::A)) + 1024)];
     let machine = Machine::boot_after(&lab, &disk, &setup, |machine| machine.fail_disk(&superblock)).unwrap();
     machine.console.wait("starting slot b", BOOT).unwrap();

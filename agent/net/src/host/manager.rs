@@ -71,6 +71,8 @@ pub(super) struct Manager {
     offline: Option<Instant>,
     /// Whether it has.
     carried: bool,
+    /// Whether something else is wanted since everything was looked at last.
+    anew: bool,
     /// Whether it was said that bonds and VLANs are done without, since something last led out.
     told: bool,
     pub(super) nics: BTreeMap<u32, Nic>,
@@ -111,6 +113,7 @@ impl Manager {
             dissolved: None,
             offline: None,
             carried: false,
+            anew: false,
             told: false,
             nics: BTreeMap::new(),
             publish,
@@ -156,6 +159,9 @@ impl Manager {
                     look = None;
                     if self.config.is_some() {
                         self.look().await;
+                    }
+                    if std::mem::take(&mut self.anew) {
+                        look = Some(Instant::now());
                     }
                 }
             }
@@ -217,6 +223,7 @@ impl Manager {
         self.dissolved = Some(Dissolved { why, until });
         // Until they are removed nothing is asked by them.
         self.nics.retain(|_, nic| !nic.link.is_device());
+        self.anew = true;
         self.put_in_force();
     }
 

@@ -1,6 +1,6 @@
 //! What the box writes to its serial console.
 
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
@@ -27,7 +27,13 @@ pub const TROUBLE: [&str; 12] = [
 #[derive(Clone, Debug)]
 pub struct Console {
     state: Arc<(Mutex<State>, Condvar)>,
+    /// Where the box would read.
+    port: Option<Arc<UnixStream>>,
 }
+
+/// An emulated port that has lost an interrupt sends nothing until it has another. A byte that is received is one,
+/// and nobody reads it.
+const NUDGE: Duration = Duration::from_secs(20);
 
 #[derive(Debug, Default)]
 struct State {
@@ -37,7 +43,8 @@ struct State {
 
 impl Console {
     pub(crate) fn follow(mut socket: UnixStream) -> Console {
-        let console = Console { state: Arc::default() };
+        let port = socket.try_clone().ok().map(Arc::new);
+        let console = Console { state: Arc::default(), port };
         let state = console.state.clone();
         std::thread::spawn(move || {
             let mut buffer = [0; 4096];
@@ -86,7 +93,13 @@ impl Console {
                 let why = if locked.ended { "ended" } else { "timed out" };
                 bail!("the console {why} without `{wanted}`; its last lines:\n{}", tail(&locked.text, 40));
             }
-            locked = self.state.1.wait_timeout(locked, left).unwrap_or_else(|e| e.into_inner()).0;
+            let waited = self.state.1.wait_timeout(locked, left.min(NUDGE));
+            let (again, out) = waited.unwrap_or_else(|e| e.into_inner());
+            locked = again;
+            if let Some(mut port) = self.port.as_deref().filter(|_| out.timed_out()) {
+                // One that is gone has ended, which is noticed above.
+                let _ = port.write_all(b"\0");
+            }
         }
     }
 

@@ -168,6 +168,8 @@ impl Wire {
             Protocol::Udp => (UDP, [&ports[..], &[0, 9, 0, 0, 0]].concat(), 6),
         };
         let sum = checksum(&pseudo(self.own, self.other, number, &body));
+        // None at all is a zero, so a sum of zero is written as the other zero (RFC 768).
+        let sum = if number == UDP && sum == 0 { !0 } else { sum };
         body[sum_at..sum_at + 2].copy_from_slice(&sum.to_be_bytes());
         let kind = if self.own.is_ipv4() { 0x0800 } else { 0x86dd };
         ethernet(kind, &internet(self.own, self.other, number, &body))

@@ -4,12 +4,14 @@
 //! first words, `ready`, `error` and `state`, are for programs to wait on.
 
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::Write;
+use std::fs::{File, OpenOptions};
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::sync::Mutex;
 
 use agent_core::text::{self, cut};
+use rustix::fs::OFlags;
 
 /// Where the kernel lists its consoles.
 const ACTIVE: &str = "/sys/class/tty/console/active";
@@ -19,8 +21,34 @@ const LINES: usize = 8;
 /// The consoles, and what was said on them last.
 #[derive(Debug)]
 pub(crate) struct Console {
-    devices: Vec<PathBuf>,
+    devices: Mutex<Vec<Device>>,
     said: Mutex<BTreeMap<&'static str, String>>,
+}
+
+/// A console, which stays open: closing one waits until all is sent.
+#[derive(Debug)]
+struct Device {
+    path: PathBuf,
+    file: Option<File>,
+}
+
+impl Device {
+    /// Writes what it takes at once. One whose other end takes nothing, or that is gone, holds nothing up.
+    fn write(&mut self, bytes: &[u8]) {
+        // A terminal that was hung up is opened anew.
+        for _ in 0..2 {
+            let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32;
+            let open = || OpenOptions::new().append(true).custom_flags(flags).open(&self.path).ok();
+            let Some(file) = self.file.take().or_else(open) else { return };
+            match (&file).write_all(bytes) {
+                Err(error) if error.kind() != ErrorKind::WouldBlock => {}
+                _ => {
+                    self.file = Some(file);
+                    return;
+                }
+            }
+        }
+    }
 }
 
 impl Console {
@@ -31,7 +59,8 @@ impl Console {
     }
 
     fn on(devices: Vec<PathBuf>) -> Console {
-        Console { devices, said: Mutex::default() }
+        let device = |path| Device { path, file: None };
+        Console { devices: Mutex::new(devices.into_iter().map(device).collect()), said: Mutex::default() }
     }
 
     /// Says `text` under `topic`, unless that was said last under it; of a long text, the beginning.
@@ -44,11 +73,8 @@ impl Console {
         let lines = text.lines().take(LINES);
         let lines: String = lines.map(|line| format!("\rholdfast: {}\r\n", printable(line))).collect();
         said.insert(topic, text);
-        for device in &self.devices {
-            let opened = OpenOptions::new().append(true).open(device);
-            // A console that is gone is no reason to stop.
-            let _ = opened.and_then(|mut file| file.write_all(lines.as_bytes()));
-        }
+        let mut devices = self.devices.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+        devices.iter_mut().for_each(|device| device.write(lines.as_bytes()));
     }
 
     /// Forgets what was said under `topic`, so that it is said again.
@@ -65,6 +91,23 @@ fn printable(line: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_console_that_takes_nothing_holds_nothing_up() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &path, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR)
+            .unwrap();
+        let console = Console::on(vec![path.clone()]);
+        console.say("state", "state nobody listens");
+        let mut other = File::options().read(true).write(true).open(&path).unwrap();
+        for round in 0..200 {
+            console.say("error", &format!("error {round} {}", "x".repeat(900)));
+        }
+        let mut heard = [0; 20];
+        std::io::Read::read_exact(&mut other, &mut heard).unwrap();
+        assert_eq!(&heard, b"\rholdfast: error 0 x");
+    }
 
     #[test]
     fn says_changes_only_and_commands_no_terminal() {

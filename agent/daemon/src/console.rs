@@ -15,7 +15,7 @@ use rustix::fs::OFlags;
 
 /// Where the kernel lists its consoles.
 const ACTIVE: &str = "/sys/class/tty/console/active";
-/// Lines of a text that are written: a serial line is slow, and the agent waits for it.
+/// Lines of a text that are written: a serial line is slow, and what it does not take at once is lost.
 const LINES: usize = 8;
 
 /// The consoles, and what was said on them last.

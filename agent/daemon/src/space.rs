@@ -37,7 +37,7 @@ const VAIN: Millis = 60_000;
 pub(crate) struct Space {
     asked: AtomicBool,
     wake: Notify,
-    /// Uptime until which nobody looks for unused images unasked: there were none.
+    /// Uptime until which nobody looks for unused images unasked: none could be removed.
     vain_until: AtomicU64,
     /// Held while limits are set: those of two looks, mixed, would give away more than there is.
     dividing: Mutex<()>,
@@ -151,8 +151,8 @@ fn collect(agent: &Agent, all: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Images that are used, or came with the box. None while that is not known for sure: something is being had, whose layers may be those of
-/// unused images, or something that the box should have or has cannot be read.
+/// Images that are used, or came with the box. None while that is not known for sure: something is being had, whose
+/// layers may be those of unused images, or something that the box should have or has cannot be read.
 fn kept(names: &BTreeMap<String, Name>, agent: &Agent, live: &Live) -> Option<BTreeSet<Digest>> {
     let wanted: BTreeSet<&str> = live.desired.instances.values().flat_map(|i| i.references()).collect();
     let known = *agent.rounds.borrow() > 0

@@ -187,7 +187,7 @@ fn full_a_document_that_cuts_its_owner_off_is_undone() {
 fn full_settings_whose_name_servers_are_silent_give_way_to_those_that_worked() {
     let (lab, registry) = lab();
     let document = settings(&registry) + &fixed("accept_ra = false\ndns = [\"10.0.2.3\"]\n");
-    let (mut machine, disk, setup) = booted(&lab, document.clone());
+    let (machine, disk, setup) = booted(&lab, document.clone());
     wait_for(&machine, MAC, "settings that are good", |nic| {
         nic["source"] == "static" && nic["problem"].is_null()
     });

@@ -10,7 +10,6 @@ use anyhow::Context;
 use image_layout::paths;
 
 use crate::agent::Agent;
-use crate::network;
 
 /// What timesyncd reads beside its own configuration.
 const TIME_SERVERS: &str = "/run/systemd/timesyncd.conf.d/holdfast.conf";
@@ -48,11 +47,6 @@ pub(super) async fn time(agent: &Arc<Agent>, servers: &[String]) -> anyhow::Resu
     }
     agent.live().time_servers = Some(servers.to_vec());
     Ok(changed)
-}
-
-/// Hands the settings over; that they hold, or were given up, is told by the network itself.
-pub(super) fn network(agent: &Agent) -> anyhow::Result<bool> {
-    Ok(network::give(agent))
 }
 
 pub(super) async fn firewall(agent: &Arc<Agent>, desired: &Desired) -> anyhow::Result<bool> {

@@ -14,6 +14,7 @@ use agent_core::{Action, ContainerName, Desired};
 use anyhow::Context;
 
 use crate::agent::Agent;
+use crate::network;
 
 pub(crate) use images::{adopt, fetch};
 pub(crate) use instances::limit;
@@ -24,7 +25,7 @@ pub(crate) async fn execute(agent: &Arc<Agent>, action: &Action, desired: &Desir
         Action::SetHostname(name) => host::hostname(name),
         Action::WriteAdminKeys => host::admin_keys(&desired.host.admin_keys),
         Action::ConfigureTime => host::time(agent, &desired.host.time_servers).await,
-        Action::ConfigureNetwork => host::network(agent),
+        Action::ConfigureNetwork => Ok(network::give(agent)),
         Action::ApplyFirewall => host::firewall(agent, desired).await,
         Action::FetchImage { reference, digest, embedded } => {
             images::fetch(agent, reference, digest.as_deref(), *embedded).await

@@ -81,9 +81,18 @@ impl Disk {
 
     /// A small FAT volume with these files in its root, instead of the image.
     pub fn with_files(lab: &Lab, name: &str, files: &[(&str, Vec<u8>)]) -> Result<Disk> {
+        Disk::labelled(lab, name, *b"files      ", files)
+    }
+
+    /// A config drive with these files, by path.
+    pub fn config_drive(lab: &Lab, name: &str, files: &[(&str, Vec<u8>)]) -> Result<Disk> {
+        Disk::labelled(lab, name, *b"config-2   ", files)
+    }
+
+    fn labelled(lab: &Lab, name: &str, label: [u8; 11], files: &[(&str, Vec<u8>)]) -> Result<Disk> {
         let path = lab.dir().join(name);
         let files: Vec<(&str, &[u8])> = files.iter().map(|(name, content)| (*name, &content[..])).collect();
-        volume(&path, *b"files      ", &files)?;
+        volume(&path, label, &files)?;
         Ok(Disk::at(path))
     }
 

@@ -144,8 +144,9 @@ impl Shell {
             if Instant::now() > deadline {
                 bail!("the shell does not answer `{line}`: {said}");
             }
-            // Before the shell is up nobody reads what is sent.
+            // Before the shell is up nobody reads what is sent, or the end of it alone: a quote that is open stays so.
             if !said.contains(&start) && asked.elapsed() > Duration::from_secs(5) {
+                self.stream.write_all(b"\x03\n").context("the shell's port is closed")?;
                 self.send(&start, &end, line)?;
                 asked = Instant::now();
             }

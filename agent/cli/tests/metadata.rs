@@ -71,10 +71,19 @@ fn a_config_drive_and_a_nocloud_volume_are_explained_whole() {
     );
     write(&format!("{latest}/user_data"), &fs::read(document("multipart")).unwrap());
     write(&format!("{latest}/network_data.json"), br#"{"links": [{"id": "a", "ethernet_mac_address": "FA:16:3E:00:00:01", "mtu": null}], "networks": [{"link": "a", "type": "ipv4_dhcp"}], "services": []}"#);
+    let latest = "droplet/openstack/latest";
+    write(
+        &format!("{latest}/meta_data.json"),
+        br#"{"uuid": "2756294", "hostname": "sample-droplet", "public_keys": {}}"#,
+    );
+    write(&format!("{latest}/vendor_data.json"), b"{}");
+    let own = fs::read(document("digitalocean.json")).unwrap();
+    write("droplet/digitalocean_meta_data.json", &own);
     write("nocloud/meta-data", b"instance-id: i-2\nlocal-hostname: hub2\n");
     write("nocloud/user-data", b"[box]\nhostname = \"hub2\"\n");
     write("nocloud/network-config", &fs::read(document("network-config-2")).unwrap());
     insta::assert_snapshot!("config_drive", page(&root.path().join("drive"), &[]));
+    insta::assert_snapshot!("droplet", page(&root.path().join("droplet"), &[]));
     insta::assert_snapshot!("nocloud", page(&root.path().join("nocloud"), &[]));
 }
 

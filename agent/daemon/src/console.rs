@@ -8,46 +8,47 @@ use std::fs::{File, OpenOptions};
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 use agent_core::text::{self, cut};
 use rustix::fs::OFlags;
 
 /// Where the kernel lists its consoles.
 const ACTIVE: &str = "/sys/class/tty/console/active";
-/// Lines of a text that are written: a serial line is slow, and what it does not take at once is lost.
+/// Lines of a text that are written: a serial line is slow.
 const LINES: usize = 8;
 
-/// The consoles, and what was said on them last.
+/// The consoles.
 #[derive(Debug)]
-pub(crate) struct Console {
-    devices: Mutex<Vec<Device>>,
-    said: Mutex<BTreeMap<&'static str, String>>,
-}
+pub(crate) struct Console(Mutex<Vec<Device>>);
 
 /// A console, which stays open: closing one waits until all is sent.
 #[derive(Debug)]
 struct Device {
     path: PathBuf,
     file: Option<File>,
+    /// What it took last, by topic.
+    said: BTreeMap<&'static str, String>,
 }
 
 impl Device {
-    /// Writes what it takes at once. One whose other end takes nothing, or that is gone, holds nothing up.
-    fn write(&mut self, bytes: &[u8]) {
+    /// Writes what it takes at once, and says whether that was all. One whose other end takes nothing, or that is
+    /// gone, holds nothing up.
+    fn write(&mut self, bytes: &[u8]) -> bool {
         // A terminal that was hung up is opened anew.
         for _ in 0..2 {
             let flags = (OFlags::NONBLOCK | OFlags::NOCTTY).bits() as i32;
             let open = || OpenOptions::new().append(true).custom_flags(flags).open(&self.path).ok();
-            let Some(file) = self.file.take().or_else(open) else { return };
+            let Some(file) = self.file.take().or_else(open) else { return false };
             match (&file).write_all(bytes) {
                 Err(error) if error.kind() != ErrorKind::WouldBlock => {}
-                _ => {
+                written => {
                     self.file = Some(file);
-                    return;
+                    return written.is_ok();
                 }
             }
         }
+        false
     }
 }
 
@@ -59,27 +60,32 @@ impl Console {
     }
 
     fn on(devices: Vec<PathBuf>) -> Console {
-        let device = |path| Device { path, file: None };
-        Console { devices: Mutex::new(devices.into_iter().map(device).collect()), said: Mutex::default() }
+        let device = |path| Device { path, file: None, said: BTreeMap::new() };
+        Console(Mutex::new(devices.into_iter().map(device).collect()))
     }
 
-    /// Says `text` under `topic`, unless that was said last under it; of a long text, the beginning.
+    /// Says `text` under `topic` on each console that did not take it as the last of that topic; of a long text, the
+    /// beginning.
     pub(crate) fn say(&self, topic: &'static str, text: &str) {
         let text = cut(text, text::ERROR);
-        let mut said = self.said.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        if said.get(topic) == Some(&text) {
-            return;
-        }
         let lines = text.lines().take(LINES);
         let lines: String = lines.map(|line| format!("\rholdfast: {}\r\n", printable(line))).collect();
-        said.insert(topic, text);
-        let mut devices = self.devices.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
-        devices.iter_mut().for_each(|device| device.write(lines.as_bytes()));
+        for device in self.devices().iter_mut() {
+            if device.said.get(topic) != Some(&text) && device.write(lines.as_bytes()) {
+                device.said.insert(topic, text.clone());
+            }
+        }
     }
 
     /// Forgets what was said under `topic`, so that it is said again.
     pub(crate) fn forget(&self, topic: &'static str) {
-        self.said.lock().unwrap_or_else(|poisoned| poisoned.into_inner()).remove(topic);
+        for device in self.devices().iter_mut() {
+            device.said.remove(topic);
+        }
+    }
+
+    fn devices(&self) -> MutexGuard<'_, Vec<Device>> {
+        self.0.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
 
@@ -107,6 +113,15 @@ mod tests {
         let mut heard = [0; 20];
         std::io::Read::read_exact(&mut other, &mut heard).unwrap();
         assert_eq!(&heard, b"\rholdfast: error 0 x");
+
+        // What was not taken is said again; what was taken is not.
+        let mut taken = vec![0; 1 << 20];
+        let _ = std::io::Read::read(&mut other, &mut taken).unwrap();
+        console.say("error", &format!("error 199 {}", "x".repeat(900)));
+        console.say("error", &format!("error 199 {}", "x".repeat(900)));
+        let length = std::io::Read::read(&mut other, &mut taken).unwrap();
+        let heard = String::from_utf8_lossy(&taken[..length]);
+        assert_eq!(heard.matches("error 199").count(), 1, "{heard}");
     }
 
     #[test]

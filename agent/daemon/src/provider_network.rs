@@ -147,14 +147,22 @@ fn interface(link: &Link, matches: LinkMatch) -> InterfaceConfig {
 
 #[cfg(test)]
 mod tests {
+    use agent_core::network::policy::{Policy, policy};
+    use agent_core::network::{AddressSource, HostConfig, LinkSettings};
+
     use super::*;
 
     fn read(network_data: &str) -> Option<ProviderNetwork> {
+        drive("openstack/latest/network_data.json", network_data)
+    }
+
+    /// What the box makes of a config drive with this document.
+    fn drive(name: &str, document: &str) -> Option<ProviderNetwork> {
         let folder = tempfile::tempdir().unwrap();
         let latest = folder.path().join("openstack/latest");
         std::fs::create_dir_all(&latest).unwrap();
         std::fs::write(latest.join("meta_data.json"), r#"{"uuid": "1"}"#).unwrap();
-        std::fs::write(latest.join("network_data.json"), network_data).unwrap();
+        std::fs::write(folder.path().join(name), document).unwrap();
         let sources =
             agent_metadata::Sources { config_drive: Some(folder.path().into()), ..Default::default() };
         let offer = agent_metadata::find(&sources).offer.unwrap();
@@ -191,6 +199,35 @@ mod tests {
         assert_eq!(interfaces, [(&on, 0, Some(9000)), (&LinkMatch::Name("net.7".into()), 1, None)]);
         assert_eq!(network.interfaces[1].routes.len(), 1);
         assert_eq!(network.dns.len(), 1);
+    }
+
+    /// The public NIC has its own address and the anchor address, at which reserved IPs arrive. The gateways of the
+    /// anchor address and of the VPC lead to nobody else, and are in no route.
+    #[test]
+    fn a_droplet_has_all_its_addresses_and_one_way_out() {
+        let document = include_str!("../../metadata/fuzz/corpus/document/digitalocean.json");
+        let provider = drive("digitalocean_meta_data.json", document).unwrap();
+        assert_eq!((provider.interfaces.len(), provider.devices.len(), provider.dns.len()), (2, 0, 2));
+        let config = HostConfig { provider, ..HostConfig::default() };
+        let set = |name: &str, last: u8| {
+            let wanted = config.wanted(name, Mac([0x04, 0x01, 0x2a, 0x0f, 0x2a, last]));
+            assert_eq!((wanted.source, wanted.settings.dhcp4), (AddressSource::Provider, false), "{name}");
+            wanted.settings.link_settings(wanted.place as u32)
+        };
+        let check = |settings: &LinkSettings, addresses: &[&str], routes: &[&str]| {
+            let set: Vec<String> = settings.addresses.iter().map(ToString::to_string).collect();
+            assert_eq!(set, addresses);
+            let set = settings.routes.iter().map(|route| format!("{} {:?}", route.to, route.via));
+            assert_eq!(set.collect::<Vec<_>>(), routes);
+        };
+        let (public, vpc) = (set("eth0", 1), set("eth1", 2));
+        check(
+            &public,
+            &["10.17.0.7/16", "203.0.113.211/24", "2001:db8:0:100::7001/64"],
+            &["0.0.0.0/0 Some(203.0.113.1)", "::/0 Some(2001:db8:0:100::1)"],
+        );
+        check(&vpc, &["10.132.255.113/16"], &[]);
+        assert_eq!(policy(&[(2, public), (3, vpc)]), Policy::default(), "one way out needs no tables");
     }
 
     #[test]

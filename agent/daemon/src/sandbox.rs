@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use agent_core::text::{self, cut};
 use agent_system::files;
-use agent_system::systemd::{Filter, Flag, List, Number, Span, Text, TransientUnit};
+use agent_system::systemd::{Filter, Flag, List, Number, Span, SystemdError, Text, TransientUnit};
 use anyhow::{Context, anyhow};
 use serde::de::DeserializeOwned;
 
@@ -88,7 +88,11 @@ impl Program<'_> {
         limit: u64,
     ) -> anyhow::Result<T> {
         agent.systemd.stop(self.unit).await?;
-        agent.systemd.start_transient(unit).await?;
+        match agent.systemd.start_transient(unit).await {
+            // It ended while it was being started: the unit knows how.
+            Ok(()) | Err(SystemdError::Job { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
         let ended = agent.systemd.wait_down(self.unit).await?;
         agent.systemd.release(self.unit).await?;
         let ended = ended.map(|status| status.result).unwrap_or_default();
@@ -98,7 +102,7 @@ impl Program<'_> {
             (true, "oom-kill") => anyhow!("{what} took more than {} MiB of memory", self.memory >> 20),
             (true, "timeout") => anyhow!("{what} took longer than {} minutes", self.time.as_secs() / 60),
             (true, "signal" | "core-dump") => anyhow!("{what} was killed"),
-            _ => anyhow::Error::from(error).context(format!("{what} ended without a result")),
+            (_, ended) => anyhow::Error::from(error).context(format!("{what} left no result ({ended})")),
         })?;
         serde_json::from_slice(&bytes).map_err(|error| {
             anyhow!("{what} left a result that is none: {}", cut(error.to_string(), text::ERROR))

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::kind::Kind;
 use crate::network::Network;
-use crate::providers::{self, digitalocean, nocloud, openstack};
+use crate::providers::{self, NetworkError, digitalocean, nocloud, openstack};
 use crate::read::{self, ReadError, json, yaml};
 use crate::tree::{Tree, Wrong};
 use crate::user_data::{self, Leaf, OpenError};
@@ -96,6 +96,15 @@ pub enum ExplainError {
     Unknown(PathBuf),
 }
 
+impl From<NetworkError> for ExplainError {
+    fn from(error: NetworkError) -> ExplainError {
+        match error {
+            NetworkError::Read(error) => error.into(),
+            NetworkError::Wrong(path, wrong) => ExplainError::Wrong { path, wrong },
+        }
+    }
+}
+
 /// Reads the folder or document at `path`.
 pub fn explain(path: &Path) -> Result<Explanation, ExplainError> {
     if path.is_dir() {
@@ -108,10 +117,10 @@ pub fn explain(path: &Path) -> Result<Explanation, ExplainError> {
 fn folder(path: &Path) -> Result<Explanation, ExplainError> {
     let has = |names: &[&str]| names.iter().any(|name| path.join(name).exists());
     if has(&["openstack/latest"]) {
-        return config_drive(&path.join("openstack/latest"));
+        return config_drive(path, &path.join("openstack/latest"));
     }
     if has(&["meta_data.json", "network_data.json"]) {
-        return config_drive(path);
+        return config_drive(path, path);
     }
     if has(&["meta-data", "user-data", "network-config"]) {
         return no_cloud(path);
@@ -119,23 +128,16 @@ fn folder(path: &Path) -> Result<Explanation, ExplainError> {
     Err(ExplainError::Unknown(path.to_owned()))
 }
 
-fn config_drive(latest: &Path) -> Result<Explanation, ExplainError> {
+/// Reads a drive whose documents lie in `latest`.
+fn config_drive(root: &Path, latest: &Path) -> Result<Explanation, ExplainError> {
     let mut offer = Offer::new(Channel::ConfigDrive);
     let path = latest.join("meta_data.json");
     if let Some(bytes) = read::metadata(&path)? {
         let json = serde_json::from_slice(&bytes).map_err(|source| ReadError::Json { path, source })?;
         openstack::take(&mut offer, json);
     }
-    let path = latest.join("network_data.json");
-    let network = match read::metadata(&path)? {
-        Some(bytes) => openstack::described(&json(&path, &bytes)?).map_err(wrong(&path))?,
-        None => None,
-    };
-    for name in ["vendor_data.json", "vendor_data2.json"] {
-        if latest.join(name).exists() {
-            offer.notes.push(providers::vendor_note(name));
-        }
-    }
+    let network = openstack::drive_network(root, latest)?;
+    providers::note_vendor_data(&mut offer, latest, &openstack::VENDOR_DATA);
     let mut explanation = from_offer("config drive", offer);
     explanation.user_data = user_data(&latest.join("user_data"))?;
     explanation.network = network;
@@ -147,14 +149,8 @@ fn no_cloud(root: &Path) -> Result<Explanation, ExplainError> {
     if let Some(metadata) = nocloud::metadata(&root.join("meta-data"))? {
         metadata.fill(&mut offer);
     }
-    let path = root.join("network-config");
-    let network = match read::metadata(&path)? {
-        Some(bytes) => nocloud::network::read(&yaml(&path, &bytes)?).map_err(wrong(&path))?,
-        None => None,
-    };
-    if root.join("vendor-data").metadata().is_ok_and(|file| file.len() > 0) {
-        offer.notes.push(providers::vendor_note("vendor-data"));
-    }
+    let network = providers::network(&root.join("network-config"), yaml, nocloud::network::read)?;
+    providers::note_vendor_data(&mut offer, root, &[nocloud::VENDOR_DATA]);
     let mut explanation = from_offer("NoCloud", offer);
     explanation.user_data = user_data(&root.join("user-data"))?;
     explanation.network = network;

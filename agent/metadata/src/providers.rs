@@ -7,6 +7,8 @@ pub(crate) mod qemu;
 
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
+
 use crate::network::Network;
 use crate::tree::{Tree, Wrong};
 use crate::{Offer, ReadError, keys, read};
@@ -14,6 +16,32 @@ use crate::{Offer, ReadError, keys, read};
 /// Said of data that the provider's own software is meant to read.
 pub(crate) fn vendor_note(name: &str) -> String {
     format!("`{name}` is the provider's and is ignored")
+}
+
+/// Notes those of these files in `folder` that say something.
+pub(crate) fn note_vendor_data(offer: &mut Offer, folder: &Path, names: &[&str]) {
+    for name in names {
+        let said = read::start(&folder.join(name), read::MAX_METADATA).ok().flatten();
+        if said.is_some_and(|bytes| !says_nothing(&bytes)) {
+            offer.notes.push(vendor_note(name));
+        }
+    }
+}
+
+/// Whether there is nothing in a document, however that is written: Nova's is `{}`, or `{"static": {}}`.
+pub(crate) fn says_nothing(document: &[u8]) -> bool {
+    let json = serde_json::from_slice::<Value>(document);
+    document.trim_ascii().is_empty() || json.is_ok_and(|json| is_nothing(&json))
+}
+
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null => true,
+        Value::String(text) => text.trim().is_empty(),
+        Value::Array(items) => items.iter().all(is_nothing),
+        Value::Object(entries) => entries.values().all(is_nothing),
+        Value::Bool(_) | Value::Number(_) => false,
+    }
 }
 
 /// Puts a network into an offer. One that cannot be used keeps nothing else from the box.

@@ -152,7 +152,6 @@ async fn instance(service: &Service) -> Result<Option<Offer>, ServiceError> {
     const METADATA: &str = "/openstack/latest/meta_data.json";
     const USER_DATA: &str = "/openstack/latest/user_data";
     const NETWORK: &str = "/openstack/latest/network_data.json";
-    const VENDOR_DATA: &str = "/openstack/latest/vendor_data.json";
     let Some(bytes) = service.get(METADATA, read::MAX_METADATA).await? else { return Ok(None) };
     let metadata =
         serde_json::from_slice(&bytes).map_err(|error| ServiceError::Json(METADATA.to_owned(), error))?;
@@ -167,9 +166,11 @@ async fn instance(service: &Service) -> Result<Option<Offer>, ServiceError> {
     let bytes = spare(service, NETWORK).await;
     let described = bytes.and_then(|bytes| bytes.map_or(Ok(None), |bytes| network(NETWORK, &bytes)));
     providers::fill_network(&mut offer, described);
-    let vendor_data = spare(service, VENDOR_DATA).await.ok().flatten();
-    if vendor_data.is_some_and(|bytes| !openstack::is_empty(&bytes)) {
-        offer.notes.push(providers::vendor_note("vendor_data.json"));
+    for name in openstack::VENDOR_DATA {
+        let said = spare(service, &format!("/openstack/latest/{name}")).await.ok().flatten();
+        if said.is_some_and(|bytes| !providers::says_nothing(&bytes)) {
+            offer.notes.push(providers::vendor_note(name));
+        }
     }
     whole(offer, METADATA, "uuid").map(Some)
 }

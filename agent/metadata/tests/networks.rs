@@ -55,7 +55,7 @@ fn folders_are_told_apart() {
     };
     write("drive/openstack/latest/meta_data.json", br#"{"uuid": "1", "hostname": "hub1"}"#);
     write("drive/openstack/latest/user_data", b"#!/bin/sh\n");
-    write("drive/openstack/latest/vendor_data.json", b"{}");
+    write("drive/openstack/latest/vendor_data.json", br#"{"cloud-init": "x"}"#);
     write("drive/openstack/latest/network_data.json", &fs::read(document("network_data.json")).unwrap());
     write("nocloud/meta-data", b"instance-id: 2\n");
     write("nocloud/network-config", b"network: {config: disabled}\n");

@@ -113,6 +113,7 @@ const METADATA: &str = "/openstack/latest/meta_data.json";
 const USER_DATA: &str = "/openstack/latest/user_data";
 const NETWORK: &str = "/openstack/latest/network_data.json";
 const VENDOR: &str = "/openstack/latest/vendor_data.json";
+const VENDOR_2: &str = "/openstack/latest/vendor_data2.json";
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGk0LlHVvXMDgW2VPZhoMRqsX4fL0vQ7QK2UQkSpZ1aA ops";
 
@@ -151,6 +152,7 @@ fn an_instance_is_told_who_it_is() {
         (USER_DATA, body("format = 1\n")),
         (NETWORK, vec![Reply::Body(document("network_data.json"))]),
         (VENDOR, body(r#"{"cloud-init": "x"}"#)),
+        (VENDOR_2, body(r#"{"static": {"cloud-init": "x"}}"#)),
     ]);
     let answer = server.ask(Platform::OpenStack).unwrap().unwrap();
     assert_eq!(
@@ -162,7 +164,11 @@ fn an_instance_is_told_who_it_is() {
     assert!(!answer.network.unwrap().links.is_empty());
     assert_eq!(
         answer.notes,
-        ["`of_a_later_release` is not used", "`vendor_data.json` is the provider's and is ignored"]
+        [
+            "`of_a_later_release` is not used",
+            "`vendor_data.json` is the provider's and is ignored",
+            "`vendor_data2.json` is the provider's and is ignored"
+        ]
     );
 }
 
@@ -178,6 +184,7 @@ fn what_is_not_there_is_not_offered() {
         (METADATA, vec![Reply::Body(instance())]),
         (NETWORK, body("{}")),
         (VENDOR, body("{}")),
+        (VENDOR_2, body(r#"{"static": {}}"#)),
     ]);
     let answer = server.ask(Platform::OpenStack).unwrap().unwrap();
     assert!(answer.user_data.is_none() && answer.network.is_none() && answer.notes.is_empty());

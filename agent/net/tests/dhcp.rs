@@ -3,14 +3,16 @@
 
 mod namespace;
 
+use std::io::Write;
+use std::net::{IpAddr, TcpListener};
 use std::time::Duration;
 
 use agent_core::network::{
     AddressSource, Cidr, Dhcp6, HostConfig, InterfaceConfig, LinkMatch, Mac, NetworkSettings, NetworkStatus,
-    NicState, RouteConfig,
+    NicState, ProviderNetwork, RouteConfig,
 };
 use agent_net::dhcp6::{self, Dhcp6Event, Dhcp6Task};
-use namespace::{Site, far, inside, reaches, routes, sh};
+use namespace::{Server, Site, far, inside, reaches, routes, sh};
 use tokio::sync::mpsc;
 
 fn automatic() -> HostConfig {
@@ -161,6 +163,19 @@ fn classless_routes_and_the_mtu_are_taken() {
     });
 }
 
+#[test]
+fn an_mtu_goes_with_the_settings_that_it_came_by() {
+    inside("an_mtu_goes_with_the_settings_that_it_came_by", async |site: Site| {
+        site.nic(1, &["192.0.2.1/24"]);
+        let _server = site.dnsmasq(1, &["--dhcp-range=192.0.2.10,192.0.2.10,1h"]);
+        let narrow = InterfaceConfig { mtu: Some(1400), ..InterfaceConfig::automatic("nic1") };
+        let network = site.network(settings(vec![narrow]));
+        network.until("the settings' MTU", |status| status.online() && status.nics[0].mtu == 1400).await;
+        network.host.configure(automatic());
+        network.until("the NIC's own", |status| status.nics[0].mtu == 1500).await;
+    });
+}
+
 /// Of two default routes the first NIC's wins, and who comes in by the second is answered there.
 #[test]
 fn of_two_default_routes_the_first_nics_wins() {
@@ -184,6 +199,83 @@ fn of_two_default_routes_the_first_nics_wins() {
         };
         network.host.configure(settings(vec![second]));
         network.until("the second", |_| out().contains("via 10.1.0.1 dev nic2")).await;
+    });
+}
+
+/// As at DigitalOcean: a public NIC that also has the anchor address, at which arrives what is sent to a reserved
+/// one, and a NIC in a private network whose gateway leads nowhere else.
+#[test]
+fn a_public_an_anchor_and_a_private_address_of_the_providers() {
+    inside("a_public_an_anchor_and_a_private_address_of_the_providers", async |site: Site| {
+        site.nic(1, &["203.0.113.1/24", "10.17.0.1/16"]);
+        site.nic(2, &["10.132.0.1/16"]);
+        // Somebody elsewhere, who comes by the public router.
+        far("ip addr add 198.51.100.1/32 dev lo");
+        let public = ["203.0.113.211", "10.17.0.7"];
+        for own in public {
+            far(&format!("ip route add {own} dev srv1 src 198.51.100.1"));
+        }
+        let _names = site.dnsmasq(1, &[]);
+        // It would name the private network's gateway as router.
+        let private = site.dnsmasq(2, &["--port=0", "--dhcp-range=10.132.0.10,10.132.0.10,1h"]);
+        let via = "203.0.113.1".parse().unwrap();
+        let route =
+            RouteConfig { to: Cidr::default_route(via), via: Some(via), on_link: false, metric: None };
+        let nic = |last: u8, addresses: &[&str], routes: Vec<RouteConfig>| InterfaceConfig {
+            matches: LinkMatch::Mac(Mac([2, 0, 0, 0, 0, last])),
+            dhcp4: false,
+            addresses: addresses.iter().map(|own| own.parse().unwrap()).collect(),
+            routes,
+            ..InterfaceConfig::automatic("")
+        };
+        let provider = ProviderNetwork {
+            interfaces: vec![
+                nic(1, &["203.0.113.211/24", "10.17.0.7/16"], vec![route]),
+                nic(2, &["10.132.255.113/16"], vec![]),
+            ],
+            dns: vec!["198.51.100.1".parse().unwrap()],
+            ..ProviderNetwork::default()
+        };
+        let network = site.network(HostConfig { provider, ..HostConfig::default() });
+        network.has("nic2", "10.132.255.113/16").await;
+        network.until("its gateway answers", NetworkStatus::online).await;
+
+        let listener = TcpListener::bind("0.0.0.0:8080").unwrap();
+        std::thread::spawn(move || {
+            for mut stream in listener.incoming().flatten() {
+                let (own, other) = (stream.local_addr().unwrap().ip(), stream.peer_addr().unwrap().ip());
+                // Who has gone is not answered.
+                let _ = write!(stream, "{own} to {other}");
+            }
+        });
+        let answered = |own: &str| far(&format!("busybox nc -w 5 {own} 8080 </dev/null"));
+        // Also when it is seen that the private network leads nowhere.
+        for wait in [0, 35] {
+            tokio::time::sleep(Duration::from_secs(wait)).await;
+            let status = network.until("it is online", NetworkStatus::online).await;
+            let addresses = status.nics.iter().map(|nic| {
+                let addresses: Vec<String> = nic.addresses.iter().map(Cidr::to_string).collect();
+                format!("{} {:?} {}", nic.name, nic.source, addresses.join(" "))
+            });
+            assert_eq!(
+                addresses.collect::<Vec<_>>(),
+                ["nic1 Provider 10.17.0.7/16 203.0.113.211/24", "nic2 Provider 10.132.255.113/16"]
+            );
+            assert!(status.nics.iter().all(|nic| nic.problem.is_none()), "{status:?}");
+            assert_eq!(routes("-4"), ["default via 203.0.113.1 dev nic1 metric 100"]);
+            for own in public {
+                assert_eq!(answered(own), format!("{own} to 198.51.100.1"));
+            }
+            assert_eq!(answered("10.132.255.113"), "10.132.255.113 to 10.132.0.1");
+        }
+        assert!(!private.said().contains("DHCPDISCOVER"), "{}", private.said());
+        let begun = sh("ip route get 198.51.100.1");
+        assert!(begun.contains("src 203.0.113.211"), "what the box begins has its public address: {begun}");
+        assert!(reaches("198.51.100.1"));
+        assert_eq!(
+            site.resolver().lines().filter(|l| !l.starts_with('#')).collect::<Vec<_>>(),
+            ["nameserver 198.51.100.1"]
+        );
     });
 }
 
@@ -260,6 +352,73 @@ fn a_network_of_ipv6_alone_is_enough() {
     });
 }
 
+/// A router that leads out and has DHCPv6 asked for addresses; no IPv4 at all.
+fn managed(site: &Site) -> Server {
+    // Its address on the link is the one given to it, and no other.
+    far("sysctl -qw net.ipv6.conf.default.addr_gen_mode=1 net.ipv6.conf.all.forwarding=1");
+    site.nic(1, &["fe80::1/64", "2001:db8::1/64"]);
+    far("ip addr add 2001:db8:ffff::1/128 dev lo");
+    site.dnsmasq(
+        1,
+        &[
+            "--enable-ra",
+            "--dhcp-range=2001:db8::10,2001:db8::10,64,10m",
+            "--dhcp-option=option6:dns-server,[2001:db8::53]",
+            "--dhcp-option=option6:domain-search,example.org",
+        ],
+    )
+}
+
+/// Whether the box has a way out, and what only DHCPv6 tells of [`managed`].
+fn told_by_dhcpv6(status: &NetworkStatus) -> bool {
+    status.online() && status.search == ["example.org"]
+}
+
+#[test]
+fn a_network_of_ipv6_alone_with_addresses_by_dhcpv6_is_enough() {
+    inside("a_network_of_ipv6_alone_with_addresses_by_dhcpv6_is_enough", async |site: Site| {
+        let server = managed(&site);
+        let mut network = site.network(automatic());
+        network.has("nic1", "2001:db8::10/128").await;
+        let status = network.until("a way out", told_by_dhcpv6).await;
+        let nic = &status.nics[0];
+        assert_eq!((nic.source, nic.problem.as_deref()), (AddressSource::Dhcp, None));
+        let addresses: Vec<String> = nic.addresses.iter().map(Cidr::to_string).collect();
+        assert_eq!(
+            addresses,
+            ["2001:db8::10/128"],
+            "the prefix is not for addresses of the box's own making"
+        );
+        assert_eq!(nic.gateways, ["fe80::1".parse::<std::net::IpAddr>().unwrap()]);
+        let way = sh("ip -6 route show default");
+        assert!(way.contains("default via fe80::1 dev nic1 proto ra"), "{way}");
+        assert_eq!(
+            site.resolver().lines().filter(|l| !l.starts_with('#')).collect::<Vec<_>>(),
+            ["nameserver 2001:db8::53", "search example.org"]
+        );
+        assert!(reaches("2001:db8:ffff::1"), "the router leads on");
+        assert!(server.said().contains("DHCPSOLICIT"), "{}", server.said());
+        assert_eq!(network.events(), ["nic1 dhcp-bound: address 2001:db8::10 from DHCPv6"]);
+    });
+}
+
+#[test]
+fn a_restart_of_the_agent_leaves_what_dhcpv6_gave() {
+    inside("a_restart_of_the_agent_leaves_what_dhcpv6_gave", async |site: Site| {
+        let server = managed(&site);
+        let network = site.network(automatic());
+        network.until("a way out", told_by_dhcpv6).await;
+        assert!(reaches("2001:db8:ffff::1"));
+        drop(network);
+        let solicited = server.said().matches("DHCPSOLICIT").count();
+        let mut network = site.network(automatic());
+        network.until("the same again", told_by_dhcpv6).await;
+        assert!(reaches("2001:db8:ffff::1"));
+        assert_eq!(server.said().matches("DHCPSOLICIT").count(), solicited, "{}", server.said());
+        assert_eq!(network.events(), [""; 0], "it was never without its address");
+    });
+}
+
 /// As at OVHcloud: one address, and a gateway that no prefix holds.
 #[test]
 fn a_static_address_with_a_gateway_elsewhere_works() {
@@ -328,6 +487,102 @@ fn what_is_tried_becomes_the_last_good_when_it_is_confirmed() {
             assert!(tokio::time::Instant::now() < end, "what was confirmed is not kept");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
+    });
+}
+
+/// Who forgets the route gets DHCP beside his address, until something else leads out.
+#[test]
+fn settings_that_name_no_gateway_are_helped_by_dhcp() {
+    inside("settings_that_name_no_gateway_are_helped_by_dhcp", async |site: Site| {
+        site.nic(1, &["192.0.2.1/24"]);
+        let _server = site.dnsmasq(1, &["--dhcp-range=192.0.2.10,192.0.2.10,1h"]);
+        let alone = InterfaceConfig {
+            dhcp4: false,
+            addresses: vec!["192.0.2.7/24".parse().unwrap()],
+            ..InterfaceConfig::automatic("nic1")
+        };
+        let mut network = site.network(settings(vec![alone]));
+        let nic = network.has("nic1", "192.0.2.10/24").await;
+        assert!(nic.addresses.contains(&"192.0.2.7/24".parse().unwrap()), "{nic:?}");
+        assert_eq!(nic.source, AddressSource::Fallback);
+        assert!(nic.problem.unwrap().contains("name no gateway"));
+        assert!(network.events().iter().any(|event| event.contains("no-gateway")), "{:?}", network.events());
+        assert!(reaches("192.0.2.1"));
+
+        site.nic(2, &["198.51.100.1/24"]);
+        let _second = site.dnsmasq(2, &["--port=0", "--dhcp-range=198.51.100.10,198.51.100.10,1h"]);
+        network.has("nic2", "198.51.100.10/24").await;
+        let own = |status: &NetworkStatus| {
+            let nic = status.nics.iter().find(|nic| nic.name == "nic1").unwrap();
+            nic.source == AddressSource::Settings && nic.problem.is_none() && nic.addresses.len() == 1
+        };
+        network.until("it has its own address alone", own).await;
+    });
+}
+
+/// Settings that are wrong in one family: the other is left as it is.
+#[test]
+fn a_silent_gateway_of_one_family_gives_way_and_the_other_stays() {
+    inside("a_silent_gateway_of_one_family_gives_way_and_the_other_stays", async |site: Site| {
+        site.nic(1, &["192.0.2.1/24", "2001:db8::1/64"]);
+        let _server = site.dnsmasq(1, &["--dhcp-range=192.0.2.10,192.0.2.10,1h"]);
+        let route = |via: &str| {
+            let via = via.parse().unwrap();
+            RouteConfig { to: Cidr::default_route(via), via: Some(via), on_link: false, metric: None }
+        };
+        let interface = InterfaceConfig {
+            dhcp4: false,
+            addresses: vec!["192.0.2.7/24".parse().unwrap(), "2001:db8::7/64".parse().unwrap()],
+            routes: vec![route("192.0.2.99"), route("2001:db8::1")],
+            ..InterfaceConfig::automatic("nic1")
+        };
+        let network = site.network(settings(vec![interface]));
+        let nic = network.has("nic1", "192.0.2.10/24").await;
+        assert!(nic.addresses.contains(&"2001:db8::7/64".parse().unwrap()), "{nic:?}");
+        let problem = nic.problem.unwrap();
+        assert!(problem.contains("192.0.2.99 did not answer") && problem.contains("the other"), "{problem}");
+        let ways: Vec<IpAddr> = vec!["192.0.2.1".parse().unwrap(), "2001:db8::1".parse().unwrap()];
+        let both = |status: &NetworkStatus| status.nics[0].gateways == ways;
+        network.until("a way out of each family", both).await;
+        assert!(reaches("192.0.2.1") && reaches("2001:db8::1"));
+    });
+}
+
+/// Settings whose gateway answers and whose name servers do not: they stay, and DHCP is asked for others.
+#[test]
+fn silent_name_servers_are_helped_by_those_of_dhcp() {
+    inside("silent_name_servers_are_helped_by_those_of_dhcp", async |site: Site| {
+        site.nic(1, &["192.0.2.1/24"]);
+        let _server = site.dnsmasq(1, &["--dhcp-range=192.0.2.10,192.0.2.10,1h"]);
+        let via = "192.0.2.1".parse().unwrap();
+        let route =
+            RouteConfig { to: Cidr::default_route(via), via: Some(via), on_link: false, metric: None };
+        let interface = InterfaceConfig {
+            dhcp4: false,
+            addresses: vec!["192.0.2.7/24".parse().unwrap()],
+            routes: vec![route],
+            ..InterfaceConfig::automatic("nic1")
+        };
+        let dns = vec!["192.0.2.77".parse().unwrap()];
+        let config = settings(vec![interface]);
+        let owner = NetworkSettings { dns, ..config.owner };
+        let mut network = site.network(HostConfig { owner, ..config });
+        let nic = network.has("nic1", "192.0.2.10/24").await;
+        assert!(nic.addresses.contains(&"192.0.2.7/24".parse().unwrap()), "{nic:?}");
+        assert!(nic.problem.unwrap().contains("192.0.2.77 did not answer"));
+        let both = |status: &NetworkStatus| status.dns.len() == 2;
+        network.until("name servers of both", both).await;
+        assert_eq!(site.resolver().matches("nameserver").count(), 2, "{}", site.resolver());
+        assert!(!std::path::Path::new("/run/site/state/good-020000000001.json").exists());
+
+        far("ip addr add 192.0.2.77/24 dev srv1 nodad");
+        let own = |status: &NetworkStatus| {
+            status.nics[0].source == AddressSource::Settings && status.nics[0].problem.is_none()
+        };
+        network.until("the owner's answer", own).await;
+        assert!(network.events().iter().any(|event| event.contains("resolver-silent")));
+        network.until("the owner's alone", |status| status.dns.len() == 1).await;
+        assert!(std::path::Path::new("/run/site/state/good-020000000001.json").exists());
     });
 }
 

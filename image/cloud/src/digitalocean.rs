@@ -140,12 +140,16 @@ impl DigitalOcean {
         Ok(own.map(Image::from).collect())
     }
 
-    /// An image of the account's own or a snapshot of one of its boxes, by identity or name.
-    pub fn image(&self, named: &str) -> Result<Option<Image>> {
-        let mut all = self.private()?.into_iter().map(Image::from);
-        Ok(all.find(|image| image.id == named || image.name == named))
+    /// The account's own image or snapshot with this identity, else all of exactly this name.
+    pub fn named(&self, named: &str) -> Result<Vec<Image>> {
+        let all: Vec<Image> = self.private()?.into_iter().map(Image::from).collect();
+        if let Some(image) = all.iter().find(|image| image.id == named) {
+            return Ok(vec![image.clone()]);
+        }
+        Ok(all.into_iter().filter(|image| image.name == named).collect())
     }
 
+    /// Images that were brought there, snapshots and backups.
     fn private(&self) -> Result<Vec<ImageDocument>> {
         self.pages("/v2/images", "&private=true", "images")
     }

@@ -247,6 +247,13 @@ impl Http {
     }
 }
 
+/// A value of a query, in which only unreserved characters stand for themselves (RFC 3986, section 2).
+pub(crate) fn encoded(value: &str) -> String {
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
+    let escaped = |byte: u8| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    value.bytes().map(escaped).collect()
+}
+
 fn body(response: &mut Response<Body>) -> Result<String, ureq::Error> {
     response.body_mut().with_config().limit(MOST).lossy_utf8(true).read_to_string()
 }
@@ -317,5 +324,17 @@ mod tests {
             assert_eq!(told(text), expect);
         }
         assert_eq!(told(&"x".repeat(1000)).len(), TOLD);
+    }
+
+    #[test]
+    fn a_value_of_a_query_ends_nowhere_else() {
+        for (value, expect) in [
+            ("holdfast-0.3.1_a~", "holdfast-0.3.1_a~"),
+            ("hub1: a/b", "hub1%3A%20a%2Fb"),
+            ("ä&limit=1#+%", "%C3%A4%26limit%3D1%23%2B%25"),
+            ("", ""),
+        ] {
+            assert_eq!(encoded(value), expect);
+        }
     }
 }

@@ -1,8 +1,10 @@
 //! Every file of the agent's state is harmed in turn, under a running box: it is set aside, made anew or told of, the
-//! agent is up again at once, and nothing of anybody else is lost. Which files there are is asked of the box.
+//! agent is up again at once, and nothing of anybody else is lost. Which files there are is asked of the box, and each
+//! has a [`Sign`] by which it shows that what was put there was not taken for good.
 //!
 //! Absent: what containers wrote themselves, which is theirs.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::common::{BOOT, CHANGE, DISK, apply, lab, out, page, probe, text, up, wait_until};
@@ -41,8 +43,109 @@ impl Harm {
     }
 }
 
-/// An instance with a volume, a secret and a writable layer, and a second one with a volume of its own.
-fn document(registry: &Registry) -> String {
+/// How it shows that a file was found to be harmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Sign {
+    /// An event of this kind, which names the file where it is its only one.
+    Event(&'static str),
+    /// Something else is there.
+    Replaced,
+    /// The same, and the agent said in the journal that it passed it over.
+    PassedOver,
+    /// It is as the file that it is the second copy of.
+    SecondCopy,
+    /// Events are gone.
+    Fewer,
+    /// Something else is there after the next boot, which is the first to read it.
+    AtBoot,
+    /// None: nothing reads it now, or it lacks nothing that it must have.
+    None,
+}
+
+/// What is expected of a file.
+fn sign(file: &str, harm: Harm) -> Sign {
+    let parts: Vec<&str> = file.trim_start_matches("./").split('/').collect();
+    match parts[..] {
+        _ if file.ends_with(".json.spare") => Sign::SecondCopy,
+        ["generations" | "instances" | "secrets", _] | ["volumes", _, "volume.json"] => {
+            Sign::Event("state-damaged")
+        }
+        ["network.json" | "notify.json"] => Sign::Event("state-damaged"),
+        // One without any of its fields is one of a provider that calls the box nothing.
+        ["provider.json"] if harm == Harm::Shape => Sign::Event("identity"),
+        // One without any of its fields is that of a box to which nothing has happened.
+        ["update.json" | "scrub.json"] if harm == Harm::Shape => Sign::None,
+        ["provider.json" | "update.json" | "scrub.json"] => Sign::Event("state-damaged"),
+        ["identity", "machine-id"] => Sign::AtBoot,
+        ["identity", _] => Sign::Event("identity"),
+        ["events", _] => Sign::Fewer,
+        ["network", "provider.json"] => Sign::Replaced,
+        ["network", name] if name.starts_with("lease") => Sign::PassedOver,
+        // The last good settings: read when others have to give way.
+        ["network", _] => Sign::None,
+        // Instances know their images by digest: names are needed when another image comes.
+        ["images", "names.json"] | ["images", "layers", _] => Sign::AtBoot,
+        ["images", _] => Sign::Event("image"),
+        ["containers", _, "fingerprint"] => Sign::AtBoot,
+        // The first instance that comes after it shows it.
+        ["counters.json"] => Sign::None,
+        // What a program was asked and has answered.
+        ["update" | "notify", ..] => Sign::None,
+        _ => panic!("{file}: nobody knows what shows that it is harmed"),
+    }
+}
+
+/// The events of the box, as they lie on data.
+const LOG: &str = "/var/lib/holdfast/events/log";
+
+/// What there is before a file is harmed.
+struct Before {
+    /// Lines of events.
+    events: u64,
+    /// How often the agent has passed over what it had kept.
+    passed: u64,
+}
+
+fn passed_over(machine: &mut Machine) -> u64 {
+    let said =
+        "journalctl -q -o cat -u holdfastd 2>/dev/null | grep -c 'what was kept is passed over' || true";
+    machine.shell(said).unwrap().parse().unwrap()
+}
+
+/// Waits until the sign of a file is there.
+fn shows(machine: &mut Machine, file: &str, sign: Sign, before: &Before) {
+    let path = format!("{STATE}/{}", file.trim_start_matches("./"));
+    let name = file.rsplit('/').next().unwrap();
+    wait_until(&format!("{sign:?} of {file}"), CHANGE, || {
+        let mut holds = |line: &str| machine.shell(line).map(drop).map_err(|error| format!("{error:#}"));
+        let replaced = format!("! cmp -s /run/harm {path}");
+        match sign {
+            Sign::Event(kind) => {
+                let named = match kind {
+                    "state-damaged" => path.as_str(),
+                    "image" => name.trim_end_matches(".json"),
+                    _ => "",
+                };
+                let since = format!("tail -n +{} {LOG}", before.events + 1);
+                holds(&format!("{since} | grep -F '\"kind\":\"{kind}\"' | grep -qF '{named}'"))
+            }
+            Sign::Replaced => holds(&replaced),
+            Sign::PassedOver => {
+                holds(&replaced)?;
+                let passed = passed_over(machine);
+                if passed > before.passed { Ok(()) } else { Err(format!("{passed} times")) }
+            }
+            Sign::SecondCopy => holds(&format!("cmp -s {path} {}", path.trim_end_matches(".spare"))),
+            Sign::Fewer => {
+                holds(&format!("! test -s /run/last || ! cat {STATE}/events/* | grep -qxFf /run/last"))
+            }
+            Sign::AtBoot | Sign::None => Ok(()),
+        }
+    });
+}
+
+/// Instances, each with a volume, a secret and a writable layer of its own.
+fn document(registry: &Registry, keepers: &[&str]) -> String {
     let keeper = |name: &str| {
         let more = r#"volumes = { data = "/data" }
 secrets = ["key"]
@@ -57,7 +160,8 @@ generate = "hex:16"
     let notify = "[box.notify]\nurl = \"http://127.0.0.1:9/hook\"\n";
     let site = page(registry, "as before");
     let (settings, instances) = site.split_at(site.find("\n[[recipe]]").unwrap());
-    [settings, notify, instances, &keeper("first"), &keeper("second")].concat()
+    let keepers: String = keepers.iter().map(|name| keeper(name)).collect();
+    [settings, notify, instances, &keepers].concat()
 }
 
 /// What may not be lost: of an instance, its secret and what is in its volume.
@@ -103,7 +207,7 @@ fn outcome(machine: &Machine, file: &str) -> Option<String> {
 /// A box, and what its two keepers of a secret and a volume keep.
 struct Scene {
     lab: Lab,
-    _registry: Registry,
+    registry: Registry,
     disk: Disk,
     setup: Setup,
     machine: Machine,
@@ -116,7 +220,7 @@ impl Scene {
     fn new() -> Scene {
         let (lab, registry) = lab();
         let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
-        let document = document(&registry);
+        let document = document(&registry, &KEEPERS);
         let expected = vec!["fs-verity", "FILE CORRUPTED"];
         let setup = Setup { shell: true, expected, ..Setup::with(document.clone()) };
         let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
@@ -131,7 +235,7 @@ impl Scene {
         }
         machine.shell("sync").unwrap();
         let kept = KEEPERS.map(|keeper| kept(&machine, keeper).unwrap());
-        Scene { lab, _registry: registry, disk, setup, machine, kept }
+        Scene { lab, registry, disk, setup, machine, kept }
     }
 
     /// Nothing of what anybody keeps is lost.
@@ -148,11 +252,11 @@ impl Scene {
 
     /// Cuts the power, and switches the box on again.
     fn cut(self) -> Scene {
-        let Scene { lab, _registry, disk, setup, machine, kept } = self;
+        let Scene { lab, registry, disk, setup, machine, kept } = self;
         machine.kill().unwrap();
         let machine = Machine::boot(&lab, &disk, &setup).unwrap();
         machine.wait_ssh(BOOT).unwrap();
-        Scene { lab, _registry, disk, setup, machine, kept }
+        Scene { lab, registry, disk, setup, machine, kept }
     }
 }
 
@@ -161,38 +265,93 @@ fn each(harms: &[Harm]) {
     let mut scene = Scene::new();
     let files = scene.machine.shell(FILES).unwrap();
     assert!(files.lines().count() > 20, "{files}");
-    for file in files.lines() {
+    let mut files: Vec<&str> = files.lines().collect();
+    // Nothing that comes after it makes it anew.
+    files.sort_by_key(|file| file.ends_with("/machine-id"));
+    let mut unread = BTreeMap::new();
+    for file in files {
         for harm in harms {
-            one(&mut scene.machine, file, *harm);
+            if one(&mut scene.machine, file, *harm) && sign(file, *harm) == Sign::AtBoot {
+                unread.insert(file, sum(&mut scene.machine, file));
+            }
         }
         scene.is_whole();
     }
     println!("{}", text(&scene.machine, &["events"]));
-    let scene = scene.cut();
+    let mut scene = scene.cut();
     scene.is_whole();
     healthy(&scene.machine);
+    at_boot(&mut scene, &unread);
+    nobodys_ids(&mut scene);
     scene.machine.kill().unwrap();
 }
 
-fn one(machine: &mut Machine, file: &str, harm: Harm) {
-    let line = format!("f={STATE}/{file}; test -e $f && cp -a $f /run/kept && {{ {}; }}", harm.line());
-    // What the box has removed meanwhile, as an older file of events, cannot be harmed.
-    if machine.shell(&line).is_err() {
-        println!("{harm:?} {file}: it is gone");
-        return;
+/// What a file holds, in short; one that is gone holds something else.
+fn sum(machine: &mut Machine, file: &str) -> String {
+    machine.shell(&format!("md5sum <{STATE}/{file} || true")).unwrap()
+}
+
+/// What a boot is the first to read is other than it was, and what had to be fetched or made again was told of.
+fn at_boot(scene: &mut Scene, unread: &BTreeMap<&str, String>) {
+    for (file, harmed) in unread {
+        wait_until(file, CHANGE, || match sum(&mut scene.machine, file) {
+            now if now != *harmed => Ok(()),
+            now => Err(now),
+        });
     }
-    let before = restarts(machine);
+    let images = ["nginx:1", "probe:1"].map(|name| ("image-damaged", scene.registry.reference(name)));
+    for (kind, named) in images.into_iter().chain([("machine-id", "was damaged".to_owned())]) {
+        let told = format!("grep -F '\"kind\":\"{kind}\"' {LOG} | grep -qF '{named}'");
+        assert!(scene.machine.shell(&told).is_ok(), "no {kind} of {named}");
+    }
+}
+
+/// The counters may be lost: an instance that comes then has the ids of no other.
+fn nobodys_ids(scene: &mut Scene) {
+    let third = document(&scene.registry, &[KEEPERS[0], KEEPERS[1], "third"]);
+    let applied = apply(&scene.machine, &third, &[]);
+    assert!(applied.status.success(), "{}", out(&applied));
+    let ids = scene.machine.shell(&format!("cd {STATE}/instances; grep -h id_base *.json; cd /")).unwrap();
+    let different: BTreeSet<&str> = ids.lines().collect();
+    assert_eq!((ids.lines().count(), different.len()), (4, 4), "{ids}");
+    scene.is_whole();
+}
+
+/// Harms a file, and waits until the box has got over it by itself; says whether it has.
+fn one(machine: &mut Machine, file: &str, harm: Harm) -> bool {
+    let sign = sign(file, harm);
+    let passed = if sign == Sign::PassedOver { passed_over(machine) } else { 0 };
+    // Nothing is written in its place by the agent that is to be killed.
+    let line = format!(
+        "kill -STOP $(pidof holdfastd); wc -l <{LOG}; \
+         f={STATE}/{file}; test -e $f && cp -a $f /run/kept && {{ {}; }}",
+        harm.line()
+    );
+    // What the box has removed meanwhile, as an older file of events, cannot be harmed.
+    let Ok(said) = machine.shell(&line) else {
+        machine.shell("kill -CONT $(pidof holdfastd)").unwrap();
+        println!("{harm:?} {file}: it is gone");
+        return false;
+    };
+    let events = said.lines().next().unwrap().trim().parse().unwrap();
+    if sign == Sign::Fewer {
+        machine.shell("grep '^{\"number\":' /run/kept | tail -n 1 >/run/last").unwrap();
+    }
+    let restarted = restarts(machine);
     kill_agent(machine);
     let came = outcome(machine, file);
     println!("{harm:?} {file}: {}", came.as_deref().unwrap_or("mended"));
-    assert_eq!(restarts(machine), before + 1, "{file}: the agent did not stay up");
+    assert_eq!(restarts(machine), restarted + 1, "{file}: the agent did not stay up");
     if came.is_some() {
         machine.wait_served("as before", CHANGE).unwrap();
         // Its owner cannot put it back, but a test can: what was told of is still of use.
         machine.shell(&format!("rm -f {STATE}/{file}; cp -a /run/kept {STATE}/{file}")).unwrap();
         kill_agent(machine);
         healthy(machine);
+        return false;
     }
+    shows(machine, file, sign, &Before { events, passed });
+    true
 }
 
 fn healthy(machine: &Machine) {

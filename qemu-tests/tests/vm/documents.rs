@@ -7,11 +7,15 @@ use crate::common::{BOOT, CHANGE, DISK, lab, out, page, settings};
 use flate2::{Compression, write::GzEncoder};
 use qemu_tests::{Disk, Firmware, Machine, Registry, Setup};
 
+fn gzip(document: &[u8]) -> Vec<u8> {
+    let mut gzip = GzEncoder::new(vec![], Compression::default());
+    gzip.write_all(document).unwrap();
+    gzip.finish().unwrap()
+}
+
 /// The documents, each with words that its error must contain.
 fn documents(registry: &Registry) -> Vec<(&'static str, Vec<u8>, &'static str)> {
-    let mut gzip = GzEncoder::new(vec![], Compression::default());
-    gzip.write_all(page(registry, "x").as_bytes()).unwrap();
-    let mut broken = gzip.finish().unwrap();
+    let mut broken = gzip(page(registry, "x").as_bytes());
     let length = broken.len();
     broken.truncate(length / 2);
     let missing = settings(registry)
@@ -52,12 +56,23 @@ fn boots_with(name: &str, firmware: Firmware) {
 }
 
 fn apply(machine: &Machine, document: &[u8], codes: &[i32]) -> String {
+    given(machine, &["apply", "--remove", "-"], document, codes)
+}
+
+/// Runs a command on the box with a document on its stdin; what it said.
+fn given(machine: &Machine, arguments: &[&str], document: &[u8], codes: &[i32]) -> String {
     let mut file = tempfile::tempfile().unwrap();
     file.write_all(document).unwrap();
     std::io::Seek::rewind(&mut file).unwrap();
-    let done = machine.cli_with(&["apply", "--remove", "-"], Stdio::from(file)).unwrap();
+    let done = machine.cli_with(arguments, Stdio::from(file)).unwrap();
     assert!(codes.contains(&done.status.code().unwrap_or(-1)), "{}", out(&done));
     out(&done)
+}
+
+/// The box explains by the readers that it boots with.
+fn explains(machine: &Machine, document: &[u8], code: i32, words: &str) {
+    let said = given(machine, &["metadata", "explain", "-"], document, &[code]);
+    assert!(said.contains(words), "{said}");
 }
 
 #[test]
@@ -79,8 +94,19 @@ fn full_image_that_does_not_exist() {
 fn all_by_apply() {
     let (lab, registry) = lab();
     let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
-    let machine = Machine::boot(&lab, &disk, &Setup::with(page(&registry, "kept"))).unwrap();
+    // As an editor of another system saves it, and packed.
+    let document = page(&registry, "kept").replace('\n', "\r\n");
+    let packed = gzip(document.as_bytes());
+    let machine = Machine::boot(&lab, &disk, &Setup::with(packed.clone())).unwrap();
     machine.wait_served("kept", BOOT).unwrap();
+    explains(&machine, &packed, 0, &format!("user-data   toml, {} bytes\n", document.len()));
+    let network = |mac: &str| {
+        let link = format!(r#"{{"id": "a", "ethernet_mac_address": "{mac}"}}"#);
+        format!(r#"{{"links": [{link}], "networks": [{{"link": "a", "type": "ipv4_dhcp"}}]}}"#)
+    };
+    let good = network("52:54:00:00:00:01");
+    explains(&machine, good.as_bytes(), 0, "interface   a: the NIC 52:54:00:00:00:01\n  automatic DHCP\n");
+    explains(&machine, network("52:54").as_bytes(), 2, "links[0].ethernet_mac_address");
     for (name, document, words) in documents(&registry) {
         if name == "no-image" {
             continue;

@@ -91,9 +91,14 @@ fn goes_on(machine: &mut Machine) {
 fn full_a_box_goes_on_with_data_of_each_format_and_of_a_version_that_is_not_there_yet() {
     let (lab, registry) = lab();
     let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
-    let setup = Setup { shell: true, ..Setup::with(settings(&registry)) };
+    // User-data in base64, as some tools make it.
+    let setup = Setup { shell: true, ..Setup::with(BASE64_STANDARD.encode(settings(&registry))) };
     let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
     machine.wait_ssh(BOOT).unwrap();
+    wait_until("the document in force", CHANGE, || {
+        let status = machine.json(&["status"], &[0, 3]).unwrap();
+        if status["user_data"]["generation"] == 1 { Ok(()) } else { Err(status.to_string()) }
+    });
 
     put(&mut machine, &fixture(&lab, &registry, "format-1"));
     goes_on(&mut machine);

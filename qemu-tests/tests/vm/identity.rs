@@ -1,13 +1,19 @@
 //! Who a box is: its machine-id and host key, which stay its own whatever happens to its disk, and which it
 //! gives up when the provider calls it by another name.
 
+use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::common::{BOOT, CHANGE, lab, out, page, probe, resumed, settings, started, text, wait_until};
+use crate::common::{
+    BOOT, CHANGE, DISK, lab, out, page, probe, resumed, settings, settled, started, text, wait_until,
+};
 use image_layout::disk::{BLOCK, Role};
 use image_layout::{Slot, initrd};
 use qemu_tests::{Disk, Entry, Lab, Machine, Setup, cpio};
+use serde_json::json;
 
 /// What tells this box from others.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,6 +144,69 @@ fn full_a_box_that_boots_under_another_name_is_another_one() {
     told(&machine, mark, "healthy", &key);
     let id = machine.shell("cat /var/lib/holdfast/identity/machine-id").unwrap();
     assert_ne!(id, before.machine_id);
+    machine.kill().unwrap();
+}
+
+/// Writes a volume with the label of NoCloud's that holds this `meta-data` and no `user-data`.
+fn cidata(path: &Path, metadata: &[u8]) -> File {
+    let file = File::options().read(true).write(true).create(true).truncate(true).open(path).unwrap();
+    file.set_len(8 << 20).unwrap();
+    let label = fatfs::FormatVolumeOptions::new().volume_label(*b"cidata     ");
+    fatfs::format_volume(&file, label).unwrap();
+    let volume = fatfs::FileSystem::new(&file, fatfs::FsOptions::new()).unwrap();
+    volume.root_dir().create_file("meta-data").unwrap().write_all(metadata).unwrap();
+    volume.unmount().unwrap();
+    file
+}
+
+#[test]
+fn full_what_was_accepted_runs_without_the_providers_volume_and_with_one_that_cannot_be_read() {
+    let (lab, registry) = lab();
+    let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
+    let setup = Setup { shell: true, ..Setup::with(page(&registry, "as before")) };
+    let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    machine.wait_served("as before", BOOT).unwrap();
+    machine.wait_ssh(BOOT).unwrap();
+    let before = Identity::of(&mut machine);
+    machine.power_off(CHANGE).unwrap();
+
+    // Its key lets its owner in all the same.
+    let port = ["-device", "pcie-root-port,id=hot,chassis=1"].map(str::to_owned).to_vec();
+    let setup = Setup { user_data: None, arguments: port, ..setup };
+    let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
+    machine.wait_served("as before", BOOT).unwrap();
+    machine.wait_ssh(BOOT).unwrap();
+    settled(&machine);
+    assert_eq!(Identity::of(&mut machine), before);
+
+    // One that the kernel does not mount: no medium is of this kind.
+    let path = lab.dir().join("volume");
+    cidata(&path, b"instance-id: i-2\n").write_all_at(&[0], 21).unwrap();
+    let drive = format!("drive_add 0 if=none,id=late,format=raw,readonly=on,file={}", path.display());
+    machine.qmp("human-monitor-command", json!({ "command-line": drive })).unwrap();
+    let device =
+        json!({ "driver": "virtio-blk-pci", "id": "late", "drive": "late", "serial": "late", "bus": "hot" });
+    machine.qmp("device_add", device).unwrap();
+    wait_until("a volume", CHANGE, || {
+        machine.shell("test -b /dev/disk/by-id/virtio-late").map_err(|error| format!("{error:#}"))
+    });
+    restart(&mut machine);
+    wait_until("a line in the journal", CHANGE, || {
+        let said = "journalctl -b -o cat -u holdfastd | grep 'a volume of the provider cannot be read: failed to mount'";
+        machine.shell(said).map_err(|error| format!("{error:#}"))
+    });
+
+    // One that is mounted and says nothing that can be understood.
+    cidata(&path, b"instance-id: [\n");
+    restart(&mut machine);
+    let unread = "the channel nocloud cannot be read";
+    wait_until("a note", CHANGE, || {
+        let notes = machine.json(&["status"], &[0, 3]).unwrap()["user_data"]["notes"].to_string();
+        if notes.contains(unread) { Ok(()) } else { Err(notes) }
+    });
+    assert!(text(&machine, &["events"]).contains(unread));
+    assert!(machine.serves("as before"));
+    assert_eq!(Identity::of(&mut machine), before);
     machine.kill().unwrap();
 }
 

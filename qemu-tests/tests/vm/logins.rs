@@ -11,6 +11,24 @@ use qemu_tests::{Lab, Machine, Setup};
 /// What ssh says when the box takes no key of those offered.
 const REFUSED: &str = "Permission denied (publickey";
 
+/// Algorithms that a client may ask for alone, and what ssh says of a box that has none of them.
+const OLD: [(&str, &str); 8] = [
+    ("KexAlgorithms=diffie-hellman-group14-sha256", "no matching key exchange method found"),
+    ("KexAlgorithms=ecdh-sha2-nistp256", "no matching key exchange method found"),
+    ("Ciphers=aes128-cbc", "no matching cipher found"),
+    ("Ciphers=chacha20-poly1305@openssh.com", "no matching cipher found"),
+    ("Ciphers=aes256-ctr MACs=hmac-sha1", "no matching MAC found"),
+    ("Ciphers=aes256-ctr MACs=hmac-sha2-256", "no matching MAC found"),
+    ("HostKeyAlgorithms=rsa-sha2-512", "no matching host key type found"),
+    ("HostKeyAlgorithms=ecdsa-sha2-nistp256", "no matching host key type found"),
+];
+
+/// Those that get in.
+const MODERN: [&str; 2] = [
+    "KexAlgorithms=curve25519-sha256 Ciphers=aes256-gcm@openssh.com HostKeyAlgorithms=ssh-ed25519",
+    "KexAlgorithms=sntrup761x25519-sha512@openssh.com Ciphers=aes128-ctr MACs=hmac-sha2-256-etm@openssh.com",
+];
+
 /// A key of somebody whom the provider does not know: the private half's file, and the public line.
 pub(crate) fn key(lab: &Lab, name: &str) -> (PathBuf, String) {
     let path = lab.dir().join(name);
@@ -159,18 +177,38 @@ fn ssh_gives_the_command_line_and_nothing_else() {
     let mut machine = resumed(&lab, &settings(&registry), &[]);
     machine.wait_ssh(CHANGE).unwrap();
     assert_eq!(holes(&lab, &mut machine), Vec::<&str>::new());
+    for options in MODERN {
+        wait_until(options, CHANGE, || {
+            let tried = log_in_by(&machine, options);
+            if tried.status.success() {
+                return Ok(());
+            }
+            forgive(&mut machine);
+            Err(out(&tried))
+        });
+    }
 
     // With another configuration all of it is there: the probes can succeed.
     let loosen = "s/^\\(DisableForwarding\\|AuthenticationMethods\\|AllowUsers\\|PermitListen\\|PermitOpen\\).*//; \
+                  s/^\\(KexAlgorithms\\|Ciphers\\|MACs\\).*//; \
                   s/^\\(Allow[A-Za-z]*Forwarding\\|PermitRootLogin\\|PasswordAuthentication\\) no/\\1 yes/";
     machine.shell(&format!("sed '{loosen}' /etc/ssh/sshd_config >/run/loose")).unwrap();
-    machine.shell("echo 'AcceptEnv LD_LIBRARY_PATH' >>/run/loose").unwrap();
+    for line in [
+        "AcceptEnv LD_LIBRARY_PATH",
+        "KexAlgorithms +diffie-hellman-group14-sha256,ecdh-sha2-nistp256",
+        "Ciphers +aes128-cbc,chacha20-poly1305@openssh.com",
+        "MACs +hmac-sha1,hmac-sha2-256",
+    ] {
+        machine.shell(&format!("echo '{line}' >>/run/loose")).unwrap();
+    }
     machine.shell("sed 's,/usr/sbin/nologin,/usr/bin/holdfast,' /etc/passwd >/run/passwd").unwrap();
     machine.shell("mount --bind /run/passwd /etc/passwd").unwrap();
     machine.shell("mount --bind /run/loose /etc/ssh/sshd_config && systemctl restart sshd").unwrap();
     machine.wait_ssh(CHANGE).unwrap();
     let all = ["-L", "-L to the API", "-D", "-R", "-A", "environment", "password", "root", "messagebus"];
-    assert_eq!(holes(&lab, &mut machine), all);
+    // There is no host key of another kind, whatever is asked for.
+    let old = OLD.iter().map(|(options, _)| *options).filter(|options| !options.starts_with("HostKey"));
+    assert_eq!(holes(&lab, &mut machine), all.into_iter().chain(old).collect::<Vec<_>>());
     no_file_is_copied(&lab, &machine);
     machine.kill().unwrap();
 }
@@ -198,6 +236,39 @@ fn holes(lab: &Lab, machine: &mut Machine) -> Vec<&'static str> {
     }
     found.extend(session(lab, machine));
     found.extend(other_logins(machine));
+    found.extend(old_algorithms(machine));
+    found
+}
+
+/// Logs in with nothing but these algorithms, and says what came of it.
+fn log_in_by(machine: &Machine, options: &str) -> Output {
+    let mut ssh = machine.ssh_command();
+    ssh.arg("-v");
+    for option in options.split(' ') {
+        ssh.args(["-o", option]);
+    }
+    ssh.args(["admin@127.0.0.1", "version"]).output().unwrap()
+}
+
+/// Those of [`OLD`] by which a login gets in.
+fn old_algorithms(machine: &mut Machine) -> Vec<&'static str> {
+    let mut found = Vec::new();
+    for (options, refusal) in OLD {
+        let enters = wait_until(options, CHANGE, || {
+            let tried = log_in_by(machine, options);
+            match (tried.status.success(), out(&tried).contains(refusal)) {
+                (true, false) => Ok(true),
+                (false, true) => Ok(false),
+                _ => {
+                    forgive(machine);
+                    Err(out(&tried))
+                }
+            }
+        });
+        if enters {
+            found.push(options);
+        }
+    }
     found
 }
 

@@ -14,7 +14,7 @@ const BOXES: u64 = 20;
 #[test]
 fn full_each_of_twenty_boxes_is_reached_and_says_what_is_so() {
     let (lab, registry) = lab();
-    let documents = [page(&registry, "served") + &probe(&registry, "")];
+    let documents = [page(&registry, "served").replacen("[box]\n", &reach(&lab), 1) + &probe(&registry, "")];
     let mut refused = 0;
     for seed in 0..BOXES {
         let document = mutation::mutant(seed, &documents);
@@ -32,6 +32,17 @@ fn full_each_of_twenty_boxes_is_reached_and_says_what_is_so() {
         std::fs::remove_file(disk.path()).unwrap();
     }
     assert!((BOXES / 4..BOXES).contains(&refused), "{refused} are refused");
+}
+
+/// Settings of the box that can keep its owner out when they are wrong.
+fn reach(lab: &Lab) -> String {
+    let key = lab.public_key().unwrap();
+    format!(
+        "[[box.interface]]\nmatch = {{ mac = \"52:54:00:12:34:56\" }}\ndhcp4 = false\naddresses = [\"10.0.2.15/24\"]\n\
+         routes = [{{ to = \"default\", via = \"10.0.2.2\" }}]\n\
+         [box]\nadmins = [\"{}\"]\nprovider_keys = true\ndns = [\"10.0.2.3\"]\n",
+        key.trim()
+    )
 }
 
 /// Whether the workstation finds nothing wrong with it.

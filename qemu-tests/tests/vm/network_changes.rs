@@ -7,13 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use crate::common::{BOOT, CHANGE, DISK, apply, lab, out, page, settings, text, wait_until};
+use crate::common::{BOOT, CHANGE, DISK, apply, lab, out, page, resumed, settings, text, wait_until};
 use qemu_tests::{Answer, Channel, Disk, Lab, Machine, NameServer, Nic, Setup};
 use serde_json::{Value, json};
 
 /// The first NIC's hardware address.
 const MAC: &str = "52:54:00:12:34:56";
 const SECOND: &str = "52:54:00:12:34:57";
+/// A public key whose other half is nowhere.
+const NOBODYS_KEY: &str =
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICoiWpKmWTg/2K1qvcbdz22tNIk6jOM4rSgxHuhu18FN";
 /// The two minutes of a trial, and what a busy host adds.
 const TRIAL: Duration = Duration::from_secs(300);
 
@@ -142,6 +145,42 @@ fn what_is_tried_ends_unless_it_is_confirmed_by_a_new_connection() {
 }
 
 #[test]
+fn full_what_nobody_confirms_ends_by_itself_and_with_a_restart() {
+    let (lab, registry) = lab();
+    let mut machine = resumed(&lab, &settings(&registry), &[]);
+    machine.wait_ssh(BOOT).unwrap();
+    answer_names(&mut machine);
+    let tries = |machine: &Machine| {
+        let tried = try_settings(machine, &fixed("mtu = 1400\n"));
+        assert!(tried.status.success(), "{}", out(&tried));
+        wait_for(machine, MAC, "what is tried", |nic| nic["source"] == "static" && nic["mtu"] == 1400);
+        assert!(text(machine, &["network"]).contains("being tried"));
+    };
+    let is_back = |machine: &Machine| {
+        wait_for(machine, MAC, "the document's", |nic| nic["source"] == "dhcp");
+        assert!(text(machine, &["network"]).contains("settings of the document"));
+        let none = machine.cli(&["network", "confirm"]).unwrap();
+        assert_eq!(none.status.code(), Some(4), "{}", out(&none));
+    };
+    // They work, and nothing but the time ends them.
+    tries(&machine);
+    is_back(&machine);
+    let events = text(&machine, &["events"]);
+    assert!(events.contains("nobody confirmed them within 120 seconds"), "{events}");
+
+    tries(&machine);
+    let mark = machine.console.mark();
+    // The connection may be cut before the answer.
+    let _ = machine.cli(&["reboot"]).unwrap();
+    machine.console.wait_after(mark, "Holdfast: slot a on", BOOT).unwrap();
+    machine.wait_ssh(BOOT).unwrap();
+    is_back(&machine);
+    let events = text(&machine, &["events"]);
+    assert_eq!(events.matches("nobody confirmed them").count(), 1, "the restart ended the second: {events}");
+    machine.kill().unwrap();
+}
+
+#[test]
 fn full_a_document_that_cuts_its_owner_off_is_undone() {
     let (lab, registry) = lab();
     let (mut machine, disk, setup) = booted(&lab, settings(&registry));
@@ -180,6 +219,11 @@ fn full_a_document_that_cuts_its_owner_off_is_undone() {
     let refused = apply(&machine, &locked, &["--no-wait"]);
     assert_eq!(refused.status.code(), Some(5), "{}", out(&refused));
     assert!(out(&refused).contains("takes the last one away"), "{}", out(&refused));
+    // Nor exchanged for one by which nobody has logged in yet.
+    let admins = format!("[box]\nprovider_keys = false\nadmins = [\"{NOBODYS_KEY}\"]\n");
+    let refused = apply(&machine, &wrong.replace("[box]\n", &admins), &["--no-wait"]);
+    assert_eq!(refused.status.code(), Some(5), "{}", out(&refused));
+    assert!(out(&refused).contains("none of the keys"), "{}", out(&refused));
     machine.kill().unwrap();
 }
 

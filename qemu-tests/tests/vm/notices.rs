@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::process::Output;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,7 +12,8 @@ use crate::common::follower::Follower;
 use crate::common::{
     BOOT, CHANGE, DISK, apply, lab, out, probe, resumed, settings, settled, text, wait_until,
 };
-use qemu_tests::{Disk, Machine, Registry, SECOND, Setup};
+use crate::hardening;
+use qemu_tests::{Disk, Gate, Machine, Mode, Registry, SECOND, Setup};
 use serde_json::{Value, json};
 
 /// All that lets someone send.
@@ -406,5 +408,65 @@ fn full_a_box_that_goes_back_and_metadata_that_expires_are_told() {
     assert!(receiver.taken("update-blocked", "raised").is_empty(), "{:#?}", receiver.posts());
     let status = notify(&follower.machine);
     assert_eq!((&status["waiting"], &status["standing"]), (&json!([]), &json!([])), "{status}");
+    follower.machine.kill().unwrap();
+}
+
+/// A look for releases that came to nothing for this reason.
+fn blocked(follower: &Follower, done: &Output, reason: &str) {
+    assert_eq!(done.status.code(), Some(1), "{}", out(done));
+    assert!(out(done).contains(reason) && out(done).contains("hint: see that `url`"), "{}", out(done));
+    let status = follower.status();
+    let problem = status["problem"].as_str().unwrap_or_default();
+    assert!(status["state"] == "blocked" && problem.contains(reason), "{status}");
+}
+
+#[test]
+fn full_a_source_of_updates_that_hangs_or_is_down_is_told_of_and_asked_again() {
+    let receiver = Receiver::start(204);
+    let mut follower = Follower::new(Setup::default(), "policy = \"manual\"");
+    follower.publish(&follower.publisher.image(SECOND));
+    follower.clock();
+    let port = follower.publisher.url().rsplit(':').next().unwrap().parse().unwrap();
+    let gate = Gate::to(port, Mode::Hangs).unwrap();
+    // Nobody answers there either.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let registry = format!("10.0.2.2:{}", silent.local_addr().unwrap().port());
+    let document = format!(
+        "format = 1\n[box]\nhostname = \"box\"\nntp = [\"127.0.0.1\"]\n\
+         [[box.registry]]\nhost = \"{registry}\"\nplain_http = true\n\
+         [box.update]\nurl = \"http://10.0.2.2:{}\"\npolicy = \"manual\"\n{}\
+         [[recipe]]\nname = \"probe\"\n[recipe.containers.sh]\nimage = \"{registry}/probe:1\"\n",
+        gate.port(),
+        receiver.table()
+    );
+    let accepted = apply(&follower.machine, &document, &["--remove", "--no-wait"]);
+    assert!(accepted.status.success(), "{}", out(&accepted));
+
+    receiver.answer(0);
+    let check = follower.machine.cli_start(&["update", "check"], false).unwrap();
+    let test = follower.machine.cli_start(&["notify", "test"], false).unwrap();
+    hardening::all_are_closed_as_a_fetch_is(&mut follower.machine);
+    receiver.answer(204);
+    test.wait_with_output().unwrap();
+    blocked(&follower, &check.wait_with_output().unwrap(), "no answer in time");
+    let raised = receiver.wait("update-blocked", "raised", 204);
+    let message = raised.body["message"].as_str().unwrap_or_default();
+    assert!(message.contains("no answer in time"), "{message}");
+
+    let look = |follower: &Follower| follower.machine.cli(&["update", "check"]).unwrap();
+    gate.set(Mode::Status(503));
+    blocked(&follower, &look(&follower), "the server answers 503");
+    gate.set(Mode::Open);
+    follower.publisher.down().unwrap();
+    blocked(&follower, &look(&follower), "failed to reach");
+    follower.publisher.up(&follower.lab).unwrap();
+    wait_until("a source that answers", CHANGE, || {
+        let done = look(&follower);
+        if done.status.success() { Ok(()) } else { Err(out(&done)) }
+    });
+    let status = follower.status();
+    assert_eq!((&status["available"], &status["problem"]), (&json!(SECOND), &Value::Null), "{status}");
+    receiver.wait("update-blocked", "resolved", 204);
+    assert_eq!(receiver.taken("update-blocked", "raised").len(), 1, "{:#?}", receiver.posts());
     follower.machine.kill().unwrap();
 }

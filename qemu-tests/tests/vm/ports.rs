@@ -14,11 +14,16 @@ const ADDRESSES: [(&str, &str); 2] = [("192.0.2.1", "192.0.2.9"), ("2001:db8:77:
 /// How long all ports of a family may take.
 const SCAN: Duration = Duration::from_secs(900);
 
-/// Ports of UDP sockets that belong to the time client, which asks from one that is different each time.
-fn of_the_time_client(machine: &mut Machine) -> BTreeSet<u16> {
-    let line = "awk '$8 == 902 { sub(/.*:/, \"\", $2); print $2 }' /proc/net/udp /proc/net/udp6";
-    let said = machine.shell(line).unwrap();
+/// Ports of the UDP sockets for whose line in `/proc/net/udp` this holds, in awk.
+fn udp_ports(machine: &mut Machine, holds: &str) -> BTreeSet<u16> {
+    let line = format!("awk '{holds} {{ sub(/.*:/, \"\", $2); print $2 }}' /proc/net/udp /proc/net/udp6");
+    let said = machine.shell(&line).unwrap();
     said.lines().map(|port| u16::from_str_radix(port, 16).unwrap()).collect()
+}
+
+/// Those that belong to the time client, which asks from one that is different each time.
+fn of_the_time_client(machine: &mut Machine) -> BTreeSet<u16> {
+    udp_ports(machine, "$8 == 902")
 }
 
 #[test]
@@ -28,8 +33,10 @@ fn full_nothing_answers_but_ssh_and_what_is_published() {
     let path = lab.dir().join("wire");
     let listener = UnixListener::bind(&path).unwrap();
     let mac = wire::BOX.map(|byte| format!("{byte:02x}")).join(":");
+    // DHCP is asked there all the while, and routers are heard.
     let interface = format!(
-        "[[box.interface]]\nmatch = {{ mac = \"{mac}\" }}\naddresses = [\"192.0.2.1/24\", \"2001:db8:77::1/64\"]\n"
+        "[[box.interface]]\nmatch = {{ mac = \"{mac}\" }}\ndhcp4 = true\naccept_ra = true\n\
+         addresses = [\"192.0.2.1/24\", \"2001:db8:77::1/64\"]\n"
     );
     let published = "ports = [\"9053:9053/udp\", \"127.0.0.1:8081:8080\"]\n";
     let document =
@@ -68,11 +75,16 @@ fn full_nothing_answers_but_ssh_and_what_is_published() {
     let listening = "netstat -ltun | awk 'NR > 2 && $1 ~ /tcp/ { print $4 }'";
     let listening = machine.shell(listening).unwrap();
     assert!(listening.lines().all(|line| line.ends_with(":22")) && !listening.is_empty(), "{listening}");
+    // Those of DHCP are there while a lease is asked about, each for its own NIC.
+    let unconnected = udp_ports(&mut machine, "FNR > 1 && $4 == \"07\" && $8 != 902");
+    assert!(unconnected.is_subset(&BTreeSet::from([68, 546])), "UDP sockets: {unconnected:?}");
     wire = wire.with(address(there), address(here));
-    // One that answers names on the local network would be seen.
+    // One that listens for names on the local network would be seen.
     machine
         .shell(
-            "(nc -l -u -p 5353 >/dev/null 2>&1 </dev/null &); (nc -l -p 5355 >/dev/null 2>&1 </dev/null &)",
+            "printf '[Socket]\\nListenDatagram=5353\\nListenStream=5355\\n' >/run/systemd/system/lab-names.socket; \
+             printf '[Service]\\nExecStart=/run/lab/busybox sleep 7200\\n' >/run/systemd/system/lab-names.service; \
+             systemctl daemon-reload; systemctl start lab-names.socket",
         )
         .unwrap();
     assert!(wire.scan(Protocol::Udp, SCAN).unwrap().silent.contains(&5353), "the probe cannot fail");

@@ -34,7 +34,7 @@ pub struct ApplyQuery {
     /// Instances that are no longer listed may be removed.
     #[serde(default)]
     pub remove: bool,
-    /// The last key that may log in may be removed.
+    /// Each key that may log in now may be removed.
     #[serde(default)]
     pub force: bool,
     /// Name of the document for its errors.

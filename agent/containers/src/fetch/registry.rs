@@ -24,7 +24,7 @@ use super::source::{Document, Source};
 use crate::{Digest, Limits, Reference};
 
 /// Bytes after which attempts are counted anew.
-const PROGRESS: u64 = 256 << 10;
+const PROGRESS: u64 = 64 << 10;
 
 /// One repository of a registry.
 pub(super) struct Registry<'a> {

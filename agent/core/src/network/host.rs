@@ -126,10 +126,12 @@ impl InterfaceConfig {
         }
     }
 
-    /// Next hops whose silence would mean that these settings are wrong. Empty where nothing is
-    /// static.
+    /// Next hops whose silence would mean that these settings are wrong: those of default routes, or of all where
+    /// nothing leads everywhere. Empty where nothing is static.
     pub fn gateways(&self) -> BTreeSet<IpAddr> {
-        self.routes.iter().filter_map(|route| route.via).collect()
+        let defaults = self.routes.iter().filter(|route| route.to.is_default());
+        let gateways: BTreeSet<IpAddr> = defaults.filter_map(|route| route.via).collect();
+        if gateways.is_empty() { self.routes.iter().filter_map(|route| route.via).collect() } else { gateways }
     }
 
     /// What the link should have of these settings, without any lease. `order` is the NIC's place

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use agent_containers::spec::{self, Folders, SeccompProfile};
 use agent_containers::{Digest, ImageRecord};
-use agent_core::container::SLICE;
+use agent_core::container::{SLICE, Userns};
 use agent_core::desired::ContainerDesired;
 use agent_core::state::InstanceRecord;
 use agent_core::{ContainerConfig, ContainerName};
@@ -19,6 +19,7 @@ use agent_system::quota;
 use agent_system::systemd::{Flag, List, Number, Span, Text, TransientUnit};
 use anyhow::{Context, bail};
 use image_layout::paths;
+use rustix::thread::CapabilitySet;
 
 use crate::agent::{Agent, bundles, shim_state};
 use crate::observe::{FINGERPRINT, HOSTS, RESOLVER, STARTED};
@@ -28,6 +29,25 @@ use crate::space;
 const START: Duration = Duration::from_secs(120);
 /// Time beyond the stop timeout until systemd kills what is left.
 const GRACE: Duration = Duration::from_secs(5);
+/// Capabilities that no work of the shim needs, and that nobody in a user namespace has of the host.
+const UNNEEDED: [CapabilitySet; 14] = [
+    CapabilitySet::AUDIT_CONTROL,
+    CapabilitySet::AUDIT_READ,
+    CapabilitySet::BLOCK_SUSPEND,
+    CapabilitySet::LEASE,
+    CapabilitySet::MAC_ADMIN,
+    CapabilitySet::MAC_OVERRIDE,
+    CapabilitySet::SYSLOG,
+    CapabilitySet::SYS_BOOT,
+    CapabilitySet::SYS_MODULE,
+    CapabilitySet::SYS_PACCT,
+    CapabilitySet::SYS_RAWIO,
+    CapabilitySet::SYS_TIME,
+    CapabilitySet::SYS_TTY_CONFIG,
+    CapabilitySet::WAKE_ALARM,
+];
+/// All that the kernel has: the last one, and those below.
+const CAPABILITIES: u64 = (CapabilitySet::CHECKPOINT_RESTORE.bits() << 1) - 1;
 
 fn record(agent: &Agent, name: &ContainerName) -> anyhow::Result<InstanceRecord> {
     agent
@@ -167,14 +187,41 @@ pub(super) async fn start(
     let bundle = agent.bundle(name);
     std::fs::write(bundle.join(STARTED), "").context("failed to mark the start")?;
     let stop = Duration::from_millis(config.stop_timeout_ms);
-    agent.systemd.start_transient(unit(name, &bundle, stop, config.pids)).await?;
+    let unit = open(name, &bundle, stop, config.pids);
+    // One with the host's ids, or that is privileged, may be given any capability.
+    let free = config.privileged || config.userns == Userns::Host;
+    agent.systemd.start_transient(if free { unit } else { closed(unit) }).await?;
     agent.events.add("started", Some(&name.to_string()), format!("{name} runs"));
     Ok(true)
 }
 
+/// The unit of a container with a user namespace of its own that is not privileged.
+pub(super) fn unit(name: &ContainerName, bundle: &Path, stop: Duration, pids: u64) -> TransientUnit {
+    closed(open(name, bundle, stop, pids))
+}
+
+/// Takes from a container's unit what can be taken. Most of what systemd forbids the shim it forbids the container:
+///
+/// - Not `SystemCallFilter`, `SystemCallArchitectures`, `RestrictAddressFamilies`, `RestrictNamespaces`,
+///   `RestrictRealtime`, `RestrictSUIDSGID`, `LockPersonality`, `MemoryDenyWriteExecute`: filters of system calls,
+///   which the container would inherit. It has one of its own, by what its recipe asks for.
+/// - Not `ProtectHostname`, `ProtectClock`, `ProtectKernelModules`: the same, and the shim names the container. Clock
+///   and modules are out of its reach without their capabilities.
+/// - Not `ProtectKernelTunables`, `ProtectKernelLogs`, `ProtectProc`, `ProcSubset`: the kernel lets a container mount
+///   `/proc` only where the shim's own hides nothing.
+/// - Not `ProtectControlGroups`: the shim makes the container's.
+/// - Not `ProtectSystem`, `ProtectHome`, `PrivateTmp`, `PrivateDevices`: who may mount, as the shim must, undoes them.
+/// - Not `PrivateUsers`, `PrivateIPC`, `PrivateNetwork`: it makes the container's users and IPC, and is in its network.
+/// - Not `DeviceAllow`, `IPAddressDeny`: the container's own control group and the box's firewall hold it.
+fn closed(unit: TransientUnit) -> TransientUnit {
+    let unneeded: CapabilitySet = UNNEEDED.into_iter().collect();
+    unit.flag(Flag::NoNewPrivileges, true)
+        .number(Number::CapabilityBoundingSet, CAPABILITIES & !unneeded.bits())
+}
+
 /// The unit of a container: its shim, in the container's network namespace, with a cgroup of its own that
 /// the shim hands down. It may have as many processes as the container, and the shim's own.
-pub(super) fn unit(name: &ContainerName, bundle: &Path, stop: Duration, pids: u64) -> TransientUnit {
+fn open(name: &ContainerName, bundle: &Path, stop: Duration, pids: u64) -> TransientUnit {
     let argv = [
         format!("{}/holdfast-shim", paths::LIBEXEC),
         "run".into(),

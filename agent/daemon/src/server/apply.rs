@@ -12,6 +12,7 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use recipes::Secret;
+use recipes::shape::AdminKey;
 
 use super::error::{Answer, Failure};
 use crate::agent::Agent;
@@ -91,19 +92,28 @@ pub(super) async fn apply(
     Ok(Json(Applied { generation: generation.number, changed: true, removed: removes, plan, notes }))
 }
 
-/// Refuses what would keep the box's owner out: a document without a key that may log in, where there is one now,
+/// Refuses what would keep the box's owner out: a document without any key that may log in now, where there is one,
 /// and a second change of the network while a first is tried. Gives what is to be said of the rest.
 fn keeps_reach(agent: &Agent, document: &Document, force: bool) -> Answer<Vec<String>> {
     let live = agent.live();
-    let keys = |document: &Document| {
-        let given = live.provider_keys.len() * usize::from(document.settings.provider_keys);
-        document.settings.admins.len() + given
+    let keys = |document: &Document| -> BTreeSet<String> {
+        let given = live.provider_keys.iter().filter(|_| document.settings.provider_keys);
+        let admins = document.settings.admins.iter().map(AdminKey::as_str);
+        admins.chain(given.map(String::as_str)).map(without_comment).collect()
     };
-    if keys(document) == 0 && keys(&live.document) > 0 && !force {
-        return Err(Failure::not_allowed(
-            "this document names no key that may log in, and takes the last one away",
-        )
-        .hint("name one in `[box] admins`; `--force` makes a box that nobody can log into"));
+    let (now, then) = (keys(&live.document), keys(document));
+    if !force && !now.is_empty() && now.is_disjoint(&then) {
+        let (what, how) = match then.is_empty() {
+            true => (
+                "this document names no key that may log in, and takes the last one away",
+                "name one in `[box] admins`; `--force` makes a box that nobody can log into",
+            ),
+            false => (
+                "this document names none of the keys that may log in now, and nobody has logged in by another",
+                "keep one of them in `[box] admins` until you have logged in by the new one; `--force` does without",
+            ),
+        };
+        return Err(Failure::not_allowed(what).hint(how));
     }
     let given = network_settings(&document.settings);
     let changes = given != network_settings(&live.document.settings);
@@ -116,6 +126,11 @@ fn keeps_reach(agent: &Agent, document: &Document, force: bool) -> Answer<Vec<St
     let above = "network settings that were confirmed by hand stay in force above this document's; \
                  `holdfast network revert` drops them";
     Ok(if changes && confirmed { vec![above.to_owned()] } else { vec![] })
+}
+
+/// The type and the base64 of a public key.
+fn without_comment(key: &str) -> String {
+    key.split_ascii_whitespace().take(2).collect::<Vec<_>>().join(" ")
 }
 
 /// Puts the network settings of the accepted document on trial, where they are another's.

@@ -11,7 +11,7 @@ use std::path::Path;
 use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
-use super::{fill, fill_network, vendor_note};
+use super::{fill, fill_network, note_vendor_data};
 use crate::{Channel, Offer, ReadError, read};
 
 #[derive(Debug, Default, Deserialize)]
@@ -22,6 +22,9 @@ pub(crate) struct MetaData {
     hostname: Option<String>,
     public_keys: Option<Keys>,
 }
+
+/// What the provider says to cloud-init.
+pub(crate) const VENDOR_DATA: &str = "vendor-data";
 
 /// The keys that are read.
 pub(crate) const KEYS: [&str; 4] = ["instance-id", "local-hostname", "hostname", "public-keys"];
@@ -98,9 +101,7 @@ pub(crate) fn offer(root: &Path) -> Result<Option<Offer>, ReadError> {
         metadata.fill(&mut offer);
     }
     fill_network(&mut offer, super::network(&root.join("network-config"), read::yaml, network::read));
-    if root.join("vendor-data").metadata().is_ok_and(|file| file.len() > 0) {
-        offer.notes.push(vendor_note("vendor-data"));
-    }
+    note_vendor_data(&mut offer, root, &[VENDOR_DATA]);
     Ok(Some(offer))
 }
 

@@ -1,7 +1,8 @@
 //! Config drives as OpenStack makes them, and those who follow it.
 //!
-//! Only `openstack/latest` is read. Metadata is taken leniently, field by field: providers send
-//! numbers as text, `null` or `""` for empty lists, and an object wrapped in a list.
+//! Only `openstack/latest` is read, and DigitalOcean's own document where that describes no network.
+//! Metadata is taken leniently, field by field: providers send numbers as text, `null` or `""` for empty
+//! lists, and an object wrapped in a list.
 
 pub(crate) mod network;
 
@@ -9,12 +10,15 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{digitalocean, fill, fill_network, vendor_note};
+use super::{NetworkError, digitalocean, fill, fill_network, note_vendor_data};
+use crate::network::Network;
 use crate::tree::{Node, Tree, Wrong};
 use crate::{Channel, Offer, ReadError, read};
 
 /// What DigitalOcean puts into the root of its config drives: the document of its metadata service.
 const DROPLET: &str = "digitalocean_meta_data.json";
+/// What the provider says to cloud-init: the same to all, and what services of its own add for each.
+pub(crate) const VENDOR_DATA: [&str; 2] = ["vendor_data.json", "vendor_data2.json"];
 
 /// What the volume mounted at `root` offers.
 pub(crate) fn offer(root: &Path) -> Result<Option<Offer>, ReadError> {
@@ -45,32 +49,25 @@ pub(crate) fn offer(root: &Path) -> Result<Option<Offer>, ReadError> {
     if let Some(metadata) = metadata {
         take(&mut offer, metadata);
     }
-    let described = super::network(&latest.join("network_data.json"), read::json, described);
-    let described = match described {
-        Ok(None) => super::network(&root.join(DROPLET), read::json, digitalocean::network),
-        other => other,
-    };
-    fill_network(&mut offer, described);
-    for name in ["vendor_data.json", "vendor_data2.json"] {
-        let said = read::start(&latest.join(name), 64).ok().flatten();
-        if said.is_some_and(|bytes| !is_empty(&bytes)) {
-            offer.notes.push(vendor_note(name));
-        }
-    }
+    fill_network(&mut offer, drive_network(root, &latest));
+    note_vendor_data(&mut offer, &latest, &VENDOR_DATA);
     Ok(Some(offer))
 }
 
+/// Reads the network that a drive describes: OpenStack's document in `latest`, else DigitalOcean's in `root`.
+pub(crate) fn drive_network(root: &Path, latest: &Path) -> Result<Option<Network>, NetworkError> {
+    match super::network(&latest.join("network_data.json"), read::json, described)? {
+        None => super::network(&root.join(DROPLET), read::json, digitalocean::network),
+        described => Ok(described),
+    }
+}
+
 /// Reads `network_data.json`; none where Nova manages none, which it says by an object without links.
-pub(crate) fn described(tree: &Tree) -> Result<Option<crate::network::Network>, Wrong> {
+pub(crate) fn described(tree: &Tree) -> Result<Option<Network>, Wrong> {
     if Node::top(tree).unwrapped().get("links").is_none() {
         return Ok(None);
     }
     network::read(tree).map(Some)
-}
-
-/// Whether a document of a vendor's says nothing.
-pub(crate) fn is_empty(document: &[u8]) -> bool {
-    matches!(document.trim_ascii(), b"" | b"{}" | b"null")
 }
 
 /// Whether this is `meta_data.json`.

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::HostOptions;
 use super::advert::Advert;
-use super::nic::{Nic, Others};
+use super::nic::{Nic, Others, Trial};
 use super::resolver::{resolv_conf, unique};
 use super::serve::RETRY;
 use super::store::{self, Store};
@@ -76,7 +76,7 @@ pub(super) struct Manager {
     /// Whether it was said that bonds and VLANs are done without, since something last led out.
     told: bool,
     pub(super) nics: BTreeMap<u32, Nic>,
-    publish: watch::Sender<NetworkStatus>,
+    pub(super) publish: watch::Sender<NetworkStatus>,
     report: mpsc::UnboundedSender<NetworkEvent>,
     pub(super) speak: Speak,
     words: mpsc::UnboundedReceiver<Word>,
@@ -206,7 +206,7 @@ impl Manager {
             } else if nic.tried && !tried {
                 // Whoever confirmed it came in by it.
                 nic.tried = false;
-                if nic.source == nic.by && !nic.active.gateways().is_empty() {
+                if nic.source == nic.by && matches!(Trial::of(&nic.active), Trial::Due) {
                     self.store.keep_good(&store::key(&nic.link, nic.mac), &nic.active);
                 }
             }
@@ -363,7 +363,7 @@ impl Manager {
                     nic.tried = config.tried && nic.by == AddressSource::Settings;
                     if !nic.tried && self.store.silent(&key).as_ref() == Some(&nic.wanted) {
                         let others = Others { good: self.store.last_good(&key), described };
-                        nic.give_way(others, "its gateway was silent in this boot", Instant::now() + RETRY);
+                        nic.give_way(others, "its settings led nowhere in this boot", Instant::now() + RETRY);
                     }
                     self.nics.insert(index, nic);
                 }
@@ -395,12 +395,10 @@ impl Manager {
             }
         }
         let leases = || nics.iter().filter_map(|nic| nic.lease.as_ref());
-        status.dns = if config.owner.dns.is_empty() {
-            let of_provider = config.provider.dns.iter().copied();
-            unique(nics.iter().flat_map(|nic| nic.dns()).chain(of_provider))
-        } else {
-            unique(config.owner.dns.iter().copied())
-        };
+        // The owner's alone, unless these do not answer.
+        let others = config.owner.dns.is_empty() || nics.iter().any(|nic| nic.helped);
+        let told = nics.iter().flat_map(|nic| nic.dns()).chain(config.provider.dns.iter().copied());
+        status.dns = unique(config.owner.dns.iter().copied().chain(told.filter(|_| others)));
         let leased = leases().flat_map(|lease| &lease.search);
         let leased6 = nics.iter().filter_map(|nic| nic.lease6.as_ref()).flat_map(|lease| &lease.search);
         status.search = unique(leased.chain(leased6).chain(&config.provider.search).cloned());

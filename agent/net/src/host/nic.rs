@@ -47,6 +47,8 @@ pub(super) struct Nic {
     /// Whether its owner tries what it should have: nothing else takes its place then, and it becomes the last good
     /// only when it is confirmed.
     pub(super) tried: bool,
+    /// Whether DHCP is asked beside its settings, since these lack something.
+    pub(super) helped: bool,
     /// Why it is not as its owner wants it.
     pub(super) problem: Option<String>,
     /// What went wrong when it was changed last.
@@ -55,17 +57,24 @@ pub(super) struct Nic {
 
 /// Whether static settings lead anywhere.
 pub(super) enum Trial {
-    /// Nothing to find out: no static gateway, or one has answered, and a name server too.
+    /// Nothing to find out: DHCP is asked, or a gateway has answered, and a name server too.
     None,
     /// It waits for a carrier.
     Due,
+    /// They name no gateway: the box has to find a way out elsewhere.
+    Wayless {
+        /// When it is looked whether it has; none: it has not, and these stay.
+        deadline: Option<Instant>,
+    },
     /// They are being asked.
     Running {
         /// When their silence is believed; none: it is believed already, and they may come back.
         deadline: Option<Instant>,
-        /// Ends when one answers.
-        #[expect(dead_code, reason = "it ends when this is dropped")]
-        probe: AbortOnDrop,
+        /// Those of families of which none has answered.
+        silent: BTreeSet<IpAddr>,
+        /// One for each family; each ends when one answers.
+        #[expect(dead_code, reason = "they end when this is dropped")]
+        probes: Vec<AbortOnDrop>,
     },
     /// A gateway is there, and name servers are being asked.
     Names {
@@ -101,10 +110,18 @@ impl Drop for AbortOnDrop {
 }
 
 impl Trial {
+    /// What settings have to prove: nothing, where they lead out without a gateway of their own.
+    pub(super) fn of(settings: &InterfaceConfig) -> Trial {
+        let leads = settings.dhcp4 || settings.routes.iter().any(|route| route.to.is_default());
+        if leads && settings.gateways().is_empty() { Trial::None } else { Trial::Due }
+    }
+
     /// When the manager is to look again.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self {
-            Trial::Running { deadline, .. } | Trial::Names { deadline, .. } => *deadline,
+            Trial::Running { deadline, .. } | Trial::Names { deadline, .. } | Trial::Wayless { deadline } => {
+                *deadline
+            }
             Trial::Retry { at } => Some(*at),
             Trial::None | Trial::Due => None,
         }
@@ -112,7 +129,8 @@ impl Trial {
 
     /// What is asked stays silent: that is believed, and it may come back.
     pub(super) fn believe(&mut self) {
-        if let Trial::Running { deadline, .. } | Trial::Names { deadline, .. } = self {
+        if let Trial::Running { deadline, .. } | Trial::Names { deadline, .. } | Trial::Wayless { deadline } = self
+        {
             *deadline = None;
         }
     }
@@ -122,7 +140,7 @@ impl Nic {
     /// A NIC with what it should have, on trial where that is static.
     pub(super) fn new(link: Link, mac: Mac, order: u32, wanted: Wanted) -> Nic {
         let Wanted { settings: wanted, source, .. } = wanted;
-        let trial = if wanted.gateways().is_empty() { Trial::None } else { Trial::Due };
+        let trial = Trial::of(&wanted);
         Nic {
             link,
             mac,
@@ -140,6 +158,7 @@ impl Nic {
             adverts: None,
             trial,
             tried: false,
+            helped: false,
             problem: None,
             failure: None,
         }
@@ -147,7 +166,8 @@ impl Nic {
 
     /// Changes what it has; what it then has to prove starts anew.
     pub(super) fn activate(&mut self, settings: InterfaceConfig, source: AddressSource) {
-        self.trial = if settings.gateways().is_empty() { Trial::None } else { Trial::Due };
+        self.trial = Trial::of(&settings);
+        self.helped = false;
         if !settings.accept_ra {
             self.adverts = None;
             self.advertised = None;
@@ -162,7 +182,8 @@ impl Nic {
     }
 
     /// Turns to the last good settings, else to what the provider describes, else to DHCP until `retry`,
-    /// because of what is said of the present ones.
+    /// because of what is said of the present ones. Settings that name no gateway stay beside DHCP: it may be that
+    /// nothing else reaches the box.
     pub(super) fn give_way(&mut self, others: Others, why: &str, retry: Instant) {
         let Others { good, described } = others;
         let first = matches!(self.source, AddressSource::Settings | AddressSource::Provider);
@@ -177,11 +198,25 @@ impl Nic {
             self.problem = Some(format!("{why}; what the provider describes is in use"));
             return;
         }
+        if self.wanted.gateways().is_empty() {
+            self.ask_dhcp_too(&BTreeSet::new(), why);
+            return;
+        }
         let automatic = InterfaceConfig::automatic(&self.link.name);
         let fallback = InterfaceConfig { dns: self.wanted.dns.clone(), ..automatic };
         self.activate(fallback, AddressSource::Fallback);
         self.trial = Trial::Retry { at: retry };
         self.problem = Some(format!("{why}; DHCP is in use"));
+    }
+
+    /// Has DHCP asked beside the settings, which stay but for the routes by way of these.
+    pub(super) fn ask_dhcp_too(&mut self, without: &BTreeSet<IpAddr>, why: &str) {
+        let mut beside = InterfaceConfig { dhcp4: true, accept_ra: true, ..self.wanted.clone() };
+        beside.routes.retain(|route| route.via.is_none_or(|via| !without.contains(&via)));
+        self.activate(beside, AddressSource::Fallback);
+        self.trial = Trial::None;
+        self.helped = true;
+        self.problem = Some(format!("{why}; DHCP is in use too"));
     }
 
     /// What is to be asked of DHCPv6: what its settings say, or more where a router says so.
@@ -353,6 +388,30 @@ mod tests {
         nic.active.dhcp6 = None;
         nic.active.accept_ra = false;
         assert_eq!(nic.wants_dhcp6(), None, "routers are not heard");
+    }
+
+    #[test]
+    fn settings_without_a_gateway_stay_beside_dhcp() {
+        let wanted = InterfaceConfig { routes: vec![], ..settings("192.0.2.7/24", "192.0.2.1") };
+        let good = settings("198.51.100.7/24", "198.51.100.1");
+        let mut nic = nic(wanted.clone());
+        assert!(matches!(nic.trial, Trial::Due), "it has to lead out, or something else");
+        nic.give_way(Others { good: Some(good.clone()), described: None }, "no way", Instant::now());
+        assert_eq!((nic.source, &nic.active), (AddressSource::LastGood, &good));
+        nic.give_way(Others { good: Some(good), described: None }, "silent", Instant::now());
+        assert_eq!(nic.active, InterfaceConfig { dhcp4: true, ..wanted });
+        assert!(matches!(nic.trial, Trial::None) && nic.helped, "nothing takes their place again");
+    }
+
+    #[test]
+    fn a_family_without_its_gateway_is_left_to_dhcp_and_the_other_stays() {
+        let mut wanted = settings("192.0.2.7/24", "192.0.2.99");
+        let other = settings("2001:db8::7/64", "2001:db8::1");
+        wanted.addresses.extend(other.addresses);
+        wanted.routes.extend(other.routes.clone());
+        let mut nic = nic(wanted.clone());
+        nic.ask_dhcp_too(&["192.0.2.99".parse().unwrap()].into(), "silent");
+        assert_eq!(nic.active, InterfaceConfig { dhcp4: true, routes: other.routes, ..wanted });
     }
 
     #[test]

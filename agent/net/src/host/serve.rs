@@ -1,9 +1,10 @@
 //! What the manager does with one NIC: serve it, hear of it, judge it.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use agent_core::network::{AddressSource, Cidr};
+use agent_core::network::{AddressSource, Cidr, Dhcp6, NicStatus};
 use rtnetlink::Handle;
 use tokio::time::Instant;
 
@@ -19,12 +20,23 @@ use crate::{Outcome, sysctl};
 
 /// How long DHCP may stand in for settings without an address.
 pub(super) const RETRY: Duration = Duration::from_secs(120);
+/// How long the box may take to find a way out where static settings name none.
+const WAY: Duration = Duration::from_secs(30);
 
 impl Manager {
     /// Acts on trials whose time has come.
     pub(super) fn judge(&mut self, index: u32, now: Instant) {
         let Some(nic) = self.nics.get_mut(&index) else { return };
         nic.servers.retain(|(_, until)| now < *until);
+        let others = |other: &NicStatus| other.name != nic.link.name && other.online();
+        if nic.helped
+            && nic.wanted.gateways().is_empty()
+            && self.publish.borrow().nics.iter().any(others)
+        {
+            // Another NIC leads out, so that this one need not.
+            nic.activate(nic.wanted.clone(), nic.by);
+            nic.problem = None;
+        }
         if nic.trial.deadline().is_none_or(|deadline| now < deadline) {
             return;
         }
@@ -36,19 +48,35 @@ impl Manager {
             }
             return;
         }
+        let wayless = matches!(nic.trial, Trial::Wayless { .. });
+        if wayless && self.publish.borrow().online() {
+            nic.trial = Trial::None;
+            return;
+        }
         let names = matches!(nic.trial, Trial::Names { .. });
+        let missing = match &nic.trial {
+            Trial::Running { silent, .. } => silent.clone(),
+            _ => BTreeSet::new(),
+        };
+        let partly = !missing.is_empty() && missing.len() < nic.active.gateways().len();
         let silent = |servers: Vec<IpAddr>| {
             let servers: Vec<String> = servers.iter().map(IpAddr::to_string).collect();
             format!("{} did not answer for {} seconds", servers.join(" and "), GATEWAY_WAIT.as_secs())
         };
         let key = store::key(&nic.link, nic.mac);
         let good = self.store.last_good(&key);
-        let kind = if names { "resolver-silent" } else { "gateway-silent" };
-        let silence = if names {
+        let kind = match nic.trial {
+            Trial::Wayless { .. } => "no-gateway",
+            Trial::Names { .. } => "resolver-silent",
+            _ => "gateway-silent",
+        };
+        let silence = if wayless {
+            format!("its settings name no gateway, and nothing else led out for {} seconds", WAY.as_secs())
+        } else if names {
             let config = self.config.as_ref();
             silent(config.map_or_else(Vec::new, |config| servers(nic, &config.owner.dns)))
         } else {
-            silent(nic.active.gateways().into_iter().collect())
+            silent(missing.iter().copied().collect())
         };
         let first = nic.source == nic.by;
         let tried = nic.tried && first;
@@ -61,10 +89,14 @@ impl Manager {
             nic.trial.believe();
             nic.problem = Some(format!("{silence}; its settings are being tried, and end by themselves"));
         } else if names && !better {
-            // The box can be reached by these, and nothing says that it could be by others.
+            // The box can be reached by these, and DHCP may know name servers that answer.
             nic.trial.believe();
-            self.store.keep_good(&key, &nic.active);
-            nic.problem = Some(format!("{silence}; its gateway does, and its settings stay"));
+            let asking = std::mem::replace(&mut nic.trial, Trial::None);
+            nic.ask_dhcp_too(&missing, &format!("{silence}; its gateway does, and its settings stay"));
+            nic.trial = asking;
+        } else if first && partly && !better {
+            nic.ask_dhcp_too(&missing, &format!("{silence}; the other gateway does, and what leads there stays"));
+            nic.trial = Trial::Retry { at: now + RETRY };
         } else {
             if first {
                 self.store.keep_silent(&key, &nic.active);
@@ -75,7 +107,7 @@ impl Manager {
         }
         let name = nic.link.name.clone();
         let message = nic.problem.clone().unwrap_or(silence);
-        let dissolve = nic.link.is_device() && matches!(nic.trial, Trial::Retry { .. });
+        let dissolve = nic.link.is_device() && !nic.helped && matches!(nic.trial, Trial::Retry { .. });
         self.say(kind, &name, message.clone());
         if dissolve {
             self.do_without_devices(format!("{name}: {message}"), now + RETRY);
@@ -98,7 +130,12 @@ impl Manager {
                 Err(error) => failure = Some(chain(&error)),
             }
         }
+        let key = store::key(&nic.link, nic.mac);
         if nic.active.accept_ra && nic.adverts.is_none() {
+            if kept_lease6(&self.handle, &self.store, nic).await.is_some_and(|(_, used)| used) {
+                // The agent started again, and no router says again for minutes that there is a server.
+                nic.advertised = Some(Dhcp6::Stateful);
+            }
             let (speak, link) = (self.speak.clone(), name.clone());
             nic.adverts = Some(AbortOnDrop(tokio::spawn(async move {
                 let report = |advert| drop(speak.send(Word::Advert(index, advert)));
@@ -108,7 +145,7 @@ impl Manager {
             })));
         }
         if nic.active.dhcp4 && nic.dhcp.is_none() {
-            let kept: Option<Lease> = self.store.lease(LEASE, &store::key(&nic.link, nic.mac));
+            let kept: Option<Lease> = self.store.lease(LEASE, &key);
             let kept = match kept {
                 Some(lease) => {
                     let own = Cidr::new(lease.address, lease.prefix);
@@ -124,7 +161,13 @@ impl Manager {
             nic.dhcp = Some(DhcpTask::start(name.clone(), identity, kept, report));
         }
         ask_dhcp6(&self.handle, &self.store, &self.speak, nic).await;
-        match converge(&self.handle, &name, &nic.settings()).await {
+        let mut settings = nic.settings();
+        match (settings.mtu, self.store.own_mtu(&key)) {
+            (None, own) => settings.mtu = own,
+            (Some(mtu), None) if mtu != nic.link.mtu => self.store.keep_own_mtu(&key, nic.link.mtu),
+            _ => {}
+        }
+        match converge(&self.handle, &name, &settings).await {
             Ok(outcome) => changed = changed.or(outcome),
             Err(error) => {
                 changed = Outcome::Changed;
@@ -142,17 +185,17 @@ impl Manager {
         if let Some((_, dhcp6)) = &nic.dhcp6 {
             dhcp6.carrier(carrier);
         }
-        if carrier && matches!(nic.trial, Trial::Due) {
-            let (speak, gateways) = (self.speak.clone(), nic.active.gateways());
-            let probe = tokio::spawn(async move {
-                match probe::answers(index, gateways).await {
-                    Ok(gateway) => drop(speak.send(Word::Answered(index, gateway))),
-                    Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "no probe"),
-                }
-            });
-            nic.trial =
-                Trial::Running { deadline: Some(Instant::now() + GATEWAY_WAIT), probe: AbortOnDrop(probe) };
-        } else if !carrier && matches!(nic.trial, Trial::Running { .. } | Trial::Names { .. }) {
+        if carrier && matches!(nic.trial, Trial::Due) && nic.active.gateways().is_empty() {
+            nic.trial = Trial::Wayless { deadline: Some(Instant::now() + WAY) };
+        } else if carrier && matches!(nic.trial, Trial::Due) {
+            let silent = nic.active.gateways();
+            let (v4, v6): (BTreeSet<_>, BTreeSet<_>) = silent.iter().partition(|gateway| gateway.is_ipv4());
+            let asked = [v4, v6].into_iter().filter(|gateways| !gateways.is_empty());
+            let probes = asked.map(|gateways| ask_gateways(&self.speak, index, gateways)).collect();
+            nic.trial = Trial::Running { deadline: Some(Instant::now() + GATEWAY_WAIT), silent, probes };
+        } else if !carrier
+            && matches!(nic.trial, Trial::Running { .. } | Trial::Names { .. } | Trial::Wayless { .. })
+        {
             nic.trial = Trial::Due;
         }
         changed
@@ -172,7 +215,9 @@ impl Manager {
         let key = store::key(&nic.link, nic.mac);
         match word {
             Word::Answered(_, gateway) => {
-                if !matches!(nic.trial, Trial::Running { .. }) {
+                let Trial::Running { silent, .. } = &mut nic.trial else { return false };
+                silent.retain(|other| other.is_ipv4() != gateway.is_ipv4());
+                if !silent.is_empty() {
                     return false;
                 }
                 let mut servers = Vec::new();
@@ -190,6 +235,9 @@ impl Manager {
             }
             Word::Resolved(_, server) => {
                 if matches!(nic.trial, Trial::Names { .. }) {
+                    if nic.helped {
+                        nic.activate(nic.wanted.clone(), nic.by);
+                    }
                     self.proven(index, &format!("{server} answers"));
                 }
             }
@@ -264,6 +312,16 @@ fn servers(nic: &Nic, of_box: &[IpAddr]) -> Vec<IpAddr> {
     if of_box.is_empty() { nic.dns() } else { of_box.to_vec() }
 }
 
+fn ask_gateways(speak: &Speak, index: u32, gateways: BTreeSet<IpAddr>) -> AbortOnDrop {
+    let speak = speak.clone();
+    AbortOnDrop(tokio::spawn(async move {
+        match probe::answers(index, gateways).await {
+            Ok(gateway) => drop(speak.send(Word::Answered(index, gateway))),
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "no probe"),
+        }
+    }))
+}
+
 fn ask_names(speak: &Speak, index: u32, servers: Vec<IpAddr>) -> Trial {
     let speak = speak.clone();
     let probe = tokio::spawn(async move {
@@ -284,20 +342,20 @@ async fn ask_dhcp6(handle: &Handle, store: &Store, speak: &Speak, nic: &mut Nic)
         nic.lease6 = None;
         return;
     };
-    let kept: Option<dhcp6::Lease> = store.lease(LEASE6, &store::key(&nic.link, nic.mac));
-    let kept = match kept {
-        Some(lease) => {
-            let own = lease.settings().addresses.first().copied();
-            let used = holds(handle, &nic.link, own).await;
-            nic.lease6 = used.then(|| lease.clone());
-            Some((lease, used))
-        }
-        None => None,
-    };
+    let kept = kept_lease6(handle, store, nic).await;
+    nic.lease6 = kept.as_ref().filter(|(_, used)| *used).map(|(lease, _)| lease.clone());
     let identity = dhcp6::Identity { mac: nic.mac, wanted };
     let (speak, index) = (speak.clone(), nic.link.index);
     let report = move |event| drop(speak.send(Word::Dhcp6(index, event)));
     nic.dhcp6 = Some((wanted, Dhcp6Task::start(nic.link.name.clone(), index, identity, kept, report)));
+}
+
+/// The lease of DHCPv6 that was kept, and whether the link has its address.
+async fn kept_lease6(handle: &Handle, store: &Store, nic: &Nic) -> Option<(dhcp6::Lease, bool)> {
+    let kept: dhcp6::Lease = store.lease(LEASE6, &store::key(&nic.link, nic.mac))?;
+    let own = kept.settings().addresses.first().copied();
+    let used = holds(handle, &nic.link, own).await;
+    Some((kept, used))
 }
 
 /// Whether the link has the address of a lease: the agent started again, and the box did not.

@@ -1,5 +1,5 @@
 //! What outlives a reboot, on data: leases, and the last settings whose gateway answered. What
-//! outlives the agent alone, in `/run`: settings whose gateway was silent.
+//! outlives the agent alone, in `/run`: settings that led nowhere, and MTUs before they were changed.
 //!
 //! A file that cannot be read counts as missing, with a line in the log: DHCP then asks for any
 //! address. Data that cannot be written costs no network.
@@ -68,7 +68,7 @@ impl Store {
         self.keep_settings(&path(&self.directory, "good", key), settings);
     }
 
-    /// Settings whose gateway was silent in this boot.
+    /// Settings that led nowhere in this boot.
     pub(super) fn silent(&self, key: &str) -> Option<InterfaceConfig> {
         self.settings(&path(&self.volatile, "silent", key))
     }
@@ -81,6 +81,15 @@ impl Store {
         if let Err(error) = files::remove(path(&self.volatile, "silent", key)) {
             tracing::warn!(key, %error, "what was found out stays in /run");
         }
+    }
+
+    /// The MTU that a link had before settings or a lease changed it in this boot.
+    pub(super) fn own_mtu(&self, key: &str) -> Option<u32> {
+        self.read(&path(&self.volatile, "mtu", key))
+    }
+
+    pub(super) fn keep_own_mtu(&self, key: &str, mtu: u32) {
+        self.write(&path(&self.volatile, "mtu", key), &mtu);
     }
 
     fn settings(&self, path: &Path) -> Option<InterfaceConfig> {

@@ -2,8 +2,9 @@
 //! bucket that checks signatures.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::digitalocean::{ControlPlane, TOKEN};
@@ -12,7 +13,10 @@ use crate::support::s3::{BUCKET, ID, SECRET, Server};
 use crate::support::workspace::{Run, output};
 use serde_json::{Value, json};
 
+const PROGRAM: &str = env!("CARGO_BIN_EXE_holdfast-image");
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGk0LlHVvXMDgW2VPZhoMRqsX4fL0vQ7QK2UQkSpZ1aA ops";
+/// What the user-data says to nobody but the box.
+const IN_THE_DOCUMENT: &str = "sesame of the document";
 
 /// A workstation, the provider, and a bucket of its.
 struct Place {
@@ -27,7 +31,10 @@ impl Place {
         let bucket = Server::start(&folder.path().join("buckets"));
         let place = Place { provider: ControlPlane::start(), bucket, folder };
         built(&place.image(), "holdfast.raw.gz", &noise(1, 300_000));
-        place.write("box.toml", &format!("[box]\nhostname = \"hub1\"\nadmins = [\"{KEY}\"]\n"));
+        place.write(
+            "box.toml",
+            &format!("[box]\nhostname = \"hub1\"\nadmins = [\"{KEY}\"]\n# {IN_THE_DOCUMENT}\n"),
+        );
         place
     }
 
@@ -45,7 +52,11 @@ impl Place {
 
     /// The program, not yet started, with the provider's and the bucket's credentials.
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_holdfast-image"));
+        self.command_of(Path::new(PROGRAM), arguments)
+    }
+
+    fn command_of(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.env_clear().env("HOME", self.folder.path()).current_dir(self.folder.path());
         command.env("DIGITALOCEAN_ACCESS_TOKEN", TOKEN).env("DIGITALOCEAN_API_URL", &self.provider.url);
         command.env("SPACES_ACCESS_KEY_ID", ID).env("SPACES_SECRET_ACCESS_KEY", SECRET);
@@ -54,11 +65,7 @@ impl Place {
     }
 
     fn run(&self, arguments: &[&str]) -> Run {
-        let run = output(&mut self.command(arguments));
-        for secret in [TOKEN, SECRET] {
-            assert!(!run.stdout.contains(secret) && !run.stderr.contains(secret), "a secret was shown");
-        }
-        run
+        quietly(&mut self.command(arguments))
     }
 
     fn upload_command(&self, more: &[&str]) -> Command {
@@ -69,7 +76,7 @@ impl Place {
     }
 
     fn upload(&self, more: &[&str]) -> Run {
-        output(&mut self.upload_command(&[&["--timeout", "20s"], more].concat()))
+        quietly(&mut self.upload_command(&[&["--timeout", "20s"], more].concat()))
     }
 
     fn launch(&self, more: &[&str]) -> Run {
@@ -83,6 +90,22 @@ impl Place {
     fn nothing_is_left_in_the_bucket(&self) {
         let left = files(&self.bucket.objects(""));
         assert!(left.is_empty(), "{left:?}");
+    }
+}
+
+/// Runs it to its end. It says no secret, however much it is to say.
+fn quietly(command: &mut Command) -> Run {
+    let run = output(command.env("RUST_LOG", "trace").env("RUST_BACKTRACE", "1"));
+    no_secret_is_in(run.stdout.as_bytes());
+    no_secret_is_in(run.stderr.as_bytes());
+    run
+}
+
+#[track_caller]
+fn no_secret_is_in(shown: &[u8]) {
+    let shown = String::from_utf8_lossy(shown);
+    for secret in [TOKEN, SECRET, IN_THE_DOCUMENT] {
+        assert!(!shown.contains(secret), "a secret was shown: {shown}");
     }
 }
 
@@ -126,23 +149,23 @@ fn whatever_fails_nothing_stays_public() {
     place.nothing_is_left_in_the_bucket();
 
     let mut stranger = place.upload_command(&[]);
-    let run = output(stranger.env("DIGITALOCEAN_ACCESS_TOKEN", "other"));
+    let run = quietly(stranger.env("DIGITALOCEAN_ACCESS_TOKEN", "other"));
     run.fails(1, &["answered with 401: Unable to authenticate you", "hint: make a token with write access"]);
     place.nothing_is_left_in_the_bucket();
 
     place.provider.state().slow = 1_000;
-    let run = output(&mut place.upload_command(&["--timeout", "1s"]));
+    let run = quietly(&mut place.upload_command(&["--timeout", "1s"]));
     run.fails(1, &["the import of the image took longer than 1 s"]);
     place.nothing_is_left_in_the_bucket();
     let images = place.provider.state().images.clone();
     assert_eq!(images.len(), 1, "what is not waited for is removed: {images:?}");
 
     let mut wrong = place.upload_command(&[]);
-    let run = output(wrong.env("SPACES_SECRET_ACCESS_KEY", "other"));
+    let run = quietly(wrong.env("SPACES_SECRET_ACCESS_KEY", "other"));
     run.fails(1, &["failed to write `s3://releases/holdfast-upload-", "SignatureDoesNotMatch"]);
     let mut nobody = place.upload_command(&[]);
     nobody.env_remove("DIGITALOCEAN_ACCESS_TOKEN");
-    output(&mut nobody)
+    quietly(&mut nobody)
         .fails(1, &["there is no token: neither DIGITALOCEAN_ACCESS_TOKEN", "hint: `doctl auth init`"]);
     assert_eq!(place.provider.state().images.len(), 1);
 }
@@ -176,18 +199,20 @@ fn an_upload_that_is_stopped_cleans_up() {
     let place = Place::new();
     place.provider.state().slow = 1_000_000;
     let mut command = place.upload_command(&["--timeout", "60s"]);
-    let child =
-        command.stderr(std::process::Stdio::null()).stdout(std::process::Stdio::null()).spawn().unwrap();
+    command.env("RUST_LOG", "trace").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let child = command.spawn().unwrap();
     let end = Instant::now() + Duration::from_secs(20);
     while place.provider.state().images.is_empty() {
         assert!(Instant::now() < end, "nothing is imported");
         std::thread::sleep(Duration::from_millis(20));
     }
     assert!(!files(&place.bucket.objects("")).is_empty());
+    no_secret_is_in(&fs::read(format!("/proc/{}/cmdline", child.id())).unwrap());
     let id = rustix::process::Pid::from_child(&child);
     rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
-    let status = child.wait_with_output().unwrap().status;
-    assert_eq!(status.code(), Some(130));
+    let ended = child.wait_with_output().unwrap();
+    assert_eq!(ended.status.code(), Some(130));
+    no_secret_is_in(&[ended.stdout, ended.stderr].concat());
     place.nothing_is_left_in_the_bucket();
     assert!(place.provider.state().images.is_empty());
 }
@@ -243,6 +268,73 @@ fn a_box_is_made_with_the_first_admins_key_and_without_the_providers_agent() {
 }
 
 #[test]
+fn a_snapshot_goes_by_its_identity_or_its_name() {
+    let place = Place::new();
+    place.provider.add_snapshot(7_555_999, "hub1: before");
+    place.launch(&[]).fails(2, &["there is no image at this provider"]);
+    assert_eq!(place.run(&["images", "digitalocean"]).ok().stdout, "", "it was not uploaded");
+    let made_of = |named: &str| {
+        place.launch(&["--image", named]).ok();
+        place.provider.state().launched.pop().unwrap()["image"].clone()
+    };
+    assert_eq!([made_of("7555999"), made_of("hub1: before")], [7_555_999, 7_555_999]);
+    // What is called as another's identity is not that one.
+    place.provider.add_snapshot(7_556_000, "7555999");
+    place.provider.add_snapshot(7_556_001, "hub1: before");
+    place.provider.state().page = 1;
+    assert_eq!([made_of("7555999"), made_of("7556001")], [7_555_999, 7_556_001]);
+    place.launch(&["--image", "hub1: before"]).fails(
+        2,
+        &[
+            "there are 2 images of the name `hub1: before`",
+            "hint: name one by its identity: 7555999, 7556001",
+        ],
+    );
+    place
+        .launch(&["--image", "Hub1: before"])
+        .fails(2, &["there is no image `Hub1: before`", "hint: `images` shows"]);
+}
+
+/// Everybody on the workstation sees the command lines of all that runs there.
+#[test]
+fn what_asks_a_new_box_is_told_no_secret() {
+    let place = Place::new();
+    place.upload(&[]).ok();
+    // It is looked for beside the program, and writes down both command lines.
+    let beside = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let program = beside.path().join("holdfast-image");
+    fs::hard_link(PROGRAM, &program).unwrap();
+    let asks = beside.path().join("holdfast");
+    let script = "#!/bin/sh\n/bin/cat /proc/$PPID/cmdline /proc/$$/cmdline >>\"$HOME/seen\"\nexit 1\n";
+    fs::write(&asks, script).unwrap();
+    fs::set_permissions(&asks, fs::Permissions::from_mode(0o755)).unwrap();
+    let launch = ["launch", "digitalocean", "--user-data", "box.toml", "--size", "s-1vcpu-1gb"];
+    let more = ["--region", "fra1", "--timeout", "2s"];
+    let launched = quietly(&mut place.command_of(&program, &[&launch[..], &more].concat()));
+    launched.fails(1, &["the box hub1 (3164444) at 127.0.0.1 does not answer", "hint: it stays there"]);
+    let seen = fs::read(place.path("seen")).unwrap();
+    no_secret_is_in(&seen);
+    let seen = String::from_utf8(seen).unwrap();
+    assert!(seen.contains("s-1vcpu-1gb") && seen.contains("admin@127.0.0.1"), "{seen}");
+}
+
+#[test]
+fn no_option_takes_a_secret() {
+    let place = Place::new();
+    let uploads = ["digitalocean", "ovh", "openstack", "s3"].map(|to| vec!["upload", to]);
+    let others = ["launch", "images", "boxes", "destroy"].map(|verb| vec![verb]);
+    for command in uploads.iter().chain(&others) {
+        let help = place.run(&[&command[..], &["--help"]].concat()).ok().stdout;
+        let options = help.lines().map(str::trim).filter(|line| line.starts_with('-'));
+        let options: Vec<String> = options.map(str::to_lowercase).collect();
+        assert!(options.iter().any(|line| line.contains("--json")), "{help}");
+        for secret in ["token", "secret", "password", "access-key"] {
+            assert!(!options.iter().any(|line| line.contains(secret)), "{command:?}: {options:?}");
+        }
+    }
+}
+
+#[test]
 fn what_no_box_could_use_is_not_launched() {
     let place = Place::new();
     place.upload(&[]).ok();
@@ -285,7 +377,7 @@ fn an_image_becomes_an_object_or_a_file() {
     let to = format!("s3://{BUCKET}/images/box.raw.gz");
     let mut command = place.command(&["upload", "s3", "image", &to, "--endpoint", &endpoint]);
     command.env("AWS_ACCESS_KEY_ID", ID).env("AWS_SECRET_ACCESS_KEY", SECRET);
-    assert_eq!(output(&mut command).ok().stdout, format!("{to}\n"));
+    assert_eq!(quietly(&mut command).ok().stdout, format!("{to}\n"));
     let built = fs::read(place.image().join("holdfast.raw.gz")).unwrap();
     assert!(fs::read(place.bucket.objects("images/box.raw.gz")).unwrap() == built);
     let denied = ureq::get(format!("{endpoint}/{BUCKET}/images/box.raw.gz")).call();

@@ -37,6 +37,24 @@ const SANDBOX: [(&str, &[&str]); 27] = [
     ("SystemCallFilter", &[]),
 ];
 
+/// All that sshd takes of each kind. Without such a line OpenSSH's own choice would hold.
+const ALGORITHMS: [(&str, &[&str]); 5] = [
+    (
+        "KexAlgorithms",
+        &[
+            "mlkem768x25519-sha256",
+            "sntrup761x25519-sha512",
+            "sntrup761x25519-sha512@openssh.com",
+            "curve25519-sha256",
+            "curve25519-sha256@libssh.org",
+        ],
+    ),
+    ("HostKeyAlgorithms", &["ssh-ed25519"]),
+    ("Ciphers", &["aes256-gcm@openssh.com", "aes128-gcm@openssh.com", "aes256-ctr", "aes128-ctr"]),
+    ("MACs", &["hmac-sha2-512-etm@openssh.com", "hmac-sha2-256-etm@openssh.com"]),
+    ("CASignatureAlgorithms", &["ssh-ed25519"]),
+];
+
 /// Kernel settings that the Kernel Self Protection Project recommends, and others of the same kind.
 const SETTINGS: [(&str, &str); 28] = [
     ("dev.tty.ldisc_autoload", "0"),
@@ -141,6 +159,23 @@ fn each_unit_of_ours_is_sandboxed_or_says_why_not() {
             assert_eq!(lost(&without), [directive], "{name}: its loss is not seen");
         }
     }
+}
+
+#[test]
+fn ssh_has_no_algorithm_but_those_that_are_named() {
+    let text = read("files/etc/ssh/sshd_config");
+    for (name, wanted) in ALGORITHMS {
+        let lines = text.lines().filter_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        let found: Vec<Vec<&str>> = lines.map(|line| line.split(',').collect()).collect();
+        assert_eq!(found, [wanted], "{name}");
+    }
+    let keys: Vec<&str> = text.lines().filter(|line| line.starts_with("HostKey ")).collect();
+    assert_eq!(keys, ["HostKey /var/lib/holdfast/identity/ssh_host_ed25519_key"]);
+    // A key that may log in is signed with neither SHA-1 nor DSA, and long enough.
+    let line = |name: &str| text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+    let accepted = line("PubkeyAcceptedAlgorithms").unwrap();
+    assert!(accepted.split(',').all(|kind| kind != "ssh-rsa" && kind != "ssh-dss"), "{accepted}");
+    assert_eq!(line("RequiredRSASize"), Some("2048"));
 }
 
 /// What an admin runs in a container is started from the agent, and images may hold 32-bit programs.

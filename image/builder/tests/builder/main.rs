@@ -11,6 +11,7 @@ mod init;
 mod keys;
 mod lock;
 mod mirror;
+mod moto;
 mod openstack;
 mod page;
 mod push;

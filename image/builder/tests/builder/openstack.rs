@@ -12,6 +12,7 @@ use crate::support::openstack::{CORES, Cloud, PAGE, PASSWORD};
 use crate::support::release::built;
 use crate::support::workspace::{Run, output};
 use serde_json::{Value, json};
+use sha2::{Digest, Sha512};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_holdfast-image");
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGk0LlHVvXMDgW2VPZhoMRqsX4fL0vQ7QK2UQkSpZ1aA ops";
@@ -19,6 +20,8 @@ const OTHER_KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGk1LlHVvXMDgW2VPZhoMRqsX4fL0vQ7QK2UQkSpZ1aA night";
 /// What the fixture of a network gives each box.
 const ADDRESS: &str = "192.168.1.30";
+/// A name that nearly all of which must be escaped.
+const SNAPSHOT: &str = "hub1: the night / before";
 
 struct Place {
     folder: tempfile::TempDir,
@@ -98,8 +101,25 @@ fn keystone_and_glance_have_an_image_as_it_was_sent() {
     let image = json_of(place.run(&[], &["upload", "openstack", "image", "--firmware", "uefi", "--json"]));
     assert_eq!((&image["name"], &image["state"]), (&json!("holdfast-0.3.1"), &json!("active")));
     let id = image["id"].as_str().unwrap();
+    let sent = fs::read(place.image().join("holdfast.raw")).unwrap();
     let stored = fs::read(place.folder.path().join("cloud/glance/images").join(id)).unwrap();
-    assert!(stored == fs::read(place.image().join("holdfast.raw")).unwrap());
+    assert!(stored == sent);
+    assert!(place.cloud.image_content(id) == sent, "what makes boxes of it has the same");
+    let hash: String = Sha512::digest(&sent).iter().map(|byte| format!("{byte:02x}")).collect();
+    let has = |id: &str, expect: Value| {
+        let document = place.cloud.image_document(id);
+        for (key, value) in expect.as_object().unwrap() {
+            assert_eq!(&document[key], value, "{key} of {document}");
+        }
+    };
+    has(
+        id,
+        json!({
+            "disk_format": "raw", "container_format": "bare", "visibility": "private", "tags": ["holdfast"],
+            "os_type": "linux", "hw_disk_bus": "scsi", "hw_scsi_model": "virtio-scsi",
+            "hw_firmware_type": "uefi", "size": sent.len(), "os_hash_algo": "sha512", "os_hash_value": hash,
+        }),
+    );
 
     // The same by an application credential, from `clouds.yaml`.
     let (credential, secret) = place.cloud.application_credential();
@@ -109,13 +129,29 @@ fn keystone_and_glance_have_an_image_as_it_was_sent() {
         place.cloud.auth_url
     );
     fs::write(place.folder.path().join("clouds.yaml"), clouds).unwrap();
-    let second = json_of(
-        place.run(&[], &["upload", "openstack", "image", "--cloud", "work", "--name", "b", "--json"]),
-    );
-    let images = json_of(place.run(&[("OS_CLOUD", "work")], &["images", "openstack", "--json"]));
-    let names: Vec<&str> =
-        images.as_array().unwrap().iter().filter_map(|image| image["name"].as_str()).collect();
-    assert_eq!(names, ["b", "holdfast-0.3.1"]);
+    let upload = ["upload", "openstack", "image", "--cloud", "work", "--name", "b", "--disk", "virtio"];
+    let run = place.run(&[], &[&upload[..], &["--json"]].concat());
+    assert!(!run.stdout.contains(&secret) && !run.stderr.contains(&secret), "a secret was shown");
+    let second = json_of(run);
+    let virtio = json!({ "hw_disk_bus": "virtio", "hw_scsi_model": null, "hw_firmware_type": "bios" });
+    has(second["id"].as_str().unwrap(), virtio);
+    let names = |set: &[(&str, &str)], arguments: &[&str]| -> Vec<String> {
+        let images = json_of(place.run(set, &[&["images"][..], arguments, &["--json"]].concat()));
+        let images = images.as_array().unwrap().iter();
+        images.map(|image| image["name"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&[("OS_CLOUD", "work")], &["openstack"]), ["b", "holdfast-0.3.1"]);
+
+    // OVHcloud's is one of them, and the option for the region comes before the variable. Nobody is elsewhere.
+    let elsewhere = [("OS_REGION_NAME", "elsewhere")];
+    let nobody = "POST `http://127.0.0.1:9/v2/images` failed";
+    let ovh = ["upload", "ovh", "image", "--name", "c"];
+    place.run(&elsewhere, &ovh).fails(1, &[nobody]);
+    place.run(&[], &[&ovh[..], &["--region", "elsewhere"]].concat()).fails(1, &[nobody]);
+    let here = ["--region", "RegionOne"];
+    place.run(&elsewhere, &[&ovh[..], &here].concat()).ok();
+    assert!(names(&elsewhere, &["ovh", "--region", "RegionOne"]).contains(&"c".to_owned()));
+    place.run(&elsewhere, &[&["destroy", "ovh", "image", "c", "--yes"], &here[..]].concat()).ok();
 
     let gone = place.run(&[], &["destroy", "openstack", "image", "b", "--yes"]).ok();
     assert_eq!(gone.stdout, format!("removed image {} b\n", second["id"].as_str().unwrap()));
@@ -196,6 +232,33 @@ fn keystone_and_glance_with_nova_have_boxes_as_they_were_asked_for() {
         std::thread::sleep(Duration::from_millis(200));
     }
 
+    // A snapshot has no tag: it goes by its identity, and by its name where nothing else is called so.
+    let disk = fs::read(place.image().join("holdfast.raw")).unwrap();
+    let snapshot = place.cloud.snapshot(night["id"].as_str().unwrap(), SNAPSHOT, &disk);
+    assert_eq!(place.cloud.image_document(&snapshot)["tags"], json!([]));
+    let made_of = |server: &Value| {
+        let document = place.cloud.server_document(server["id"].as_str().unwrap());
+        document["image"]["id"].as_str().unwrap().to_owned()
+    };
+    let of = |image: &str, name: &str| {
+        place.launch(&["--size", "m1.tiny", "--image", image, "--name", name, "--json"])
+    };
+    assert_eq!(made_of(&json_of(of(&snapshot, "by-id"))), snapshot);
+    let ovh = ["launch", "ovh", "--user-data", "box.toml", "--timeout", "60s", "--no-wait", "--json"];
+    let ovh = [&ovh[..], &["--size", "m1.tiny", "--image", SNAPSHOT, "--name", "by-name"]].concat();
+    let other_region = [("OS_REGION_NAME", "elsewhere")];
+    let by_name = place.run(&other_region, &[&ovh[..], &["--region", "RegionOne"]].concat());
+    assert_eq!(made_of(&json_of(by_name)), snapshot);
+    let upload = ["upload", "openstack", "image", "--name", SNAPSHOT, "--json"];
+    let namesake = json_of(place.run(&[], &upload))["id"].as_str().unwrap().to_owned();
+    let several = format!("there are 2 images of the name `{SNAPSHOT}`");
+    of(SNAPSHOT, "x").fails(2, &[&several, "hint: name one by its identity: ", &snapshot, &namesake]);
+    assert_eq!(made_of(&json_of(of(&namesake, "by-other-id"))), namesake);
+    for none in ["hub1", "HUB1: the night / before", "00000000-0000-0000-0000-000000000000", ""] {
+        let told = format!("there is no image `{none}` at this provider");
+        of(none, "x").fails(2, &[&told, "hint: `images` shows those that were uploaded"]);
+    }
+
     // Nobody reaches these boxes: the program that asks them, which is looked for beside this one, always fails.
     let beside = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
     let program = beside.path().join("holdfast-image");
@@ -207,5 +270,6 @@ fn keystone_and_glance_with_nova_have_boxes_as_they_were_asked_for() {
         1,
         &[&format!("hub2 has {ADDRESS}\n"), &format!("at {ADDRESS} does not answer"), "hint: it stays there"],
     );
-    assert_eq!(place.boxes(), ["hub1 ACTIVE", "hub2 ACTIVE"]);
+    let boxes = ["by-id", "by-name", "by-other-id", "hub1", "hub2"].map(|name| format!("{name} ACTIVE"));
+    assert_eq!(place.boxes(), boxes);
 }

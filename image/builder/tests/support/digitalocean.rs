@@ -11,9 +11,6 @@ use serde_json::{Map, Value, json};
 const SPECIFICATION: &str = include_str!("../specification/digitalocean.json");
 pub(crate) const TOKEN: &str = "dop_v1_sesame";
 
-/// What happens when a box is asked for.
-type OnLaunch = Box<dyn FnMut(&Value) + Send>;
-
 /// What is there, and how it behaves.
 #[derive(Default)]
 pub(crate) struct State {
@@ -24,8 +21,6 @@ pub(crate) struct State {
     pub(crate) keys: Vec<Value>,
     /// Bodies of the requests that make boxes.
     pub(crate) launched: Vec<Value>,
-    /// What else happens when a box is asked for, by the body of the request.
-    pub(crate) on_launch: Option<OnLaunch>,
     /// Why each import ends late, if it does.
     pub(crate) refuse: Option<String>,
     /// How many looks it takes until something is ready.
@@ -57,6 +52,26 @@ impl ControlPlane {
 
     pub(crate) fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap()
+    }
+
+    /// Adds a snapshot of a box.
+    pub(crate) fn add_snapshot(&self, id: u64, name: &str) {
+        self.state().images.push(json!({
+            "id": id,
+            "name": name,
+            "type": "snapshot",
+            "distribution": "Unknown",
+            "slug": null,
+            "public": false,
+            "regions": ["fra1"],
+            "created_at": "2026-11-29T09:00:00Z",
+            "min_disk_size": 25,
+            "size_gigabytes": 1.5,
+            "description": "",
+            "tags": [],
+            "status": "available",
+            "error_message": ""
+        }));
     }
 }
 
@@ -249,9 +264,6 @@ fn import(body: &Value, state: &mut State) -> Value {
 
 fn launch(body: &Value, state: &mut State) -> Value {
     state.launched.push(body.clone());
-    if let Some(on_launch) = &mut state.on_launch {
-        on_launch(body);
-    }
     let address = |kind: &str, address: &str| json!({ "ip_address": address, "netmask": "255.255.240.0", "gateway": "203.0.113.1", "type": kind });
     let networks =
         json!({ "v4": [address("private", "10.110.0.7"), address("public", "127.0.0.1")], "v6": [] });

@@ -3,11 +3,14 @@
 
 use std::fs;
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use ureq::Body;
+use ureq::http::Response;
 
 /// Serves a program's interface to web servers; the program would take the arguments for its own.
 const SERVE: &str = "
@@ -17,6 +20,11 @@ del sys.argv[1:]
 application = importlib.import_module(name + '.wsgi.api').application
 waitress.serve(application, listen='127.0.0.1:' + port)
 ";
+/// Nova with all that it needs.
+const NOVA: &str = include_str!("../../../../scripts/peers/openstack-nova.py");
+/// Signs a text with a key.
+const SIGN: &str =
+    "import hmac, sys; print(hmac.new(sys.argv[1].encode(), sys.argv[2].encode(), 'sha256').hexdigest())";
 pub(crate) const PASSWORD: &str = "open sesame";
 /// What Neutron's proxy shows Nova's metadata service that it is one.
 const PROXY: &str = "proxy";
@@ -32,6 +40,7 @@ pub(crate) struct Cloud {
     services: Vec<Child>,
     pub(crate) auth_url: String,
     image: u16,
+    compute: u16,
     metadata: u16,
     token: String,
     project: String,
@@ -49,6 +58,7 @@ impl Cloud {
             services: Vec::new(),
             auth_url,
             image,
+            compute: 0,
             metadata: 0,
             token: String::new(),
             project: String::new(),
@@ -65,11 +75,10 @@ impl Cloud {
     /// Adds what makes boxes.
     pub(crate) fn add_compute(&mut self) {
         let [compute, metadata] = [port(), port()];
-        self.metadata = metadata;
+        (self.compute, self.metadata) = (compute, metadata);
         let configuration = nova(&self.programs, &self.folder, &self.auth_url, self.image);
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../scripts/peers/openstack-nova.py");
-        let mut command = Command::new(self.programs.join("python3"));
-        command.arg(script).arg(configuration).args([compute, metadata].map(|port| port.to_string()));
+        let mut command = self.python();
+        command.args(["-c", NOVA]).arg(configuration).args([compute, metadata].map(|port| port.to_string()));
         // What ends by a signal leaves its temporary files.
         command.env("TMPDIR", self.folder.join("nova"));
         self.serve("nova", compute, command);
@@ -78,12 +87,10 @@ impl Cloud {
 
     /// What Nova's metadata service says to a box that asks for `path`, whose question Neutron's proxy passes on.
     pub(crate) fn metadata(&self, id: &str, path: &str) -> String {
-        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, PROXY.as_bytes());
-        let signature = ring::hmac::sign(&key, id.as_bytes());
-        let signature: String = signature.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+        let signature = run(self.python().args(["-c", SIGN, PROXY, id]));
         let request = ureq::get(format!("http://127.0.0.1:{}{path}", self.metadata))
             .header("x-instance-id", id)
-            .header("x-instance-id-signature", signature)
+            .header("x-instance-id-signature", signature.trim())
             .header("x-tenant-id", &self.project)
             .header("x-forwarded-for", "192.0.2.7");
         request.call().unwrap().body_mut().read_to_string().unwrap()
@@ -92,8 +99,7 @@ impl Cloud {
     /// Asks the identity service as its administrator.
     fn ask(&self, path: &str, body: &Value) -> Value {
         let request = ureq::post(format!("{}{path}", self.auth_url)).header("x-auth-token", &self.token);
-        let mut answer = request.content_type("application/json").send(body.to_string()).unwrap();
-        serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap()
+        said(request.content_type("application/json").send(body.to_string()).unwrap())
     }
 
     /// The administrator's token and project.
@@ -105,10 +111,9 @@ impl Cloud {
             "scope": { "project": { "name": "admin", "domain": domain } },
         }});
         let request = ureq::post(format!("{}/auth/tokens", self.auth_url)).content_type("application/json");
-        let mut answer = request.send(auth.to_string()).unwrap();
+        let answer = request.send(auth.to_string()).unwrap();
         let token = answer.headers()["x-subject-token"].to_str().unwrap().to_owned();
-        let said: Value = serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap();
-        (token, said["token"]["project"]["id"].as_str().unwrap().to_owned())
+        (token, said(answer)["token"]["project"]["id"].as_str().unwrap().to_owned())
     }
 
     /// Puts a service into the catalog, in two regions.
@@ -125,7 +130,7 @@ impl Cloud {
 
     /// An application credential of the administrator's: its id and secret.
     pub(crate) fn application_credential(&self) -> (String, String) {
-        let users = self.get("/users?name=admin");
+        let users = self.get(&format!("{}/users?name=admin", self.auth_url));
         let user = users["users"][0]["id"].as_str().unwrap().to_owned();
         let body = json!({ "application_credential": { "name": "robot" } });
         let made = self.ask(&format!("/users/{user}/application_credentials"), &body);
@@ -133,14 +138,74 @@ impl Cloud {
         (text("id"), text("secret"))
     }
 
-    fn get(&self, path: &str) -> Value {
-        let request = ureq::get(format!("{}{path}", self.auth_url)).header("x-auth-token", &self.token);
-        serde_json::from_str(&request.call().unwrap().body_mut().read_to_string().unwrap()).unwrap()
+    /// What Glance says of an image.
+    pub(crate) fn image_document(&self, id: &str) -> Value {
+        self.get(&self.image_url(id))
+    }
+
+    /// An image as Glance gives it to what makes boxes of it.
+    pub(crate) fn image_content(&self, id: &str) -> Vec<u8> {
+        let request = ureq::get(format!("{}/file", self.image_url(id))).header("x-auth-token", &self.token);
+        request.call().unwrap().body_mut().with_config().limit(1 << 30).read_to_vec().unwrap()
+    }
+
+    /// What Nova says of a box.
+    pub(crate) fn server_document(&self, id: &str) -> Value {
+        self.get(&self.compute_url(&format!("/servers/{id}")))["server"].clone()
+    }
+
+    /// The identity of the box that was made last, once it runs.
+    pub(crate) fn running(&self) -> Option<String> {
+        let found = self.get(&self.compute_url("/servers?status=ACTIVE"));
+        found["servers"][0]["id"].as_str().map(str::to_owned)
+    }
+
+    /// Has Nova make a snapshot of a box; gives its identity. The hypervisor only pretends and sends nothing:
+    /// `content` is sent in its stead.
+    pub(crate) fn snapshot(&self, id: &str, name: &str, content: &[u8]) -> String {
+        let request = ureq::post(self.compute_url(&format!("/servers/{id}/action")));
+        // As of this version, Nova says which image it will be.
+        let request = request.header("openstack-api-version", "compute 2.45");
+        let request = request.header("x-auth-token", &self.token).content_type("application/json");
+        let body = json!({ "createImage": { "name": name } });
+        let image = said(request.send(body.to_string()).unwrap())["image_id"].as_str().unwrap().to_owned();
+        let end = Instant::now() + Duration::from_secs(60);
+        while !self.server_document(id)["OS-EXT-STS:task_state"].is_null() {
+            assert!(Instant::now() < end, "Nova makes no snapshot");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+        let form = json!([
+            { "op": "replace", "path": "/disk_format", "value": "raw" },
+            { "op": "replace", "path": "/container_format", "value": "bare" },
+        ]);
+        let request = ureq::patch(self.image_url(&image)).header("x-auth-token", &self.token);
+        let request = request.content_type("application/openstack-images-v2.1-json-patch");
+        request.send(form.to_string()).unwrap();
+        let request = ureq::put(format!("{}/file", self.image_url(&image)));
+        let request = request.header("x-auth-token", &self.token);
+        request.content_type("application/octet-stream").send(content).unwrap();
+        image
+    }
+
+    fn image_url(&self, id: &str) -> String {
+        format!("http://127.0.0.1:{}/v2/images/{id}", self.image)
+    }
+
+    fn compute_url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}/v2.1{path}", self.compute)
+    }
+
+    fn get(&self, url: &str) -> Value {
+        said(ureq::get(url).header("x-auth-token", &self.token).call().unwrap())
+    }
+
+    fn python(&self) -> Command {
+        Command::new(self.programs.join("python3"))
     }
 
     /// What serves the interface of a program that is configured.
     fn application(&self, name: &str, port: u16) -> Command {
-        let mut command = Command::new(self.programs.join("python3"));
+        let mut command = self.python();
         command.args(["-c", SERVE, name, &port.to_string()]);
         command.env(format!("OS_{}_CONFIG_DIR", name.to_uppercase()), self.folder.join(name));
         command
@@ -166,8 +231,7 @@ impl Cloud {
 impl Drop for Cloud {
     fn drop(&mut self) {
         for service in &mut self.services {
-            let id = rustix::process::Pid::from_child(service);
-            let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+            let _ = service.kill();
             let _ = service.wait();
         }
     }
@@ -177,9 +241,16 @@ fn port() -> u16 {
     TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
-fn run(command: &mut Command) {
+/// What a program says that must succeed.
+fn run(command: &mut Command) -> String {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The document of an answer.
+fn said(mut answer: Response<Body>) -> Value {
+    serde_json::from_str(&answer.body_mut().read_to_string().unwrap()).unwrap()
 }
 
 fn keystone(programs: &Path, folder: &Path, auth_url: &str) {
@@ -196,8 +267,8 @@ fn keystone(programs: &Path, folder: &Path, auth_url: &str) {
         let mut command = Command::new(programs.join("keystone-manage"));
         run(command.arg("--config-file").arg(&config).args(arguments));
     };
-    let user = rustix::process::geteuid().as_raw().to_string();
-    let group = rustix::process::getegid().as_raw().to_string();
+    let us = own.metadata().unwrap();
+    let (user, group) = (us.uid().to_string(), us.gid().to_string());
     let owner = ["--keystone-user", &user, "--keystone-group", &group];
     manage(&["db_sync"]);
     manage(&[&["fernet_setup"], &owner[..]].concat());

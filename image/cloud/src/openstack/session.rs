@@ -14,7 +14,7 @@ use sha2::{Digest, Sha512};
 
 use super::config::Cloud;
 use super::identity::{self, Access};
-use crate::http::{Answer, Http, HttpError};
+use crate::http::{Answer, Http, HttpError, encoded};
 use crate::{Image, Launch, MARK, Patience, Secret, Server, WaitError, same_key};
 
 /// Most bytes of user-data, in base64.
@@ -212,8 +212,31 @@ impl OpenStack {
 
     /// The project's images that came from here.
     pub fn images(&self) -> Result<Vec<Image>> {
+        self.find_images(&format!("tag={MARK}"))
+    }
+
+    /// The image or snapshot with this identity, else all of exactly this name. It may lack the tag: Nova gives its
+    /// snapshots none.
+    pub fn named(&self, named: &str) -> Result<Vec<Image>> {
+        // What could be no identity is not looked for as one.
+        if named.chars().all(|c| c.is_ascii_alphanumeric() || c == '-') {
+            match self.image()?.get(&format!("/images/{named}")) {
+                Ok(answer) => return Ok(vec![answer.read::<ImageDocument>(&[])?.into()]),
+                Err(error) if error.status() == Some(404) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // Without the operator, Glance takes what stands before a colon in the name for one.
+        let mut found = self.find_images(&format!("name=eq:{}", encoded(named)))?;
+        // Not every database tells upper from lower case.
+        found.retain(|image| image.name == named);
+        Ok(found)
+    }
+
+    /// The images that a query finds, on all pages.
+    fn find_images(&self, query: &str) -> Result<Vec<Image>> {
         let mut images = Vec::new();
-        let mut next = Some(format!("/images?tag={MARK}&limit=100"));
+        let mut next = Some(format!("/images?{query}&limit=100"));
         while let Some(path) = next {
             let answer = self.image()?.get(&path)?;
             images.extend(answer.read::<Vec<ImageDocument>>(&["images"])?.into_iter().map(Image::from));
@@ -287,14 +310,8 @@ impl OpenStack {
                 }),
             }
         })?;
-        let stored = |what, expected: String, found: String| {
-            if expected == found { Ok(()) } else { Err(OpenStackError::Stored { what, expected, found }) }
-        };
-        stored("size", length.to_string(), image.size.unwrap_or_default().to_string())?;
-        if image.os_hash_algo.as_deref() == Some("sha512") {
-            let expected: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-            stored("SHA-512", expected, image.os_hash_value.clone().unwrap_or_default())?;
-        }
+        let sha512: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
+        compare(&image, length, &sha512)?;
         Ok(image.into())
     }
 
@@ -379,6 +396,18 @@ impl OpenStack {
     }
 }
 
+/// Whether what is stored is what was sent: as many bytes, and the same hash where the cloud has one of this kind.
+fn compare(image: &ImageDocument, length: u64, sha512: &str) -> Result<()> {
+    let stored = |what, expected: String, found: String| {
+        if expected == found { Ok(()) } else { Err(OpenStackError::Stored { what, expected, found }) }
+    };
+    stored("size", length.to_string(), image.size.unwrap_or_default().to_string())?;
+    if image.os_hash_algo.as_deref() == Some("sha512") {
+        stored("SHA-512", sha512.to_owned(), image.os_hash_value.clone().unwrap_or_default())?;
+    }
+    Ok(())
+}
+
 /// All that a service has at `path` under `key`; Nova and Neutron give as much at once as their operator allows, and
 /// where the rest is.
 fn all<T: DeserializeOwned>(service: &Http, path: &str, key: &str) -> Result<Vec<T>> {
@@ -456,6 +485,34 @@ mod tests {
             (json!({ "servers": [] }), None),
         ] {
             assert_eq!(next(&page, "servers"), expect, "{page}");
+        }
+    }
+
+    #[test]
+    fn what_is_stored_is_compared_with_what_was_sent() {
+        let sent = json!({
+            "id": "1", "name": "a", "status": "active", "created_at": "2026-11-29T09:00:00Z", "size": 3,
+            "os_hash_algo": "sha512", "os_hash_value": "abc",
+        });
+        for (stored, expect) in [
+            (json!({}), None),
+            (json!({ "size": 2 }), Some("size 2 instead of 3")),
+            (json!({ "size": null }), Some("size 0 instead of 3")),
+            (json!({ "os_hash_value": "abd" }), Some("SHA-512 abd instead of abc")),
+            (json!({ "os_hash_value": null }), Some("SHA-512  instead of abc")),
+            // Of another kind, it says nothing; the size still does.
+            (json!({ "os_hash_algo": "sha256", "os_hash_value": "abd" }), None),
+            (json!({ "os_hash_algo": "sha256", "size": 4 }), Some("size 4 instead of 3")),
+            (json!({ "os_hash_algo": null, "os_hash_value": null }), None),
+        ] {
+            let mut document = sent.clone();
+            for (key, value) in stored.as_object().unwrap() {
+                document[key] = value.clone();
+            }
+            let image: ImageDocument = serde_json::from_value(document).unwrap();
+            let told = compare(&image, 3, "abc").err().map(|error| error.to_string());
+            let expect = expect.map(|what| format!("the cloud stored another image than was sent: {what}"));
+            assert_eq!(told, expect, "{stored}");
         }
     }
 

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, bail};
 use base64::prelude::{BASE64_STANDARD, Engine};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use image_cloud::{Launch, Secret, Server, digitalocean, openstack};
+use image_cloud::{Image, Launch, Secret, Server, digitalocean, openstack};
 
 use super::{Access, CloudError, Provider, Session, duration, patience, raised};
 use crate::commands::check;
@@ -20,8 +20,9 @@ use crate::steps::guest;
 
 const EXAMPLES: &str = "\
 The user-data is checked first, as `holdfast-image check` does. The image is the newest of those that `images`
-shows, unless --image names another. The first of `admins` is given to the provider too: DigitalOcean makes no box
-without a key, and a box takes the provider's keys when it cannot use its user-data.
+shows, unless --image names another, or a snapshot of a box that was made at the provider. The first of `admins` is
+given to the provider too: DigitalOcean makes no box without a key, and a box takes the provider's keys when it
+cannot use its user-data.
 
 The command ends when the box answers `holdfast --host admin@ADDRESS`; for that, one of the keys of `admins` must be
 at hand to ssh. --no-wait ends it when the provider has made the box.
@@ -30,6 +31,7 @@ Examples:
   holdfast-image launch digitalocean --user-data box.toml --size s-1vcpu-1gb --region fra1
   holdfast-image launch ovh --user-data box.toml --size b3-8 --region GRA11 --network Ext-Net
   holdfast-image launch openstack --cloud work --user-data box.toml --size m1.small --name hub2
+  holdfast-image launch ovh --image hub1-snapshot --user-data box.toml --size b3-8 --region GRA11 --network Ext-Net
 
 Exit codes: 0 the box answers, 1 failed, 2 usage or invalid document, 130 interrupted.";
 
@@ -142,17 +144,26 @@ fn make(session: &Session, args: &Args, launch: &Launch) -> Result<String> {
 
 /// The identity of the image that was named, or of the newest that boxes can be made of.
 fn image(session: &Session, named: Option<&str>) -> Result<String> {
-    let usable = |state: &str| matches!(state, "available" | "active");
-    let found = match named {
-        Some(named) => session.image(named)?,
-        None => session.images()?.into_iter().find(|image| usable(&image.state)),
+    let Some(named) = named else {
+        let usable = |image: &Image| matches!(image.state.as_str(), "available" | "active");
+        let Some(newest) = session.images()?.into_iter().find(usable) else {
+            return Err(Invalid("there is no image at this provider".to_owned()))
+                .hint("`holdfast-image upload` brings one there, `images` shows them");
+        };
+        return Ok(newest.id);
     };
-    let Some(found) = found else {
-        let what = named.map_or("no image".to_owned(), |named| format!("no image `{named}`"));
-        return Err(Invalid(format!("there is {what} at this provider")))
-            .hint("`holdfast-image upload` brings one there, `images` shows them");
-    };
-    Ok(found.id)
+    match session.named(named)?.as_slice() {
+        [only] => Ok(only.id.clone()),
+        [] => Err(Invalid(format!("there is no image `{named}` at this provider"))).hint(
+            "`images` shows those that were uploaded; a snapshot goes by the identity or the exact name that the \
+             provider shows, in its region",
+        ),
+        several => {
+            let ids: Vec<&str> = several.iter().map(|image| image.id.as_str()).collect();
+            Err(Invalid(format!("there are {} images of the name `{named}`", several.len())))
+                .hint(format!("name one by its identity: {}", ids.join(", ")))
+        }
+    }
 }
 
 /// User-data that a box accepts.

@@ -114,14 +114,11 @@ impl Session {
         Ok(images)
     }
 
-    /// The image or the snapshot of a box that is named so, or has this identity.
-    pub(crate) fn image(&self, named: &str) -> Result<Option<Image>> {
+    /// The image or the snapshot of a box with this identity, else all of exactly this name.
+    pub(crate) fn named(&self, named: &str) -> Result<Vec<Image>> {
         Ok(match self {
-            Session::DigitalOcean(account) => account.image(named)?,
-            // Glance keeps both in one list.
-            Session::OpenStack(_) => {
-                self.images()?.into_iter().find(|image| image.id == named || image.name == named)
-            }
+            Session::DigitalOcean(account) => account.named(named)?,
+            Session::OpenStack(project) => project.named(named)?,
         })
     }
 

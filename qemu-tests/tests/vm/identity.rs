@@ -215,7 +215,7 @@ fn left_behind(lab: &Lab) -> Disk {
     let entries = std::fs::read_dir(lab.dir()).unwrap().map(|entry| entry.unwrap());
     let resumed = |name: &std::ffi::OsStr| name.to_string_lossy().starts_with("resumed-");
     let folder = entries.map(|entry| entry.path()).find(|path| resumed(path.file_name().unwrap())).unwrap();
-    let path = folder.join("disk.raw");
+    let path = folder.join("disk-base.raw");
     Disk::of(lab, &path, "disk.raw", std::fs::metadata(&path).unwrap().len()).unwrap()
 }
 

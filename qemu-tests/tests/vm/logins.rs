@@ -148,7 +148,7 @@ fn full_admins_of_a_rejected_document_get_in_where_the_providers_keys_do_not() {
     let (third, third_line) = key(&lab, "third");
     let document = |line: &str| settings_with(&format!("provider_keys = false\nadmins = [\"{line}\"]"));
     let mut machine = resumed(&lab, &settings(&registry), &[]);
-    let done = apply(&machine, &document(&second_line), &["--no-wait"]);
+    let done = apply(&machine, &document(&second_line), &["--no-wait", "--force"]);
     assert!(done.status.success(), "{}", out(&done));
     enters(&mut machine, &second);
     let providers = machine.key().to_owned();

@@ -187,9 +187,11 @@ fn units(
         source = std::fs::read_to_string(NAMESPACES).with_context(|| format!("cannot read {NAMESPACES}"))?;
     }
     let idle = inside(&source);
+    // Half of them wait for servers.
+    let threads = 2 * std::thread::available_parallelism()?.get();
     let mut child = tests
         .args(["test", "--workspace", "--locked", "--no-fail-fast", "--lib", "--bins", "--tests"])
-        .args(["--exclude", "qemu-tests", "--", "--include-ignored"])
+        .args(["--exclude", "qemu-tests", "--", "--include-ignored", "--test-threads", &threads.to_string()])
         .args(if full { &[][..] } else { &NEED_PYTHON })
         .envs(tools)
         .envs(python.iter().map(|(variable, path)| (variable, path)))

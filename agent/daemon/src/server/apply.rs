@@ -109,7 +109,7 @@ fn keeps_reach(agent: &Agent, document: &Document, force: bool) -> Answer<Vec<St
                 "name one in `[box] admins`; `--force` makes a box that nobody can log into",
             ),
             false => (
-                "this document names none of the keys that may log in now, and nobody has logged in by another",
+                "this document names none of the keys that may log in now, and its own have not been tried",
                 "keep one of them in `[box] admins` until you have logged in by the new one; `--force` does without",
             ),
         };

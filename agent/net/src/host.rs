@@ -67,7 +67,8 @@ impl HostOptions {
         HostOptions {
             state: "/var/lib/holdfast/network".into(),
             volatile: "/run/holdfast/network".into(),
-            resolv_conf: "/run/holdfast/resolv.conf".into(),
+            // To which /etc/resolv.conf leads. Not among the agent's own files, which nothing without rights may see.
+            resolv_conf: "/run/holdfast-resolver/resolv.conf".into(),
             hostname: None,
             is_nic: Link::is_nic,
         }

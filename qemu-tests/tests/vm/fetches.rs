@@ -1,15 +1,18 @@
 //! Fetches of images: from a registry of the owner's own, without rights, and cut off.
 
 use std::collections::BTreeMap;
-use std::net::TcpListener;
+use std::net::{Ipv4Addr, TcpListener};
 
 use crate::common::{BOOT, CHANGE, DISK, apply, lab, out, resumed, text, up, wait_until};
 use base64::prelude::{BASE64_STANDARD, Engine};
-use qemu_tests::{Disk, Lab, Machine, Registry, Setup, USER};
+use qemu_tests::{Answer, Disk, Lab, Machine, NameServer, Registry, Setup, USER};
 
 #[allow(dead_code, reason = "nothing is cut here but by what the box goes through")]
 #[path = "../../../agent/containers/tests/support/proxy.rs"]
 mod proxy;
+
+/// A name of the registry's.
+const NAME: &str = "registry.test";
 
 /// A certificate authority of the owner's own.
 pub(crate) struct Authority {
@@ -37,7 +40,7 @@ impl Authority {
     /// What `registry` holds, over TLS with a certificate for the address by which machines reach the host.
     pub(crate) fn registry(&self, lab: &Lab, registry: &Registry) -> Registry {
         let key = rcgen::KeyPair::generate().unwrap();
-        let mut params = rcgen::CertificateParams::new(["10.0.2.2".to_owned()]).unwrap();
+        let mut params = rcgen::CertificateParams::new(["10.0.2.2".to_owned(), NAME.to_owned()]).unwrap();
         limit(&mut params, self.years);
         let certificate = params.signed_by(&key, &self.issuer).unwrap().pem();
         registry.secured(lab, &certificate, &key.serialize_pem()).unwrap()
@@ -75,11 +78,12 @@ fn a_registry_with_tls_and_users_is_used_with_what_the_owner_gave() {
     let (lab, registry) = lab();
     let authority = Authority::new();
     let secured = authority.registry(&lab, &registry);
-    let access = |ca: &str, password: &str| {
+    let access_to = |host: &str, ca: &str, password: &str| {
         let login = format!("username = \"{}\"\npassword = \"{password}\"\n", USER.0);
         let ca = if ca.is_empty() { String::new() } else { format!("ca = \"\"\"{ca}\"\"\"\n") };
-        document(&secured.host(), &(ca + &login))
+        document(host, &(ca + &login))
     };
+    let access = |ca: &str, password: &str| access_to(&secured.host(), ca, password);
     const WRONG: &str = "wrong-Ohw7aiGh3eiv";
     let other = Authority::new().pem;
     let mut machine = resumed(&lab, &access("", WRONG), &[]);
@@ -110,6 +114,13 @@ fn a_registry_with_tls_and_users_is_used_with_what_the_owner_gave() {
     let accepted = apply(&machine, &access(&authority.pem, USER.1), &["--timeout", "170s"]);
     assert!(accepted.status.success(), "{}", out(&accepted));
     assert_eq!(text(&machine, &["exec", "probe.sh", "--", "/bin/echo", "runs"]), "runs");
+    // By its name, as registries are.
+    let names = NameServer::start(Answer::Address(Ipv4Addr::new(10, 0, 2, 2))).unwrap();
+    names.redirect(&mut machine).unwrap();
+    let named = access_to(&format!("{NAME}:{}", secured.port()), &authority.pem, USER.1);
+    let accepted = apply(&machine, &named, &["--timeout", "170s"]);
+    assert!(accepted.status.success(), "{}", out(&accepted));
+    assert!(text(&machine, &["ps"]).contains(NAME), "{}", text(&machine, &["ps"]));
     // The request held the password, too.
     assert_eq!(machine.shell(&format!("ls -A {STAGING}")).unwrap(), "");
     machine.kill().unwrap();

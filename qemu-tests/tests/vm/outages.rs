@@ -105,11 +105,11 @@ fn full_names_that_are_not_told_fail_or_lead_astray_cost_pulls_and_nothing_else(
     // Its name servers are another network setting, which would go again.
     text(&machine, &["network", "confirm"]);
     for (answer, words) in [
-        (Answer::Silence, &["failed to reach `registry.test"][..]),
-        (Answer::Failure, &["failed to reach `registry.test"]),
+        (Answer::Silence, &["failed to lookup address"][..]),
+        (Answer::Failure, &["failed to lookup address"]),
         // Somebody who is not there, and somebody who is: the box itself, where nothing listens on that port.
-        (Answer::Address(Ipv4Addr::new(192, 0, 2, 1)), &["failed to reach `registry.test"]),
-        (Answer::Address(Ipv4Addr::LOCALHOST), &["Connection refused", "failed to reach `registry.test"]),
+        (Answer::Address(Ipv4Addr::new(192, 0, 2, 1)), &["timeout", "unreachable", "refused", "No route"]),
+        (Answer::Address(Ipv4Addr::LOCALHOST), &["Connection refused"]),
     ] {
         names.answer(answer);
         let before = names.asked();
@@ -118,8 +118,7 @@ fn full_names_that_are_not_told_fail_or_lead_astray_cost_pulls_and_nothing_else(
         quick(&machine, &format!("{answer:?}"));
     }
     names.answer(Answer::Address(Ipv4Addr::new(10, 0, 2, 2)));
-    let served = machine.wait_served("by name", CHANGE + CHANGE);
-    assert!(served.is_ok(), "{served:?}\n{}\n{}", text(&machine, &["events"]), text(&machine, &["network"]));
+    machine.wait_served("by name", CHANGE + CHANGE).unwrap();
     settled(&machine);
     // What is there needs no names any more.
     names.answer(Answer::Silence);

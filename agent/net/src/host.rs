@@ -9,7 +9,9 @@
 //! that were good before are the last good themselves: they stay, and it is said too. After a change
 //! to DHCP that brings no address either, the settings are tried again. A restart of the agent
 //! disturbs nothing: a lease in use stays in use, and settings found wrong in this boot are not tried
-//! again by themselves. Settings that their owner tries ([`HostConfig::tried`]) are left alone, since they
+//! again by themselves. Where only a part is wrong (the gateway of one family, all name servers, or no
+//! gateway is named and no NIC leads out) and no last good ones exist, what works stays and DHCP is asked
+//! for the rest. Settings that their owner tries ([`HostConfig::tried`]) are left alone, since they
 //! end by themselves: they become the last good when they are confirmed.
 
 mod advert;

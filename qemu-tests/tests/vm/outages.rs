@@ -170,8 +170,8 @@ fn full_a_wire_that_loses_a_third_of_its_frames_makes_everything_slower_and_noth
     let (lab, registry) = lab();
     let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
     let document = settings(&registry) + EMBEDDED + &probe(&registry, "");
-    let setup = Setup { relayed: true, ..Setup::with(document) };
-    let machine = Machine::boot_after(&lab, &disk, &setup, |machine| {
+    let setup = Setup { relayed: true, shell: true, ..Setup::with(document) };
+    let mut machine = Machine::boot_after(&lab, &disk, &setup, |machine| {
         machine.relay.as_ref().expect("it is relayed").lose(30);
         Ok(())
     })
@@ -185,13 +185,26 @@ fn full_a_wire_that_loses_a_third_of_its_frames_makes_everything_slower_and_noth
     }
     println!("{answered} of 10 answers");
     assert!(answered >= 7, "{answered} of 10");
-    // A megabyte comes in the end.
-    up(&machine, &["probe.sh"]);
-    println!("pulled after {:?}", machine.age());
+    // A pull goes on however slow it is: QEMU sends anew after a second at the earliest, and twice that each time.
+    let pulled = |machine: &mut Machine| -> u64 {
+        let files = "find /var/lib/holdfast/images -type f -exec stat -c %s {} +; echo 0";
+        machine.shell(files).unwrap().lines().map(|size| size.parse::<u64>().unwrap()).sum()
+    };
+    let before = pulled(&mut machine);
+    let after = wait_until("more of the image", BOOT, || {
+        let now = pulled(&mut machine);
+        if now >= before + (64 << 10) { Ok(now) } else { Err(format!("{before} and now {now}")) }
+    });
+    println!("{} bytes came until {:?}", after - before, machine.age());
+    let status = wait_until("a status", CHANGE, || {
+        machine.json(&["status"], &[0, 3]).map_err(|error| format!("{error:#}"))
+    });
+    assert_eq!(status["problems"], serde_json::json!([]), "{status}");
     let (frames, lost) = machine.relay.as_ref().unwrap().frames();
     println!("{lost} of {frames} frames were lost");
     assert!(lost * 4 > frames, "{lost} of {frames}");
     machine.relay.as_ref().unwrap().lose(0);
+    up(&machine, &["probe.sh"]);
     settled(&machine);
     machine.kill().unwrap();
 }

@@ -270,6 +270,10 @@ fn running(machine: &mut Machine, unit: &str) -> (Shown, Shown) {
     wait_until(unit, CHANGE, || {
         let shown = machine.shell(&format!("systemctl show --all '{unit}'")).unwrap();
         let shown = all(&shown, '=');
+        // Until it is, the process is systemd's own.
+        if shown.get("ActiveState").is_none_or(|state| state != "active") {
+            return Err(format!("{:?}", shown.get("ActiveState")));
+        }
         let pid = shown.get("MainPID").map_or("0", String::as_str);
         let status = machine.shell(&format!("test {pid} != 0 && cat /proc/{pid}/status"));
         status.map(|status| (shown, all(&status, ':'))).map_err(|error| format!("{error:#}"))

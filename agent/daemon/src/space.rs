@@ -53,10 +53,18 @@ impl Space {
 
 /// Looks, for ever.
 pub(crate) async fn run(agent: Arc<Agent>) {
+    let mut seen = None;
     loop {
         tokio::select! {
             () = tokio::time::sleep(PAUSE) => {}
             () = agent.space.wake.notified() => {}
+        }
+        // Where nothing was written, and there is room, there is nothing to do.
+        let now = room();
+        let rests = seen.as_ref() == Some(&now) && !now.short();
+        seen = Some(now);
+        if rests && !agent.space.asked.load(Ordering::Relaxed) {
+            continue;
         }
         // Removing images takes as long as they are large, and nothing else waits for it.
         let looking = agent.clone();

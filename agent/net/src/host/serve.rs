@@ -65,6 +65,7 @@ impl Manager {
         };
         let key = store::key(&nic.link, nic.mac);
         let good = self.store.last_good(&key);
+        let known = nic.problem.clone();
         let kind = match nic.trial {
             Trial::Wayless { .. } => "no-gateway",
             Trial::Names { .. } => "resolver-silent",
@@ -108,7 +109,10 @@ impl Manager {
         let name = nic.link.name.clone();
         let message = nic.problem.clone().unwrap_or(silence);
         let dissolve = nic.link.is_device() && !nic.helped && matches!(nic.trial, Trial::Retry { .. });
-        self.say(kind, &name, message.clone());
+        // What is tried again and again is told once.
+        if known.as_ref() != Some(&message) {
+            self.say(kind, &name, message.clone());
+        }
         if dissolve {
             self.do_without_devices(format!("{name}: {message}"), now + RETRY);
         }

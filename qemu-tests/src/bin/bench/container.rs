@@ -33,6 +33,7 @@ const PREPARE: &str = "set -e; b=/run/bench; v=/var/lib/bench; mkdir -p $b/bundl
     mount -t erofs -o ro \"$layer\" $b/layer; cp -a $b/layer $v/root; cd $v/root; \
     mkdir -p dev proc sys etc run/secrets; \
     for f in etc/hosts etc/resolv.conf etc/hostname; do [ -e $f ] || : >$f; done; \
+    mount --bind $v/root $v/root; mount -o remount,bind,exec $v/root; \
     base=$(grep -o '\"hostID\":[0-9]*' $c | head -n1 | cut -d: -f2); chown -R $base:$base $v/root; \
     sed -e 's#/bench/ours#/bench/crun#' -e 's#\"root\":{[^}]*}#\"root\":{\"path\":\"/var/lib/bench/root\"}#' \
         $b/bundles/ours/config.json >$b/crun/config.json; \

@@ -15,8 +15,7 @@ use serde_json::{Value, json};
 const MAC: &str = "52:54:00:12:34:56";
 const SECOND: &str = "52:54:00:12:34:57";
 /// A public key whose other half is nowhere.
-const NOBODYS_KEY: &str =
-    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICoiWpKmWTg/2K1qvcbdz22tNIk6jOM4rSgxHuhu18FN";
+const NOBODYS_KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICoiWpKmWTg/2K1qvcbdz22tNIk6jOM4rSgxHuhu18FN";
 /// The two minutes of a trial, and what a busy host adds.
 const TRIAL: Duration = Duration::from_secs(300);
 

@@ -108,7 +108,10 @@ fn full_names_that_are_not_told_fail_or_lead_astray_cost_pulls_and_nothing_else(
         (Answer::Silence, &["timeout: resolve", "failed to lookup address"][..]),
         (Answer::Failure, &["failed to lookup address"]),
         // Somebody who is not there, and somebody who is: the box itself, where nothing listens on that port.
-        (Answer::Address(Ipv4Addr::new(192, 0, 2, 1)), &["timeout: connect", "unreachable", "refused", "No route"]),
+        (
+            Answer::Address(Ipv4Addr::new(192, 0, 2, 1)),
+            &["timeout: connect", "unreachable", "refused", "No route"],
+        ),
         (Answer::Address(Ipv4Addr::LOCALHOST), &["Connection refused"]),
     ] {
         names.answer(answer);

@@ -131,7 +131,11 @@ impl InterfaceConfig {
     pub fn gateways(&self) -> BTreeSet<IpAddr> {
         let defaults = self.routes.iter().filter(|route| route.to.is_default());
         let gateways: BTreeSet<IpAddr> = defaults.filter_map(|route| route.via).collect();
-        if gateways.is_empty() { self.routes.iter().filter_map(|route| route.via).collect() } else { gateways }
+        if gateways.is_empty() {
+            self.routes.iter().filter_map(|route| route.via).collect()
+        } else {
+            gateways
+        }
     }
 
     /// What the link should have of these settings, without any lease. `order` is the NIC's place

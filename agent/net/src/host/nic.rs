@@ -129,7 +129,8 @@ impl Trial {
 
     /// What is asked stays silent: that is believed, and it may come back.
     pub(super) fn believe(&mut self) {
-        if let Trial::Running { deadline, .. } | Trial::Names { deadline, .. } | Trial::Wayless { deadline } = self
+        if let Trial::Running { deadline, .. } | Trial::Names { deadline, .. } | Trial::Wayless { deadline } =
+            self
         {
             *deadline = None;
         }

@@ -29,10 +29,7 @@ impl Manager {
         let Some(nic) = self.nics.get_mut(&index) else { return };
         nic.servers.retain(|(_, until)| now < *until);
         let others = |other: &NicStatus| other.name != nic.link.name && other.online();
-        if nic.helped
-            && nic.wanted.gateways().is_empty()
-            && self.publish.borrow().nics.iter().any(others)
-        {
+        if nic.helped && nic.wanted.gateways().is_empty() && self.publish.borrow().nics.iter().any(others) {
             // Another NIC leads out, so that this one need not.
             nic.activate(nic.wanted.clone(), nic.by);
             nic.problem = None;
@@ -96,7 +93,10 @@ impl Manager {
             nic.ask_dhcp_too(&missing, &format!("{silence}; its gateway does, and its settings stay"));
             nic.trial = asking;
         } else if first && partly && !better {
-            nic.ask_dhcp_too(&missing, &format!("{silence}; the other gateway does, and what leads there stays"));
+            nic.ask_dhcp_too(
+                &missing,
+                &format!("{silence}; the other gateway does, and what leads there stays"),
+            );
             nic.trial = Trial::Retry { at: now + RETRY };
         } else {
             if first {

@@ -7,6 +7,7 @@
 use std::io::Read;
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 use ureq::http::{HeaderMap, Method, Request, Response};
 use ureq::tls::{RootCerts, TlsConfig};
@@ -247,11 +248,12 @@ impl Http {
     }
 }
 
-/// A value of a query, in which only unreserved characters stand for themselves (RFC 3986, section 2).
+/// All but the characters that stand for themselves wherever they are (RFC 3986, section 2.3).
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// A value of a query.
 pub(crate) fn encoded(value: &str) -> String {
-    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-._~".contains(byte);
-    let escaped = |byte: u8| if plain(&byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") };
-    value.bytes().map(escaped).collect()
+    utf8_percent_encode(value, RESERVED).to_string()
 }
 
 fn body(response: &mut Response<Body>) -> Result<String, ureq::Error> {

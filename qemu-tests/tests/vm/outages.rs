@@ -198,7 +198,7 @@ fn full_a_wire_that_loses_a_third_of_its_frames_makes_everything_slower_and_noth
     wait_until("ssh", BOOT, || if answers(&machine) { Ok(()) } else { Err("it is silent".to_owned()) });
     let answered = (0..10).filter(|_| answers(&machine)).count();
     println!("{answered} of 10 answers");
-    assert!(answered >= 6, "{answered} of 10");
+    assert!(answered >= 7, "{answered} of 10");
     // A pull goes on however slow it is: QEMU sends anew after a second at the earliest, and twice that each time.
     let pulled = |machine: &mut Machine| -> u64 {
         let files = "find /var/lib/holdfast/images -type f -exec stat -c %s {} +; echo 0";

@@ -34,7 +34,7 @@ pub struct ApplyQuery {
     /// Instances that are no longer listed may be removed.
     #[serde(default)]
     pub remove: bool,
-    /// Each key that may log in now may be removed.
+    /// All keys that may log in now may be removed.
     #[serde(default)]
     pub force: bool,
     /// Name of the document for its errors.

@@ -27,8 +27,8 @@ lists. Plain text, or packed as a provider delivers it (gzip, base64). Without F
 what failed is tried again now.
 
 Exit codes: 0 it holds, 2 the document is not valid, 3 it holds only in part, or not
-within the timeout, 5 it would remove instances or each key in use and --remove or --force was not
-given. A change of the network settings is tried for two minutes: see `network`.
+within the timeout, 5 it would remove instances, or all keys that may log in now, and --remove
+or --force was not given. A change of the network settings is tried for two minutes: see `network`.
 
 Examples:
   holdfast apply box.toml
@@ -46,7 +46,7 @@ pub(crate) struct Args {
     /// Instances that the document does not list may be removed; their volumes stay
     #[arg(long)]
     remove: bool,
-    /// Each key that may log in now may be taken away
+    /// All keys that may log in now may be taken away
     #[arg(long)]
     force: bool,
     /// Do not wait for the new state to hold

@@ -523,7 +523,12 @@ impl Drop for Machine {
             }
         } else {
             let trouble = self.console.trouble(&self.expected);
-            assert!(trouble.is_empty(), "trouble on the console:\n{}", trouble.join("\n"));
+            let end = self.console.tail(40);
+            assert!(
+                trouble.is_empty(),
+                "trouble on the console:\n{}\nthe console's end:\n{end}",
+                trouble.join("\n")
+            );
         }
     }
 }

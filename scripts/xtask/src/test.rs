@@ -152,7 +152,7 @@ fn python(name: &str, what: &str) -> Result<PathBuf> {
 }
 
 /// The tests that make network namespaces.
-const NAMESPACES: &str = "agent/net/tests/dhcp.rs";
+const NAMESPACES: [&str; 2] = ["agent/net/tests/dhcp.rs", "agent/net/tests/static_settings.rs"];
 
 /// Tells tests that they can make no network namespaces.
 const NO_NAMESPACES: &str = "HOLDFAST_NO_NAMESPACES";
@@ -184,7 +184,9 @@ fn units(
     if !namespaces()? {
         println!("this host lets nobody make namespaces: DHCP is not tested against real servers");
         tests.env(NO_NAMESPACES, "1");
-        source = std::fs::read_to_string(NAMESPACES).with_context(|| format!("cannot read {NAMESPACES}"))?;
+        for file in NAMESPACES {
+            source += &std::fs::read_to_string(file).with_context(|| format!("cannot read {file}"))?;
+        }
     }
     let idle = inside(&source);
     // Half of them wait for servers.
@@ -352,8 +354,10 @@ mod tests {
 
     #[test]
     fn each_test_in_namespaces_is_known_by_its_name() {
-        let source = std::fs::read_to_string(crate::root().join(NAMESPACES)).unwrap();
-        let functions = source.split("#[test]\nfn ").skip(1).filter_map(|rest| rest.split('(').next());
-        assert_eq!(inside(&source), functions.collect::<Vec<_>>());
+        for file in NAMESPACES {
+            let source = std::fs::read_to_string(crate::root().join(file)).unwrap();
+            let functions = source.split("#[test]\nfn ").skip(1).filter_map(|rest| rest.split('(').next());
+            assert_eq!(inside(&source), functions.collect::<Vec<_>>(), "{file}");
+        }
     }
 }

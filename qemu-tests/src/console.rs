@@ -23,6 +23,12 @@ pub const TROUBLE: [&str; 12] = [
     "I/O error",
 ];
 
+/// What the boot loader says.
+const STARTS: &str = "starting slot";
+
+/// Parts of what the kernel says before it restarts the box for what it has read.
+const ROTTEN: [&str; 2] = ["device-mapper: verity: ", "is corrupted"];
+
 /// The console, read by a thread of its own from a socket.
 #[derive(Clone, Debug)]
 pub struct Console {
@@ -115,11 +121,17 @@ impl Console {
 }
 
 fn trouble(text: &str, expected: &[&str]) -> Vec<String> {
-    let bad = |line: &&str| TROUBLE.iter().any(|t| line.contains(t));
-    let odd = |line: &&str| !expected.iter().any(|e| line.contains(e));
-    // An emulated processor that the host did not run for a while: nothing that the box could help.
-    let starved = |line: &&str| line.contains("soft lockup - CPU#");
-    text.lines().filter(bad).filter(|line| !starved(line)).filter(odd).map(str::to_owned).collect()
+    let mut restarts = false;
+    let counts = |line: &&str| {
+        // What is being read when the kernel restarts the box for a wrong byte of the root is broken off.
+        restarts = !line.contains(STARTS) && (restarts || ROTTEN.iter().all(|part| line.contains(part)));
+        let broken_off = restarts && line.contains("I/O error");
+        // An emulated processor that the host did not run for a while: nothing that the box could help.
+        let starved = line.contains("soft lockup - CPU#");
+        let bad = TROUBLE.iter().any(|t| line.contains(t));
+        bad && !broken_off && !starved && !expected.iter().any(|e| line.contains(e))
+    };
+    text.lines().filter(counts).map(str::to_owned).collect()
 }
 
 fn tail(text: &str, lines: usize) -> String {
@@ -136,5 +148,15 @@ mod tests {
         let text = "fine\nsh[1]: segfault at 0\nMemory cgroup: Out of memory: site.web\n";
         assert_eq!(trouble(text, &[]).len(), 2);
         assert_eq!(trouble(text, &["site.web"]), ["sh[1]: segfault at 0"]);
+    }
+
+    #[test]
+    fn what_a_restart_breaks_off_is_no_trouble() {
+        const READ: &str = "I/O error, dev vda, sector 8\n";
+        let restarts = "device-mapper: verity: 254:5: data block 6631 is corrupted\n";
+        assert_eq!(trouble(&format!("{restarts}{READ}"), &[]), [""; 0]);
+        assert_eq!(trouble(&format!("{READ}{restarts}"), &[]), [READ.trim_end()]);
+        assert_eq!(trouble(&format!("{restarts}starting slot a\n{READ}"), &[]), [READ.trim_end()]);
+        assert_eq!(trouble(&format!("{restarts}Oops: 1\n"), &[]), ["Oops: 1"]);
     }
 }

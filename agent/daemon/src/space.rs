@@ -62,34 +62,43 @@ pub(crate) async fn run(agent: Arc<Agent>) {
         // Where nothing was written, and there is room, there is nothing to do.
         let now = room();
         let rests = seen.as_ref() == Some(&now) && !now.short();
-        seen = Some(now);
         if rests && !agent.space.asked.load(Ordering::Relaxed) {
             continue;
         }
         // Removing images takes as long as they are large, and nothing else waits for it.
         let looking = agent.clone();
-        if let Err(error) = tokio::task::spawn_blocking(move || look(&looking)).await {
-            tracing::error!("looking at the room on data broke off: {error}");
-        }
+        seen = match tokio::task::spawn_blocking(move || look(&looking)).await {
+            Ok(done) => done.then_some(now),
+            Err(error) => {
+                tracing::error!("looking at the room on data broke off: {error}");
+                None
+            }
+        };
     }
 }
 
-/// Looks once. Data that is not there has no room to be kept.
-pub(crate) fn look(agent: &Agent) {
+/// Looks once: whether all was done. Data that is not there has no room to be kept.
+pub(crate) fn look(agent: &Agent) -> bool {
     if !agent.boot.data_available() {
-        return;
+        return true;
     }
+    let mut done = true;
+    let mut failed = |problem| {
+        tell_once(agent, problem);
+        done = false;
+    };
     if let Err(error) = divide(agent) {
-        tell_once(agent, format!("inodes cannot be kept back for the box: {:#}", anyhow::Error::from(error)));
+        failed(format!("inodes cannot be kept back for the box: {:#}", anyhow::Error::from(error)));
     }
     let asked = agent.space.asked.load(Ordering::Relaxed);
     let due = clock::uptime() >= agent.space.vain_until.load(Ordering::Relaxed);
     if (asked || due && room().short())
         && let Err(error) = collect(agent, asked)
     {
-        tell_once(agent, format!("unused images cannot be removed: {error:#}"));
+        failed(format!("unused images cannot be removed: {error:#}"));
     }
     tell(agent);
+    done
 }
 
 /// Divides the inodes that are free among everything that containers write.

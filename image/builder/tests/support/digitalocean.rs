@@ -1,6 +1,9 @@
 //! DigitalOcean's control plane, as far as images, boxes and keys go, held against the provider's own
 //! specification: what is asked and what is answered must be what it says, and no key that it does not name is
 //! taken. It fetches images from their URL like the real one, without credentials, HEAD first.
+//!
+//! That specification is an excerpt. Where `HOLDFAST_PRISM` is the address of a prism that was started with the whole
+//! of it, each request must be right to that one, too.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -94,8 +97,11 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) {
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).unwrap();
+    let violation = prism(&method, &target, &body);
     let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
-    let (status, answer) = if authorized {
+    let (status, answer) = if let Some(violation) = violation {
+        (422, error("unprocessable_entity", &format!("prism: {violation}")))
+    } else if authorized {
         answer(&method, &target, body, &mut state.lock().unwrap())
     } else {
         (401, error("unauthorized", "Unable to authenticate you"))
@@ -106,6 +112,23 @@ fn serve(mut stream: TcpStream, state: &Mutex<State>) {
         body.len()
     );
     let _ = stream.write_all(&[head.as_bytes(), body.as_bytes()].concat());
+}
+
+/// What is wrong with a request to a prism that was started with the provider's specification, if there is one. It
+/// knows nothing of what is there, so its answer is of no use.
+fn prism(method: &str, target: &str, body: &[u8]) -> Option<String> {
+    let prism = std::env::var("HOLDFAST_PRISM").ok()?;
+    let mut request = ureq::http::Request::builder().method(method).uri(format!("{prism}{target}"));
+    request = request.header("authorization", format!("Bearer {TOKEN}"));
+    if !body.is_empty() {
+        request = request.header("content-type", "application/json");
+    }
+    let agent =
+        ureq::Agent::new_with_config(ureq::Agent::config_builder().http_status_as_error(false).build());
+    let answer = agent.run(request.body(body).unwrap()).unwrap();
+    let violations = answer.headers().get("sl-violations");
+    let violations = violations.map(|found| String::from_utf8_lossy(found.as_bytes()).into_owned());
+    violations.or_else(|| (answer.status() == 404).then(|| format!("{method} {target} is unknown")))
 }
 
 fn error(id: &str, message: &str) -> Value {

@@ -93,6 +93,53 @@ fn what_is_tried_becomes_the_last_good_when_it_is_confirmed() {
     });
 }
 
+/// One setting that cannot be had costs nothing but itself, and what is as it should be is not turned away from for it,
+/// unless all of something better worked.
+#[test]
+fn what_the_kernel_refuses_keeps_nothing_else_out() {
+    inside("what_the_kernel_refuses_keeps_nothing_else_out", async |site: Site| {
+        site.nic(1, &["192.0.2.1/24"]);
+        far("ip addr add 198.51.100.9/32 dev lo");
+        let _server = site.dnsmasq(1, &[]);
+        let route = |to: &str, via: &str| RouteConfig {
+            to: to.parse().unwrap(),
+            via: Some(via.parse().unwrap()),
+            on_link: false,
+            metric: None,
+        };
+        let good = InterfaceConfig {
+            dhcp4: false,
+            addresses: vec!["192.0.2.7/24".parse().unwrap()],
+            routes: vec![route("0.0.0.0/0", "192.0.2.1")],
+            ..InterfaceConfig::automatic("nic1")
+        };
+        let mut wrong = good.clone();
+        wrong.addresses = vec!["192.0.2.8/24".parse().unwrap()];
+        // No device carries so much, and nothing is reached by way of oneself.
+        wrong.mtu = Some(1 << 20);
+        wrong.routes.insert(0, route("10.0.0.0/8", "192.0.2.8"));
+        let kept = || std::path::Path::new("/run/site/state/good-020000000001.json").exists();
+        let by = |status: &NetworkStatus, source: AddressSource| {
+            status.nics.iter().any(|nic| nic.state == NicState::Configured && nic.source == source)
+        };
+
+        let mut network = site.network(settings(vec![wrong.clone()]));
+        network.has("nic1", "192.0.2.8/24").await;
+        let status = network.until("its gateway", |status| by(status, AddressSource::Settings)).await;
+        assert!(status.nics[0].problem.as_ref().unwrap().contains("MTU"), "{status:?}");
+        assert!(reaches("198.51.100.9") && !kept());
+
+        network.host.configure(settings(vec![good]));
+        network.has("nic1", "192.0.2.7/24").await;
+        network.until("what is whole", |_| kept()).await;
+        network.host.configure(settings(vec![wrong]));
+        network.has("nic1", "192.0.2.8/24").await;
+        network.until("what worked", |status| by(status, AddressSource::LastGood)).await;
+        network.has("nic1", "192.0.2.7/24").await;
+        assert!(network.events().iter().any(|event| event.contains("settings-refused")));
+    });
+}
+
 /// Who forgets the route gets DHCP beside his address, until something else leads out.
 #[test]
 fn settings_that_name_no_gateway_are_helped_by_dhcp() {

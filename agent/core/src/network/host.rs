@@ -231,6 +231,15 @@ pub struct LinkSettings {
     pub routes: BTreeSet<Route>,
 }
 
+impl LinkSettings {
+    /// Leaves one of all routes that the kernel takes for the same: each would take the place of the one before, for
+    /// ever.
+    pub fn drop_rivals(&mut self) {
+        let mut seen = BTreeSet::new();
+        self.routes.retain(|route| seen.insert((route.to, route.metric)));
+    }
+}
+
 /// A route on a link. The order of the fields makes link routes come before those that need them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
@@ -379,6 +388,18 @@ mod tests {
         let first_route = changes.iter().position(|c| matches!(c, LinkChange::AddRoute(_))).unwrap();
         let last_address = changes.iter().rposition(|c| matches!(c, LinkChange::AddAddress(_))).unwrap();
         assert!(last_address < first_route, "routes need their addresses");
+    }
+
+    #[test]
+    fn of_routes_that_the_kernel_takes_for_one_there_is_one() {
+        let mut twice = interface();
+        twice.routes.push(route("0.0.0.0/0", Some("203.0.113.9"), None));
+        twice.routes.push(route("0.0.0.0/0", Some("203.0.113.10"), Some(7)));
+        let mut settings = twice.link_settings(2);
+        settings.drop_rivals();
+        let to: Cidr = "0.0.0.0/0".parse().unwrap();
+        let left: Vec<_> = settings.routes.iter().filter(|r| r.to == to).map(|r| r.metric).collect();
+        assert_eq!((left.len(), settings.routes.len()), (2, interface().routes.len() + 1), "{settings:?}");
     }
 
     #[test]

@@ -4,7 +4,9 @@
 //! [`Client::deadline`] says when to call [`Client::wake`]. States are those of RFC 2131, figure 5,
 //! with one addition for the sake of reachability: an address that is held and has not ended stays in
 //! use while servers are silent, also after a reboot and a lost carrier (section 3.2, 3 allows it);
-//! only a refusal or its end takes it away.
+//! only a refusal or its end takes it away. Deliberately absent: the look whether somebody else has the
+//! address (section 3.1, 5 advises it) and with it DHCPDECLINE. It costs each boot a second or more, and
+//! servers look themselves before they offer one.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

@@ -234,6 +234,7 @@ impl Nic {
             None => owner,
         };
         settings.addresses.extend(self.lease6.iter().flat_map(|lease| lease.settings().addresses));
+        settings.drop_rivals();
         settings
     }
 

@@ -55,6 +55,12 @@ impl Manager {
             Trial::Running { silent, .. } => silent.clone(),
             _ => BTreeSet::new(),
         };
+        let refused = matches!(nic.trial, Trial::Running { .. }) && missing.is_empty();
+        if refused && nic.failure.is_none() {
+            // The kernel has taken them since.
+            nic.trial = Trial::Due;
+            return;
+        }
         let partly = !missing.is_empty() && missing.len() < nic.active.gateways().len();
         let silent = |servers: Vec<IpAddr>| {
             let servers: Vec<String> = servers.iter().map(IpAddr::to_string).collect();
@@ -66,10 +72,13 @@ impl Manager {
         let kind = match nic.trial {
             Trial::Wayless { .. } => "no-gateway",
             Trial::Names { .. } => "resolver-silent",
+            _ if refused => "settings-refused",
             _ => "gateway-silent",
         };
         let silence = if wayless {
             format!("its settings name no gateway, and nothing else led out for {} seconds", WAY.as_secs())
+        } else if refused {
+            format!("not all of its settings can be had: {}", nic.failure.as_deref().unwrap_or_default())
         } else if names {
             let config = self.config.as_ref();
             silent(config.map_or_else(Vec::new, |config| servers(nic, &config.owner.dns)))
@@ -225,9 +234,12 @@ impl Manager {
                     return false;
                 }
                 let mut servers = Vec::new();
-                if nic.source == AddressSource::Settings
-                    && self.store.last_good(&key).as_ref() != Some(&nic.active)
-                {
+                let good = self.store.last_good(&key);
+                if nic.failure.is_some() && good.as_ref().is_some_and(|good| *good != nic.active) {
+                    // There are better ones to turn to, unless the kernel takes all of these until the trial ends.
+                    return false;
+                }
+                if nic.source == AddressSource::Settings && good.as_ref() != Some(&nic.active) {
                     let owner = self.config.as_ref().map_or(&[][..], |config| &config.owner.dns);
                     servers = self::servers(nic, owner);
                 }
@@ -297,7 +309,7 @@ impl Manager {
         let Some(nic) = self.nics.get_mut(&index) else { return };
         nic.trial = Trial::None;
         let key = store::key(&nic.link, nic.mac);
-        if !nic.tried {
+        if !nic.tried && nic.failure.is_none() {
             self.store.keep_good(&key, &nic.active);
         }
         if nic.source != nic.by {

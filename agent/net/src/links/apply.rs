@@ -13,21 +13,23 @@ use crate::Outcome;
 use crate::netlink::{Context, NetlinkError};
 
 /// Makes a link what it should be: observe, change, and observe again, since removing an address
-/// takes routes along with it.
+/// takes routes along with it. What the kernel refuses keeps nothing else out; the first of it is the error.
 pub async fn converge(handle: &Handle, name: &str, desired: &LinkSettings) -> Result<Outcome, NetlinkError> {
     let mut outcome = Outcome::Unchanged;
+    let mut refused = Ok(());
     for _ in 0..3 {
         let link = link_by_name(handle, name).await?.ok_or_else(|| NetlinkError::NoLink(name.to_owned()))?;
         let changes = diff(desired, &observe(handle, &link).await?);
+        refused = Ok(());
         if changes.is_empty() {
-            return Ok(outcome);
+            break;
         }
         outcome = Outcome::Changed;
         for change in &changes {
-            apply(handle, &link, change).await?;
+            refused = refused.and(apply(handle, &link, change).await);
         }
     }
-    Ok(outcome)
+    refused.map(|()| outcome)
 }
 
 /// Removes what router advertisements gave a link: the kernel keeps it until its time is over, also when

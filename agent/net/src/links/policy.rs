@@ -23,36 +23,37 @@ const BY_MARK: u32 = 1002;
 /// The main table.
 const MAIN: u32 = RouteHeader::RT_TABLE_MAIN as u32;
 
-/// Makes tables and rules what they should be: tables before the rules that look into them.
+/// Makes tables and rules what they should be: tables before the rules that look into them. What the kernel refuses
+/// keeps nothing else out; the first of it is the error.
 pub async fn converge_policy(handle: &Handle, desired: &Policy) -> Result<Outcome, NetlinkError> {
     let observed = observe(handle).await?;
-    let mut changed = false;
+    let changed = observed != *desired;
+    let mut refused = Ok(());
     for rule in observed.rules.difference(&desired.rules) {
         let removed = handle.rule().del(rule_message(rule)).execute().await;
-        absent_is_fine(removed).doing(|| format!("remove the rule {rule:?}"))?;
-        changed = true;
+        let removed = absent_is_fine(removed).doing(|| format!("remove the rule {rule:?}"));
+        refused = refused.and(removed);
     }
     for (nic, route) in observed.routes.difference(&desired.routes) {
         let removed = handle.route().del(message(*nic, route, Some(FIRST_TABLE + nic))).execute().await;
-        absent_is_fine(removed).doing(|| format!("remove the route {} from a NIC's table", route.to))?;
-        changed = true;
+        let removed =
+            absent_is_fine(removed).doing(|| format!("remove the route {} from a NIC's table", route.to));
+        refused = refused.and(removed);
     }
     for (nic, route) in desired.routes.difference(&observed.routes) {
         let added =
             handle.route().add(message(*nic, route, Some(FIRST_TABLE + nic))).replace().execute().await;
-        added.doing(|| format!("add the route {} to a NIC's table", route.to))?;
-        changed = true;
+        refused = refused.and(added.doing(|| format!("add the route {} to a NIC's table", route.to)));
     }
     for rule in desired.rules.difference(&observed.rules) {
         let mut request = handle.rule().add();
         *request.message_mut() = rule_message(rule);
         match request.execute().await {
             Err(error) if is(&error, Errno::EEXIST) => {}
-            added => added.doing(|| format!("add the rule {rule:?}"))?,
+            added => refused = refused.and(added.doing(|| format!("add the rule {rule:?}"))),
         }
-        changed = true;
     }
-    Ok(Outcome::from_changed(changed))
+    refused.map(|()| Outcome::from_changed(changed))
 }
 
 async fn observe(handle: &Handle) -> Result<Policy, NetlinkError> {

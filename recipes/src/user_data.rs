@@ -7,40 +7,51 @@ use crate::document::{Source, with_document};
 use crate::model::{BoxSettings, UserData};
 use crate::parse;
 use crate::shape::AdminKey;
+use crate::spec::user_data::DOCUMENT;
 
 /// Parses a user-data document. `name` is what errors call it.
 pub fn parse(name: &str, text: &str) -> Result<UserData, Diagnostics> {
     if let Some(error) = foreign(text) {
         return Err(Anchor::elsewhere(name).error(error.0, Some(error.1.to_owned())).of(Kind::Syntax).into());
     }
-    with_document(name, text, parse::user_data)
+    with_document(name, text, &DOCUMENT, parse::user_data)
 }
+
+/// How documents of other tools begin, in lower case and the longer beginning first, and what each is.
+const FOREIGN: [(&str, &str); 10] = [
+    ("content-type:", "this is a MIME message, not a document in one"),
+    ("mime-version:", "this is a MIME message, not a document in one"),
+    ("#cloud-config-archive", "this is an archive of cloud-init, which Holdfast does not read"),
+    ("#cloud-config", "this is a cloud-config, which Holdfast does not read"),
+    ("#cloud-boothook", "this is a boothook of cloud-init, which Holdfast does not run"),
+    ("#include", "this is a list of URLs for cloud-init, which Holdfast does not fetch"),
+    ("#part-handler", "this is a part handler of cloud-init, which Holdfast does not run"),
+    ("#upstart-job", "this is an Upstart job, which Holdfast does not run"),
+    ("## template: jinja", "this is a template of cloud-init, which Holdfast does not fill in"),
+    ("#!", "this is a script, which Holdfast does not run"),
+];
 
 /// What a document of another tool is, told from its beginning, and what to do about it.
 fn foreign(text: &str) -> Option<(&'static str, &'static str)> {
     let text = text.trim_start_matches('\u{feff}').trim_start();
-    let begins =
-        |prefix: &str| text.get(..prefix.len()).is_some_and(|start| start.eq_ignore_ascii_case(prefix));
+    let first = text.lines().next().unwrap_or_default().trim_end().to_ascii_lowercase();
+    // A remark can begin with this word, too.
+    let included = first.strip_prefix("#include").map(|rest| rest.strip_prefix("-once").unwrap_or(rest));
+    let remark = included.is_some_and(|rest| !rest.is_empty() && !rest.contains("://"));
+    let ignition = text.starts_with('{') && text.contains("\"ignition\"");
+    let what = match FOREIGN.iter().find(|(beginning, _)| first.starts_with(beginning)) {
+        Some((_, what)) if !remark => *what,
+        None if ignition => "this is an Ignition configuration, which Holdfast does not read",
+        _ => return None,
+    };
     let ours =
         "write it in TOML, with `[box]` and `[[recipe]]`: `holdfast-image init` makes a first one by asking";
-    if begins("Content-Type:") || begins("MIME-Version:") {
-        return Some(("this is a MIME message, not a document in one", ours));
-    }
-    if begins("#cloud-config") {
-        return Some(("this is a cloud-config, which Holdfast does not read", ours));
-    }
-    if begins("#!") {
-        return Some(("this is a script, which Holdfast does not run", ours));
-    }
-    if begins("{\"ignition\"") {
-        return Some(("this is an Ignition configuration, which Holdfast does not read", ours));
-    }
-    None
+    Some((what, ours))
 }
 
 /// Network settings alone: `[box] dns` and `[[box.interface]]`. Everything else of a document is refused.
 pub fn network(name: &str, text: &str) -> Result<BoxSettings, Diagnostics> {
-    with_document(name, text, |source, root| {
+    with_document(name, text, &DOCUMENT, |source, root| {
         let root = root.get_ref();
         let refuse = |key: &toml::Spanned<std::borrow::Cow<'_, str>>| {
             let hint = "only `dns` and `[[box.interface]]` are; `holdfast apply` takes a whole document";

@@ -59,3 +59,17 @@ pub(crate) fn diagnostics(errors: &Diagnostics) -> Vec<Diagnostic> {
     };
     errors.iter().map(wire).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_over_the_wire_holds_no_value_of_a_mistyped_key() {
+        let text = "[[box.registry]]\nhost = \"r.example.org\"\npass = \"hunter2\"\n";
+        let errors = parse(text, "box.toml", &Library::new("/nowhere")).expect_err("an unknown key");
+        let wire = diagnostics(&errors);
+        assert!(wire.iter().any(|error| error.rendered.contains("pass = *********")), "{wire:?}");
+        assert!(!format!("{wire:?}").contains("hunter2"), "{wire:?}");
+    }
+}

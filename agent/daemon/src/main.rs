@@ -63,7 +63,10 @@ fn main() -> ExitCode {
 
 fn agent() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(run::run())
+    let ended = runtime.block_on(run::run());
+    // What is being removed goes on at the next start.
+    runtime.shutdown_background();
+    ended
 }
 
 /// To the journal, with the fields of each entry as they are named; to stderr where there is no journal.

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use agent_core::desired::network_settings;
 use agent_core::network::choice::{self, TRIAL};
-use agent_core::network::{HostConfig, NetworkRecord, NetworkSettings, NetworkTrial, Unconfirmed, Whose};
+use agent_core::network::{HostConfig, NetworkRecord, NetworkSettings, NetworkTrial, Whose};
 use agent_core::state::{decode, encode};
 use agent_system::files;
 
@@ -35,6 +35,9 @@ pub(crate) enum ChangeError {
     /// The trial could not be kept, so a restart of the agent would make it last.
     #[error("the trial was not kept")]
     Trial(#[from] files::FileError),
+    /// Another began meanwhile.
+    #[error("the document's network settings cannot be tried now")]
+    BeingTried(#[from] choice::BeingTried),
 }
 
 /// Takes up what is on record, and what was being tried before the agent started anew.
@@ -98,26 +101,29 @@ pub(crate) fn begin_trial(agent: &Arc<Agent>, settings: Option<NetworkSettings>)
 }
 
 /// What an accepted document says of the network is to be tried: until that is confirmed, what is in force now
-/// stands. To be called before the document is accepted, so that a power cut between the two changes nothing.
+/// stands. To be called before the document is accepted, so that a power cut between the two changes nothing, nor does
+/// a document that cannot be kept: whether it was, the disk may not be able to say, so the record is not taken back.
 /// Says whether there is anything to try.
 pub(crate) fn hold_back(agent: &Agent, document: &Document) -> Result<bool, ChangeError> {
     let given = network_settings(&document.settings);
-    let (record, now) = {
+    let record = {
         let live = agent.live();
-        (live.network_record.clone(), in_force(&live, &live.document).0)
+        let before = network_settings(&live.document.settings);
+        choice::hold_back(&live.network_record, live.network_trial.as_ref(), &before, &given)?
     };
-    if record.confirmed.is_some() || now == given {
-        return Ok(false);
-    }
-    let unconfirmed = Some(Unconfirmed { given, instead: now });
-    keep(agent, NetworkRecord { unconfirmed, ..record })?;
+    let Some(record) = record else { return Ok(false) };
+    keep(agent, record)?;
     Ok(true)
 }
 
 /// Makes what is tried last. Says whether anything was being tried.
 pub(crate) fn confirm(agent: &Agent) -> Result<bool, ChangeError> {
-    let Some(trial) = agent.live().network_trial.clone() else { return Ok(false) };
-    keep(agent, choice::confirmed(&trial))?;
+    let record = {
+        let live = agent.live();
+        let Some(trial) = &live.network_trial else { return Ok(false) };
+        choice::confirmed(&live.network_record, trial, &network_settings(&live.document.settings))
+    };
+    keep(agent, record)?;
     agent.live().network_trial = None;
     give(agent);
     files::remove(TRIAL_FILE)?;

@@ -49,6 +49,8 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     tokio::spawn(miss_network(agent.clone()));
     tokio::spawn(power_button::watch(agent.clone()));
     tokio::spawn(disk::watch(agent.clone()));
+    let sweeping = agent.clone();
+    tokio::task::spawn_blocking(move || sweeping.records.remove_leftovers());
     update::note_answer();
     // Before the boot loader is told anything: what it was told before says what came of an update.
     update::begin(&agent);

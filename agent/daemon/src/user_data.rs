@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agent_core::network::ProviderNetwork;
 use agent_core::state::{Accepted, Generation, Provider};
+use agent_metadata::network::Network;
 use agent_metadata::service::Platform;
 use agent_metadata::{Found, Offer, Sources, UserData};
 use agent_system::volumes::{self, Mounted, VolumeError};
@@ -107,48 +107,59 @@ pub(crate) async fn act(agent: &Agent, offer: Offer) {
     agent.wake.notify_one();
 }
 
-/// Takes what the provider describes of the network of the box that it calls `id`. One that describes nothing, or
-/// nothing that can be used, may not have done so yet: what it described of the same box before stays. It is kept, and
-/// its keys and name with it.
-pub(crate) fn take_network(
-    agent: &Agent,
-    id: Option<&str>,
-    described: Option<&agent_metadata::network::Network>,
-) {
-    let described = described.and_then(provider_network::convert);
-    let kept = agent.records.provider_network();
-    let same =
-        kept.as_ref().filter(|kept| kept.instance_id.as_deref() == id).map(|kept| kept.network.clone());
-    let network: ProviderNetwork = described.or(same).unwrap_or_default();
+/// Takes what the provider describes of the network of the box that it calls `id`; its keys and name stay.
+pub(crate) fn take_network(agent: &Agent, id: Option<&str>, described: Option<&Network>) {
     let (keys, hostname) = {
-        let mut live = agent.live();
-        live.provider_network = network.clone();
+        let live = agent.live();
         (live.provider_keys.clone(), live.provider_hostname.clone())
     };
-    let format = provider_network::FORMAT;
-    let now = Kept { format, instance_id: id.map(str::to_owned), network, keys, hostname };
-    if kept.as_ref() == Some(&now) {
-        return;
-    }
-    if let Err(error) = agent.records.put_provider_network(&now) {
+    put_said(agent, said(id, described, keys, hostname));
+}
+
+/// What the provider says of the box that it calls `id`.
+fn said(id: Option<&str>, described: Option<&Network>, keys: Vec<String>, hostname: Option<String>) -> Kept {
+    let network = described.and_then(provider_network::convert).unwrap_or_default();
+    Kept { format: provider_network::FORMAT, instance_id: id.map(str::to_owned), network, keys, hostname }
+}
+
+/// Puts in force what the provider says, and keeps it.
+fn put_said(agent: &Agent, said: Kept) {
+    let (now, keep) = known(agent.records.provider_network().as_ref(), said);
+    if keep && let Err(error) = agent.records.put_provider_network(&now) {
         tracing::error!("what the provider says was not kept: {error}");
     }
+    let mut live = agent.live();
+    live.provider_network = now.network;
+    live.provider_keys = now.keys;
+    live.provider_hostname = now.hostname;
+}
+
+/// What is known of the box once the provider says this, and whether that is to be kept. What is left out where the
+/// same box is meant, or none is named, stays as it was: it may not be there yet, or cannot be read. So a provider
+/// takes no key away by giving none, even where all it says was read: nobody is locked out, and who wants none of its
+/// keys says `provider_keys = false`. What is said without a name is not kept in place of what was said with one.
+fn known(kept: Option<&Kept>, said: Kept) -> (Kept, bool) {
+    let same = |kept: &&Kept| said.instance_id.is_none() || kept.instance_id == said.instance_id;
+    let Some(kept) = kept.filter(same) else { return (said, true) };
+    let now = Kept {
+        network: if said.network.is_empty() { kept.network.clone() } else { said.network },
+        keys: if said.keys.is_empty() { kept.keys.clone() } else { said.keys },
+        hostname: said.hostname.or_else(|| kept.hostname.clone()),
+        ..said
+    };
+    let keep = now != *kept && now.instance_id == kept.instance_id;
+    (now, keep)
 }
 
 /// Acts on what is offered; says whether the box is another one now.
 fn take(agent: &Agent, offer: Offer) -> bool {
-    {
-        let mut live = agent.live();
-        live.provider_keys = offer.public_keys;
-        live.provider_hostname = offer.hostname;
-        live.notes.extend(offer.notes);
-    }
-    take_network(agent, offer.instance_id.as_deref(), offer.network.as_ref());
+    agent.live().notes.extend(offer.notes);
+    let id = offer.instance_id.as_deref();
+    put_said(agent, said(id, offer.network.as_ref(), offer.public_keys, offer.hostname));
     let known = agent.records.provider().unwrap_or_else(|error| {
         agent.events.add("state-damaged", None, format!("{error}; it is written anew"));
         None
     });
-    let id = offer.instance_id.as_deref();
     let new = agent.live().generation == 0;
     let moved = Provider::moved(known.as_ref(), id);
     if moved {
@@ -165,7 +176,9 @@ fn take(agent: &Agent, offer: Offer) -> bool {
     }
     let channel = offer.channel.to_string();
     let accepted = offer.user_data.is_none_or(|user_data| accept(agent, &channel, user_data));
-    record(agent, &offer.instance_id, accepted);
+    // One that is not named now is still the one that it was.
+    let instance_id = offer.instance_id.or_else(|| known.and_then(|known| known.instance_id));
+    record(agent, &instance_id, accepted);
     moved
 }
 
@@ -309,4 +322,52 @@ fn look_once() -> Found {
 fn mount(label: &str, name: &str) -> Result<Option<Mounted>, VolumeError> {
     let Some(volume) = volumes::find(&[label])? else { return Ok(None) };
     volume.mount(Path::new(paths::RUN).join("metadata").join(name)).map(Some)
+}
+
+#[cfg(test)]
+mod tests {
+    use agent_core::network::ProviderNetwork;
+
+    use super::*;
+
+    /// What the provider says of a box, with a name server for its network.
+    fn of(id: Option<&str>, dns: &[[u8; 4]], keys: &[&str], hostname: Option<&str>) -> Kept {
+        let dns = dns.iter().map(|address| (*address).into()).collect();
+        Kept {
+            format: provider_network::FORMAT,
+            instance_id: id.map(str::to_owned),
+            network: ProviderNetwork { dns, ..ProviderNetwork::default() },
+            keys: keys.iter().map(|key| (*key).to_owned()).collect(),
+            hostname: hostname.map(str::to_owned),
+        }
+    }
+
+    #[test]
+    fn what_the_provider_leaves_out_of_the_same_box_stays() {
+        const DNS: [[u8; 4]; 1] = [[192, 0, 2, 53]];
+        const OTHER: [[u8; 4]; 1] = [[192, 0, 2, 54]];
+        let (one, two) = (Some("i-1"), Some("i-2"));
+        let box_of = |id| of(id, &DNS, &["key"], Some("box"));
+        let nothing = |id| of(id, &[], &[], None);
+        let check = |before: Option<Kept>, said: Kept, now: Kept, keep: bool| {
+            assert_eq!(known(before.as_ref(), said), (now, keep), "{before:?}");
+        };
+        check(None, box_of(one), box_of(one), true);
+        check(None, nothing(None), nothing(None), true);
+        check(Some(box_of(one)), box_of(one), box_of(one), false);
+        // The box's metadata cannot be read.
+        check(Some(box_of(one)), nothing(None), box_of(None), false);
+        check(Some(box_of(None)), nothing(None), box_of(None), false);
+        // It is read, and has no keys.
+        check(Some(box_of(one)), nothing(one), box_of(one), false);
+        // What is said counts, and is kept with the name that it is said of.
+        let other = |id| of(id, &OTHER, &["other"], Some("other"));
+        check(Some(box_of(one)), other(one), other(one), true);
+        check(Some(box_of(one)), other(None), other(None), false);
+        check(Some(box_of(None)), other(None), other(None), true);
+        check(Some(box_of(one)), of(one, &OTHER, &[], None), of(one, &OTHER, &["key"], Some("box")), true);
+        // Another box has nothing of the one before.
+        check(Some(box_of(one)), nothing(two), nothing(two), true);
+        check(Some(box_of(None)), nothing(two), nothing(two), true);
+    }
 }

@@ -1,18 +1,18 @@
 //! Checking the data file system with Debian's e2fsck: `-p` first, `-y` when that is not enough.
 //!
 //! Invariants: a file system with errors that are left is never called good. Nothing is repaired on a disk that
-//! fails: with `-y` e2fsck writes zeroes over what it cannot read, and a moment later that may be read again. What
-//! e2fsck printed is kept in `/run/holdfast/e2fsck.log`.
+//! fails: with `-y` e2fsck writes zeroes over what it cannot read, and a moment later that may be read again. How
+//! what e2fsck printed began and ended is kept in `/run/holdfast/e2fsck.log`, and no more: both are in memory.
 
 use crate::console;
 use crate::watchdog::Watchdog;
-use agent_system::data::disk_failed;
+use agent_system::data::{Said, start};
 use image_layout::initrd::E2FSCK;
 use image_layout::paths;
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -60,13 +60,13 @@ enum Next {
 }
 
 /// Reads an exit code of `e2fsck(8)`: 1 and 2 are repairs, 4 errors that are left, all else is a failure
-/// of the program; `None`: it was killed, or took too long.
-fn judge(pass: Pass, code: Option<i32>, said: &str) -> Next {
+/// of the program; `None`: it was killed, or took too long. `disk_failed`: it said so.
+fn judge(pass: Pass, code: Option<i32>, disk_failed: bool) -> Next {
     let repaired = code.is_some_and(|c| c != 0 && c & !3 == 0);
     match (pass, code) {
         (Pass::Preen, Some(0)) => Next::Done(Checked::Clean),
         (Pass::Preen, _) if repaired => Next::Done(Checked::Repaired),
-        (Pass::Preen | Pass::Look, _) if disk_failed(said) => Next::Again,
+        (Pass::Preen | Pass::Look, _) if disk_failed => Next::Again,
         (Pass::Preen, _) => Next::Run(Pass::Look),
         (Pass::Look, _) => Next::Run(Pass::Repair),
         (_, Some(0)) => Next::Done(Checked::Repaired),
@@ -82,12 +82,15 @@ pub(crate) fn check(device: &Path, watchdog: &mut Watchdog) -> io::Result<Checke
     let log = Path::new(paths::RUN).join("e2fsck.log");
     let (mut pass, mut chances) = (Pass::Preen, CHANCES);
     loop {
-        let code = run(pass, device, &log, watchdog)?;
-        let said = String::from_utf8_lossy(&fs::read(&log)?).into_owned();
-        for line in said.lines().take(20) {
+        let (code, said) = run(e2fsck(pass, device), || watchdog.feed())?;
+        let text = said.text();
+        for line in text.lines().take(20) {
             console::info(line);
         }
-        match judge(pass, code, &said) {
+        if let Err(error) = fs::write(&log, &text) {
+            console::warn(&format!("what e2fsck said cannot be kept: {error}"));
+        }
+        match judge(pass, code, said.disk_failed()) {
             Next::Done(checked) => return Ok(checked),
             Next::Run(next) => {
                 console::warn(&format!("e2fsck ended with {code:?}; checking again: {next:?}"));
@@ -105,16 +108,27 @@ pub(crate) fn check(device: &Path, watchdog: &mut Watchdog) -> io::Result<Checke
     }
 }
 
-fn run(pass: Pass, device: &Path, log: &Path, watchdog: &mut Watchdog) -> io::Result<Option<i32>> {
-    let output = File::create(log)?;
+fn e2fsck(pass: Pass, device: &Path) -> Command {
     let mut command = Command::new(E2FSCK);
     match pass {
         Pass::Preen => command.arg("-p"),
         Pass::Look => command.args(["-f", "-n"]),
         Pass::Repair | Pass::Again => command.args(["-f", "-y"]),
     };
-    let mut child =
-        command.arg(device).stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).spawn()?;
+    command.arg(device);
+    command
+}
+
+/// Runs a program: its exit code, and what it said. Calls `feed` now and then meanwhile.
+fn run(command: Command, feed: impl FnMut()) -> io::Result<(Option<i32>, Said)> {
+    let (mut child, pipe) = start(command)?;
+    let reading = thread::Builder::new().spawn(move || Said::read(pipe))?;
+    let code = wait(&mut child, feed)?;
+    let said = reading.join().map_err(|_| io::Error::other("reading what it said broke off"))?;
+    Ok((code, said?))
+}
+
+fn wait(child: &mut Child, mut feed: impl FnMut()) -> io::Result<Option<i32>> {
     let started = Instant::now();
     let mut fed = started;
     loop {
@@ -127,7 +141,7 @@ fn run(pass: Pass, device: &Path, log: &Path, watchdog: &mut Watchdog) -> io::Re
             return Ok(None);
         }
         if fed.elapsed() > FEED {
-            watchdog.feed();
+            feed();
             fed = Instant::now();
         }
         thread::sleep(TICK);
@@ -137,6 +151,7 @@ fn run(pass: Pass, device: &Path, log: &Path, watchdog: &mut Watchdog) -> io::Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use agent_system::data::disk_failed;
 
     #[test]
     fn exit_codes_lead_to_a_verdict_or_to_the_next_pass() {
@@ -161,13 +176,14 @@ mod tests {
             (Pass::Again, Some(4), Done(Broken)),
             (Pass::Again, Some(12), Done(Broken)),
         ] {
-            assert_eq!(judge(pass, code, "UNEXPECTED INCONSISTENCY"), expect, "{pass:?} {code:?}");
+            assert_eq!(judge(pass, code, false), expect, "{pass:?} {code:?}");
         }
     }
 
     #[test]
     fn nothing_is_repaired_on_a_disk_that_fails() {
-        let block = "/dev/vda7: Error reading block 1070 (Input/output error) while reading inode bitmap.";
+        let said = "/dev/vda7: Error reading block 1070 (Input/output error) while reading inode bitmap.";
+        let block = disk_failed(said);
         for pass in [Pass::Preen, Pass::Look] {
             for code in [Some(4), Some(8), Some(12)] {
                 assert_eq!(judge(pass, code, block), Next::Again, "{pass:?} {code:?}");
@@ -178,6 +194,18 @@ mod tests {
         // Behind the disk's end there is nothing to be read, however often it is tried.
         let short =
             "Error reading block 99999999 (Attempt to read block from filesystem resulted in short read)";
-        assert_eq!(judge(Pass::Preen, Some(4), short), Next::Run(Pass::Look));
+        assert_eq!(judge(Pass::Preen, Some(4), disk_failed(short)), Next::Run(Pass::Look));
+    }
+
+    #[test]
+    fn a_check_that_says_very_much_is_read_to_its_end_and_little_of_it_is_kept() {
+        let mut command = Command::new("/bin/sh");
+        let line =
+            "yes | head -c 30000000; echo '(Input/output error)' >&2; yes | head -c 30000000 >&2; exit 12";
+        command.args(["-c", line]);
+        let (code, said) = run(command, || {}).unwrap();
+        assert_eq!(code, Some(12));
+        assert!(said.disk_failed());
+        assert!(said.text().len() < 200_000, "{}", said.text().len());
     }
 }

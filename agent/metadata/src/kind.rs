@@ -11,13 +11,13 @@ pub enum Kind {
     Empty,
     /// Text that no other kind claims: taken as TOML.
     Toml,
-    /// `#cloud-config`: YAML for cloud-init.
+    /// `#cloud-config`: YAML for cloud-init, or a template of it.
     CloudConfig,
     /// `#!`: a script.
     Script,
     /// A MIME message: several documents in one (RFC 2046).
     Multipart,
-    /// Another of cloud-init's kinds: `#include`, `#cloud-boothook`, `## template: jinja` and the like.
+    /// Another of cloud-init's kinds: `#include`, `#cloud-boothook`, templates of them and the like.
     CloudInit,
     /// Not text.
     Binary,
@@ -28,15 +28,19 @@ impl Kind {
     pub fn of(data: &[u8]) -> Kind {
         let Ok(text) = std::str::from_utf8(data) else { return Kind::Binary };
         let text = text.trim_start_matches('\u{feff}').trim_start();
-        let first = text.lines().next().unwrap_or_default().trim_end().to_ascii_lowercase();
+        let mut lines = text.lines().map(|line| line.trim_end().to_ascii_lowercase());
+        let first = lines.next().unwrap_or_default();
         let begins = |prefixes: &[&str]| prefixes.iter().any(|prefix| first.starts_with(prefix));
+        let is_config = |line: &str| line.starts_with("#cloud-config") && !line.starts_with("#cloud-config-");
+        let second = lines.find(|line| !line.is_empty()).unwrap_or_default();
+        let is_template = begins(&["## template:"]) && is_config(&second);
         if text.contains('\0') {
             Kind::Binary
         } else if text.is_empty() {
             Kind::Empty
         } else if begins(&["#!"]) {
             Kind::Script
-        } else if begins(&["#cloud-config"]) && !begins(&["#cloud-config-"]) {
+        } else if is_config(&first) || is_template {
             Kind::CloudConfig
         } else if begins(&["content-type:", "content-transfer-encoding:", "mime-version:", "from nobody"]) {
             Kind::Multipart
@@ -85,7 +89,13 @@ mod tests {
             (b"#cloud-config-archive\n", Kind::CloudInit),
             (b"#cloud-boothook\n", Kind::CloudInit),
             (b"#include\nhttps://example.org/x\n", Kind::CloudInit),
-            (b"## template: jinja\n#cloud-config\n", Kind::CloudInit),
+            (b"#include-once\nhttps://example.org/x\n", Kind::CloudInit),
+            (b"#part-handler\n", Kind::CloudInit),
+            (b"## template: jinja\n#cloud-config\n", Kind::CloudConfig),
+            (b"## Template: jinja \r\n\r\n#Cloud-Config\r\n", Kind::CloudConfig),
+            (b"## template: jinja\n#cloud-config-archive\n", Kind::CloudInit),
+            (b"## template: jinja\n#!/bin/sh\n", Kind::CloudInit),
+            (b"## template: jinja\n", Kind::CloudInit),
             (b"#!/bin/sh\n", Kind::Script),
             (b"\n#!/bin/sh\n", Kind::Script),
             (b"Content-Type: multipart/mixed; boundary=\"x\"\n", Kind::Multipart),

@@ -21,9 +21,9 @@ use crate::{Channel, DecodeError, MAX_DELIVERED, Offer, UserData, read};
 use http::Service;
 use hyper::body::Bytes;
 
-/// How long all requests to one address may take together.
+/// How long the requests to one address may take together of which the box needs the answers.
 const LIMIT: Duration = Duration::from_secs(20);
-/// How long one of them may take of which the box can do without the answer.
+/// How long each of the others may take.
 const PATIENCE: Duration = Duration::from_secs(4);
 
 /// Where every metadata service is, over IPv4.
@@ -115,15 +115,20 @@ pub enum ServiceError {
 pub async fn ask(platform: Platform, addresses: &[SocketAddr]) -> Result<Option<Offer>, ServiceError> {
     let (mut first, mut nothing) = (None, false);
     for address in addresses {
+        let service = Service::new(*address);
         let asked = async {
-            let service = Service::new(*address);
             match platform {
                 Platform::DigitalOcean => droplet(&service).await,
                 Platform::OpenStack => instance(&service).await,
             }
         };
         match tokio::time::timeout(LIMIT, asked).await {
-            Ok(Ok(Some(answer))) => return Ok(Some(answer)),
+            Ok(Ok(Some(mut offer))) => {
+                if platform == Platform::OpenStack {
+                    complete(&mut offer, &service).await;
+                }
+                return Ok(Some(offer));
+            }
             Ok(Ok(None)) => nothing = true,
             Ok(Err(error)) => first = first.or(Some(error)),
             Err(_) => first = first.or(Some(ServiceError::Silent(*address))),
@@ -151,7 +156,6 @@ async fn droplet(service: &Service) -> Result<Option<Offer>, ServiceError> {
 async fn instance(service: &Service) -> Result<Option<Offer>, ServiceError> {
     const METADATA: &str = "/openstack/latest/meta_data.json";
     const USER_DATA: &str = "/openstack/latest/user_data";
-    const NETWORK: &str = "/openstack/latest/network_data.json";
     let Some(bytes) = service.get(METADATA, read::MAX_METADATA).await? else { return Ok(None) };
     let metadata =
         serde_json::from_slice(&bytes).map_err(|error| ServiceError::Json(METADATA.to_owned(), error))?;
@@ -162,17 +166,21 @@ async fn instance(service: &Service) -> Result<Option<Offer>, ServiceError> {
         Err(ServiceError::TooLarge(..)) => Some(UserData::failed(DecodeError::Delivered.into())),
         Err(error) => return Err(error),
     };
-    // What the box can do without never keeps the rest from it.
+    whole(offer, METADATA, "uuid").map(Some)
+}
+
+/// Adds what the box can do without, which keeps nothing else from it, however slow it is.
+async fn complete(offer: &mut Offer, service: &Service) {
+    const NETWORK: &str = "/openstack/latest/network_data.json";
     let bytes = spare(service, NETWORK).await;
     let described = bytes.and_then(|bytes| bytes.map_or(Ok(None), |bytes| network(NETWORK, &bytes)));
-    providers::fill_network(&mut offer, described);
+    providers::fill_network(offer, described);
     for name in openstack::VENDOR_DATA {
         let said = spare(service, &format!("/openstack/latest/{name}")).await.ok().flatten();
         if said.is_some_and(|bytes| !providers::says_nothing(&bytes)) {
             offer.notes.push(providers::vendor_note(name));
         }
     }
-    whole(offer, METADATA, "uuid").map(Some)
 }
 
 /// A document of which the box can do without.

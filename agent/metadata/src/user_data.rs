@@ -16,7 +16,8 @@ pub struct UserData {
     /// The text that is to be the box's document, whatever it is.
     pub document: Result<Vec<u8>, OpenError>,
     /// OpenSSH public keys of a cloud-config, to be used where the document cannot be: those of
-    /// `ssh_authorized_keys`, and of users who may do everything.
+    /// `ssh_authorized_keys`, and of users who may do everything. Those of a message are kept where they can be read,
+    /// whatever is wrong with the rest of it.
     pub keys: Vec<String>,
     /// What was passed over, for people.
     pub notes: Vec<String>,
@@ -82,10 +83,18 @@ fn opened(delivered: &[u8], admins: impl Fn(&[u8]) -> Vec<String>) -> UserData {
 
 fn unpacked(data: Vec<u8>, admins: impl Fn(&[u8]) -> Vec<String>) -> UserData {
     match Kind::of(&data) {
-        Kind::Multipart => match message::parts(&data) {
-            Ok(message) => chosen(message, admins),
-            Err(error) => UserData::failed(error),
-        },
+        Kind::Multipart => {
+            let opened = match message::parts(&data) {
+                Ok(message) => chosen(message, &admins),
+                Err(error) => UserData::failed(error),
+            };
+            match opened.document {
+                Err(OpenError::Cut | OpenError::Boundary | OpenError::Parts) if opened.keys.is_empty() => {
+                    UserData { keys: rescued(&data, &admins), ..opened }
+                }
+                _ => opened,
+            }
+        }
         Kind::CloudConfig => UserData { keys: admins(&data), document: Ok(data), notes: vec![] },
         _ => UserData { document: Ok(data), keys: vec![], notes: vec![] },
     }
@@ -113,11 +122,37 @@ fn chosen(message: Message<'_>, admins: impl Fn(&[u8]) -> Vec<String>) -> UserDa
     let is = |leaf: &&Leaf, kind: Kind| leaf.kind == kind;
     let others = leaves.iter().filter(|leaf| !is(leaf, Kind::Toml) && !is(leaf, Kind::Empty));
     let notes = others.map(|leaf| format!("part {} is {} and is ignored", leaf.number, leaf.label)).collect();
-    let configs = leaves.iter().filter(|leaf| is(leaf, Kind::CloudConfig));
-    let keys = configs.filter_map(|leaf| leaf.content.as_ref().ok()).flat_map(|content| admins(content));
-    let keys = keys.collect();
+    let keys = configured(&leaves, admins);
     let document = document.and_then(|at| leaves.swap_remove(at).content);
     UserData { document, keys, notes }
+}
+
+/// Keys of the cloud-configs among parts.
+fn configured(leaves: &[Leaf], admins: impl Fn(&[u8]) -> Vec<String>) -> Vec<String> {
+    let configs = leaves.iter().filter(|leaf| leaf.kind == Kind::CloudConfig);
+    configs.filter_map(|leaf| leaf.content.as_ref().ok()).flat_map(|content| admins(content)).collect()
+}
+
+/// Keys of a message that cannot be taken apart as a whole: those above the first line that it fails at, else
+/// those between lines like the first that may be a boundary's, whatever the message says it is.
+fn rescued(data: &[u8], admins: impl Fn(&[u8]) -> Vec<String>) -> Vec<String> {
+    let lines = data.split_inclusive(|byte| *byte == b'\n');
+    let ends: Vec<usize> = lines
+        .scan(0, |end, line| {
+            *end += line.len();
+            Some(*end)
+        })
+        .collect();
+    let good = ends.partition_point(|end| message::parts(&data[..*end]).is_ok());
+    let above = good.checked_sub(1).map_or(0, |last| ends[last]);
+    let boundary =
+        data.split(|byte| *byte == b'\n').find_map(|line| line.trim_ascii_end().strip_prefix(b"--"));
+    let boundary = boundary.unwrap_or_default();
+    let header = &b"Content-Type: multipart/mixed; boundary=\""[..];
+    let guessed: Vec<u8> = [header, boundary, &b"\"\n\n"[..], data].concat();
+    let tried = [&data[..above], &guessed[..]].into_iter().filter_map(|data| message::parts(data).ok());
+    let mut keys = tried.map(|message| configured(&leaves(&message).0, &admins));
+    keys.find(|keys| !keys.is_empty()).unwrap_or_default()
 }
 
 fn leaves(message: &Message<'_>) -> (Vec<Leaf>, Result<usize, OpenError>) {
@@ -196,8 +231,11 @@ fn admins(data: &[u8]) -> Vec<String> {
     let mut found = texts(&top);
     for user in top.list("users").unwrap_or_default() {
         let root = user.get("name").is_some_and(|name| name.text().is_ok_and(|name| name == "root"));
-        let rules = user.some("sudo").unwrap_or_default();
-        if root || rules.iter().any(|rule| rule.text().is_ok_and(may_do_all)) {
+        let is = |key: &str, all: fn(&str) -> bool| {
+            user.some(key).unwrap_or_default().iter().any(|value| value.text().is_ok_and(all))
+        };
+        let grouped = user.get("sudo").is_none() && is("groups", are_of_admins);
+        if root || grouped || is("sudo", may_do_all) {
             found.extend(texts(&user));
         }
     }
@@ -211,6 +249,11 @@ fn may_do_all(rule: &str) -> bool {
     let Some(rest) = rule.strip_prefix("ALL=") else { return false };
     let rest = rest.strip_prefix("(ALL)").or_else(|| rest.strip_prefix("(ALL:ALL)")).unwrap_or(rest);
     rest.strip_prefix("NOPASSWD:").unwrap_or(rest) == "ALL"
+}
+
+/// Whether one of these groups, separated by commas, is one whose members may do everything where no rule says less.
+fn are_of_admins(groups: &str) -> bool {
+    groups.split(',').any(|group| ["admin", "sudo", "wheel"].contains(&group.trim()))
 }
 
 fn texts(node: &Node<'_>) -> Vec<String> {

@@ -71,13 +71,13 @@ const HERE_ALONE: [(&str, &str, &str); 2] = [
     (NETWORK_DATA, "dns 8.8.4.4", "name servers of a single network count, too"),
 ];
 
-/// The folder, if there is one.
-fn folder() -> Option<PathBuf> {
+/// The folder, if there is one; `test` is the test's own name.
+fn folder(test: &str) -> Option<PathBuf> {
     let folder = std::env::var_os("HOLDFAST_FIXTURES").map(PathBuf::from);
     if folder.is_none() {
         // Not by `eprintln`, which the harness keeps to itself when a test passes.
-        let said = b"skipped: HOLDFAST_FIXTURES names no folder with documents of other projects\n";
-        std::io::stderr().write_all(said).unwrap();
+        let why = "HOLDFAST_FIXTURES names no folder with documents of other projects";
+        std::io::stderr().write_all(format!("skipped: {test}: {why}\n").as_bytes()).unwrap();
     }
     folder
 }
@@ -94,7 +94,7 @@ fn files(folder: &Path) -> Vec<PathBuf> {
 
 #[test]
 fn each_document_is_read_or_refused_with_its_place() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = folder("each_document_is_read_or_refused_with_its_place") else { return };
     let mut read = 0;
     for path in files(&folder) {
         let name = path.strip_prefix(&folder).unwrap().to_str().unwrap();
@@ -127,7 +127,7 @@ fn each_document_is_read_or_refused_with_its_place() {
 
 #[test]
 fn what_talos_sets_is_set() {
-    let Some(folder) = folder() else { return };
+    let Some(folder) = folder("what_talos_sets_is_set") else { return };
     for (documents, expected, identity) in COMPARED {
         let mut here = BTreeSet::new();
         for document in documents {

@@ -6,7 +6,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Barrier, Mutex};
 use std::time::Duration;
 
 use agent_metadata::service::{Platform, ServiceError, ask};
@@ -16,6 +16,8 @@ use agent_metadata::{Channel, DecodeError, Offer, OpenError};
 #[derive(Clone, Debug)]
 enum Reply {
     Body(Vec<u8>),
+    /// The same once the test has come there, too.
+    Late(Arc<Barrier>, Vec<u8>),
     Status(u16),
     Redirect(String),
     /// Fewer bytes than were promised.
@@ -68,6 +70,13 @@ fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
+/// Makes time pass, which nobody waits for here.
+async fn pass(time: Duration) {
+    tokio::time::pause();
+    tokio::time::advance(time).await;
+    tokio::time::resume();
+}
+
 fn serve(mut stream: TcpStream, paths: &Mutex<Paths>, log: &Mutex<Vec<String>>) {
     let mut lines = BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok);
     let path = lines.next().unwrap_or_default().split(' ').nth(1).unwrap_or_default().to_owned();
@@ -83,8 +92,13 @@ fn serve(mut stream: TcpStream, paths: &Mutex<Paths>, log: &Mutex<Vec<String>>) 
         }
     };
     let head = |status: &str, length: usize| format!("HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n");
+    let whole = |body: Vec<u8>| [head("200 OK", body.len()).into_bytes(), body].concat();
     let said = match reply {
-        Reply::Body(body) => [head("200 OK", body.len()).into_bytes(), body].concat(),
+        Reply::Body(body) => whole(body),
+        Reply::Late(go, body) => {
+            go.wait();
+            whole(body)
+        }
         Reply::Cut(body) => [head("200 OK", body.len() + 100).into_bytes(), body].concat(),
         // What people would read, which is no document.
         Reply::Status(status) => {
@@ -285,7 +299,6 @@ fn a_silent_service_gives_way_to_the_next_address() {
     assert!(matches!(run(Platform::OpenStack, &[free]), Err(ServiceError::Unreachable(at, _)) if at == free));
     assert!(matches!(run(Platform::OpenStack, &[]), Err(ServiceError::Nowhere)));
 
-    // Time is made to pass: nobody waits for the silence of a service here.
     let silent = Server::start([(METADATA, vec![Reply::Silence])]);
     let asked = runtime().block_on(async {
         let asking = tokio::spawn({
@@ -295,12 +308,47 @@ fn a_silent_service_gives_way_to_the_next_address() {
         while silent.asked().is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        tokio::time::pause();
-        tokio::time::advance(Duration::from_secs(21)).await;
-        tokio::time::resume();
+        pass(Duration::from_secs(21)).await;
         asking.await.unwrap()
     });
     assert!(asked.unwrap().is_some());
+}
+
+/// Each answer takes longer than one is waited for that the box can do without.
+#[test]
+fn a_slow_service_is_read_but_for_what_the_box_can_do_without() {
+    let go = Arc::new(Barrier::new(2));
+    let late = |body: &[u8]| vec![Reply::Late(Arc::clone(&go), body.to_vec())];
+    let server = Server::start([
+        (METADATA, late(&instance())),
+        (USER_DATA, late(b"format = 1\n")),
+        (NETWORK, vec![Reply::Silence]),
+        (VENDOR, vec![Reply::Silence]),
+        (VENDOR_2, vec![Reply::Silence]),
+    ]);
+    let asked = runtime().block_on(async {
+        let address = server.address;
+        let asking = tokio::spawn(async move { ask(Platform::OpenStack, &[address]).await });
+        for path in [METADATA, USER_DATA, NETWORK, VENDOR, VENDOR_2] {
+            while !server.asked().iter().any(|asked| asked == path) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            // In steps, so that what is due first ends first.
+            for _ in 0..9 {
+                pass(Duration::from_millis(500)).await;
+            }
+            if [METADATA, USER_DATA].contains(&path) {
+                go.wait();
+            }
+        }
+        asking.await.unwrap()
+    });
+    let answer = asked.unwrap().unwrap();
+    assert_eq!(answer.instance_id.as_deref(), Some("83679162"));
+    assert_eq!(answer.public_keys, [KEY]);
+    assert_eq!(answer.user_data.unwrap().document.unwrap(), b"format = 1\n");
+    assert!(answer.network.is_none());
+    assert!(answer.notes[0].contains("does not answer"), "{:?}", answer.notes);
 }
 
 #[test]

@@ -121,6 +121,18 @@ fn a_message_without_one_document_is_an_error_that_lets_its_owner_in() {
     let wrong = wrong.replace("text/plain", "application/toml");
     check(&wrong, "part 1 of user-data is not encoded as it says", 0);
     check(&message(&vec![("text/plain", "x"); 70]), "more than 64 parts", 0);
+    // So does what stands above a part too many, or above one that cannot be taken apart, or at another boundary.
+    let mut many = vec![("text/cloud-config", config.as_str())];
+    many.resize(70, ("text/plain", "x"));
+    check(&message(&many), "more than 64 parts", 1);
+    let unbound = [("text/cloud-config", config.as_str()), ("multipart/mixed", "--a\n\nx\n--a--")];
+    check(&message(&unbound), "without a `boundary`", 1);
+    let level = |n| format!("--b{n}\nContent-Type: multipart/x; boundary=b{}\n\n", n + 1);
+    let levels: String = (0..6).map(level).collect();
+    let nested = [("text/cloud-config", config.as_str()), ("multipart/x; boundary=b0", levels.as_str())];
+    check(&message(&nested), "parts in parts", 1);
+    check(&message(&both).replace("boundary=\"=_x\"", "charset=utf-8"), "without a `boundary`", 1);
+    check(&message(&both).replace("--=_x", "--=_y"), "the closing line", 1);
     // Messages in messages, and boundaries that never come, cost nothing.
     let deep = "Content-Type: multipart/x; boundary=a\n\n--a\n".repeat(1400);
     check(&deep, "parts in parts", 0);
@@ -162,6 +174,20 @@ fn keys_of_a_cloud_config_let_its_owner_in() {
     }
     assert_eq!(keys(&user("    sudo: [\"ALL=(ALL:ALL) NOPASSWD: ALL\"]\n")), [KEY]);
     assert_eq!(keys(&user("").replace("ops", "root")), [KEY]);
+    for groups in ["sudo", "wheel", "users, admin", "[users, sudo]"] {
+        assert_eq!(keys(&user(&format!("    groups: {groups}\n"))), [KEY], "{groups}");
+        assert_eq!(keys(&user(&format!("    groups: {groups}\n    sudo: false\n"))), [""; 0], "{groups}");
+    }
+    for groups in ["users", "sudoers", "[docker, adm]", "[]", "{sudo: 1}"] {
+        assert_eq!(keys(&user(&format!("    groups: {groups}\n"))), [""; 0], "{groups}");
+    }
+    // A template of one, where it is YAML before it is filled in.
+    let template = listed.replace("#cloud-config", "## template: jinja\n#cloud-config");
+    assert_eq!(keys(&template), [with.as_str()]);
+    assert_eq!(keys(&format!("{template}hostname: \"{{{{ v1.region }}}}\"\n")), [with.as_str()]);
+    assert_eq!(keys(&format!("{template}hostname: {{{{ v1.region }}}}\n")), [""; 0]);
+    let parts = [("text/jinja2", template.as_str()), ("text/plain", DOCUMENT)];
+    assert_eq!(open(message(&parts).as_bytes()).keys, [with.as_str()]);
     assert_eq!(keys("#cloud-config\nssh_authorized_keys: {a: 1}\n- :\n"), [""; 0]);
     assert_eq!(keys("#cloud-config\n[[["), [""; 0]);
 }

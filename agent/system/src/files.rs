@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rustix::fs::OFlags;
 
-/// Marks the unfinished files of [`write_atomic`]; [`sweep`] removes them.
+/// Marks the unfinished files of [`write_atomic`] and what [`put_away`] renamed; [`sweep`] removes them.
 const UNFINISHED: &str = ".hf-new";
 
 /// What went wrong with a file.
@@ -238,52 +238,97 @@ pub fn remove(path: impl AsRef<Path>) -> Result<bool, FileError> {
     }
 }
 
-/// Removes a directory with all it holds, durably; says whether there was one. It leaves its name first,
-/// so that a power cut shows it whole or not at all; [`sweep`] finishes what was cut.
-pub fn remove_tree(path: impl AsRef<Path>) -> Result<bool, FileError> {
-    let path = path.as_ref();
-    let away = beside(path)?;
-    match fs::rename(path, &away) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-        Err(source) => return Err(FileError::Remove { path: path.to_owned(), source }),
-    }
-    sync_dir(parent(path)?)?;
-    fs::remove_dir_all(&away).map_err(|source| FileError::Remove { path: path.to_owned(), source })?;
-    Ok(true)
+/// What an interrupted write or removal left, or a directory that was put away: nothing goes by its name.
+#[derive(Debug)]
+pub struct Leftover {
+    path: PathBuf,
+    tree: bool,
 }
 
-/// Removes what interrupted writes and removals left in `directory`; says how much there was. Nothing may
-/// be writing there.
-pub fn sweep(directory: impl AsRef<Path>) -> Result<usize, FileError> {
+impl Leftover {
+    /// Whether it is a directory, which takes as long to remove as it is large.
+    pub fn is_tree(&self) -> bool {
+        self.tree
+    }
+
+    /// Removes it with all it holds.
+    pub fn remove(self) -> Result<(), FileError> {
+        let gone = match self.tree {
+            true => fs::remove_dir_all(&self.path),
+            false => fs::remove_file(&self.path),
+        };
+        match gone {
+            Err(source) if source.kind() != ErrorKind::NotFound => {
+                Err(FileError::Remove { path: self.path, source })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Takes a directory's name from it, durably, so that a power cut shows it whole or not at all; `None` when
+/// there is none. What it gives is to be removed; [`sweep`] finishes what was cut.
+pub fn put_away(path: impl AsRef<Path>) -> Result<Option<Leftover>, FileError> {
+    let path = path.as_ref();
+    loop {
+        let away = beside(path)?;
+        match fs::rename(path, &away).map_err(|error| (error.kind(), error)) {
+            Ok(()) => {
+                sync_dir(parent(path)?)?;
+                return Ok(Some(Leftover { path: away, tree: true }));
+            }
+            Err((ErrorKind::NotFound, _)) => return Ok(None),
+            // Left by a process of the same number.
+            Err((ErrorKind::DirectoryNotEmpty | ErrorKind::AlreadyExists, _)) => {}
+            Err((_, source)) => return Err(FileError::Remove { path: path.to_owned(), source }),
+        }
+    }
+}
+
+/// Removes a directory with all it holds, durably; says whether there was one. As [`put_away`], to its end.
+pub fn remove_tree(path: impl AsRef<Path>) -> Result<bool, FileError> {
+    match put_away(path)? {
+        Some(away) => away.remove().map(|()| true),
+        None => Ok(false),
+    }
+}
+
+/// What interrupted writes and removals left in `directory`. Nothing may be writing there.
+pub fn leftovers(directory: impl AsRef<Path>) -> Result<Vec<Leftover>, FileError> {
     let unfinished = |name: &OsStr| {
         name.as_encoded_bytes().windows(UNFINISHED.len()).any(|part| part == UNFINISHED.as_bytes())
     };
-    remove_entries(directory.as_ref(), unfinished)
+    entries(directory.as_ref(), unfinished)
+}
+
+/// Removes what interrupted writes and removals left in `directory`; says how much there was. Nothing may
+/// be writing there. The error is of the first that cannot be removed; all others are.
+pub fn sweep(directory: impl AsRef<Path>) -> Result<usize, FileError> {
+    remove_all(leftovers(directory)?)
 }
 
 /// Removes all that `directory` holds, and not the directory; says how much there was. It takes no room.
 pub fn clear(directory: impl AsRef<Path>) -> Result<usize, FileError> {
-    remove_entries(directory.as_ref(), |_| true)
+    remove_all(entries(directory.as_ref(), |_| true)?)
 }
 
-fn remove_entries(directory: &Path, which: impl Fn(&OsStr) -> bool) -> Result<usize, FileError> {
+fn entries(directory: &Path, which: impl Fn(&OsStr) -> bool) -> Result<Vec<Leftover>, FileError> {
     let failed = |source| FileError::SyncDirectory { path: directory.to_owned(), source };
-    let mut removed = 0;
+    let mut found = Vec::new();
     for entry in fs::read_dir(directory).map_err(failed)? {
         let entry = entry.map_err(failed)?;
-        if !which(&entry.file_name()) {
-            continue;
+        if which(&entry.file_name()) {
+            let tree = entry.file_type().map_err(failed)?.is_dir();
+            found.push(Leftover { path: entry.path(), tree });
         }
-        let path = entry.path();
-        let gone = match entry.file_type().map_err(failed)?.is_dir() {
-            true => fs::remove_dir_all(&path),
-            false => fs::remove_file(&path),
-        };
-        gone.map_err(|source| FileError::Remove { path, source })?;
-        removed += 1;
     }
-    Ok(removed)
+    Ok(found)
+}
+
+fn remove_all(left: Vec<Leftover>) -> Result<usize, FileError> {
+    let count = left.len();
+    let failed: Vec<FileError> = left.into_iter().filter_map(|left| left.remove().err()).collect();
+    failed.into_iter().next().map_or(Ok(count), Err)
 }
 
 /// Makes the entries of a directory durable.
@@ -429,5 +474,53 @@ mod tests {
         fs::create_dir_all(beside(&dir.path().join("tree")).unwrap().join("sub")).unwrap();
         assert_eq!(sweep(dir.path()).unwrap(), 2);
         assert_eq!(names(dir.path()), ["keep"]);
+    }
+
+    /// Lets nobody, root included, remove what a folder holds, or lets them again.
+    fn hold(folder: &Path, held: bool) {
+        if !rustix::process::geteuid().is_root() {
+            let mode = if held { 0o500 } else { 0o700 };
+            return fs::set_permissions(folder, Permissions::from_mode(mode)).unwrap();
+        }
+        let open = File::open(folder).unwrap();
+        let mut flags = rustix::fs::ioctl_getflags(&open).unwrap();
+        flags.set(rustix::fs::IFlags::IMMUTABLE, held);
+        rustix::fs::ioctl_setflags(&open, flags).unwrap();
+    }
+
+    #[test]
+    fn sweep_goes_on_behind_what_cannot_be_removed() {
+        let dir = tempfile::tempdir().unwrap();
+        let trees = ["a", "b", "c"].map(|name| beside(&dir.path().join(name)).unwrap());
+        for tree in &trees {
+            fs::create_dir_all(tree).unwrap();
+            fs::write(tree.join("file"), "").unwrap();
+        }
+        hold(&trees[1], true);
+        let swept = sweep(dir.path());
+        let left = names(dir.path());
+        hold(&trees[1], false);
+        assert!(matches!(swept, Err(FileError::Remove { path, .. }) if path == trees[1]));
+        assert_eq!(left, [trees[1].file_name().unwrap().to_str().unwrap()]);
+        assert_eq!(sweep(dir.path()).unwrap(), 1);
+    }
+
+    #[test]
+    fn what_is_put_away_stands_aside_of_what_an_earlier_process_left() {
+        let dir = tempfile::tempdir().unwrap();
+        let tree = dir.path().join("tree");
+        fs::create_dir_all(tree.join("sub")).unwrap();
+        let next = beside(&tree).unwrap().into_os_string().into_string().unwrap();
+        let (start, count) = next.rsplit_once('-').unwrap();
+        let count: u64 = count.parse().unwrap();
+        for count in count + 1..count + 50 {
+            fs::create_dir_all(format!("{start}-{count}/left")).unwrap();
+        }
+        let away = put_away(&tree).unwrap().unwrap();
+        assert!(away.is_tree() && !tree.exists());
+        assert!(put_away(&tree).unwrap().is_none());
+        assert_eq!(names(dir.path()).len(), 50);
+        away.remove().unwrap();
+        assert_eq!(leftovers(dir.path()).unwrap().len(), 49);
     }
 }

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::http::{Answer, Http, HttpError};
-use crate::{Image, Launch, MARK, Patience, Secret, Server, WaitError, same_key};
+use crate::{Image, Launch, MARK, PERHAPS_MADE, Patience, Secret, Server, WaitError, same_key};
 
 /// Where the API is.
 pub const API: &str = "https://api.digitalocean.com";
@@ -29,6 +29,9 @@ pub enum DigitalOceanError {
     /// Waiting ended.
     #[error(transparent)]
     Wait(#[from] WaitError),
+    /// A box was asked for, and no answer says what became of it.
+    #[error(transparent)]
+    Unanswered(HttpError),
     /// The image was accepted and could not be imported.
     #[error("the image was not imported: {0}")]
     Import(String),
@@ -44,6 +47,7 @@ impl DigitalOceanError {
             DigitalOceanError::Http(error) if error.status() == Some(401) => {
                 Some("make a token with write access, and set DIGITALOCEAN_ACCESS_TOKEN".to_owned())
             }
+            DigitalOceanError::Unanswered(_) => Some(PERHAPS_MADE.to_owned()),
             DigitalOceanError::Import(_) => {
                 Some("the provider's reason is all that there is; a second attempt costs nothing".to_owned())
             }
@@ -63,6 +67,7 @@ struct ImageDocument {
     status: Option<String>,
     error_message: Option<String>,
     created_at: Option<String>,
+    tags: Option<Vec<String>>,
 }
 
 impl From<ImageDocument> for Image {
@@ -134,13 +139,15 @@ impl DigitalOcean {
         DigitalOcean { http: Http::new(api, None).header("authorization", authorization) }
     }
 
-    /// The account's own images, without the snapshots of boxes.
+    /// The account's images that came from here, without the snapshots of boxes.
     pub fn images(&self) -> Result<Vec<Image>> {
-        let own = self.private()?.into_iter().filter(|image| image.kind.as_deref() == Some("custom"));
-        Ok(own.map(Image::from).collect())
+        let ours = |image: &ImageDocument| {
+            image.kind.as_deref() == Some("custom") && image.tags.iter().flatten().any(|tag| tag == MARK)
+        };
+        Ok(self.private()?.into_iter().filter(ours).map(Image::from).collect())
     }
 
-    /// The account's own image or snapshot with this identity, else all of exactly this name.
+    /// The account's own image or snapshot with this identity, else all of exactly this name. It may lack the tag.
     pub fn named(&self, named: &str) -> Result<Vec<Image>> {
         let all: Vec<Image> = self.private()?.into_iter().map(Image::from).collect();
         if let Some(image) = all.iter().find(|image| image.id == named) {
@@ -212,7 +219,8 @@ impl DigitalOcean {
             "with_droplet_agent": false,
             "tags": [MARK],
         });
-        let id: u64 = self.http.post("/v2/droplets", &body)?.read(&["droplet", "id"])?;
+        let answer = self.http.post("/v2/droplets", &body);
+        let id = answer.and_then(|answer| answer.read::<u64>(&["droplet", "id"])).map_err(not_made)?;
         Ok(id.to_string())
     }
 
@@ -259,6 +267,11 @@ impl DigitalOcean {
         }
         Ok(all)
     }
+}
+
+/// Why no box was made, or none is known of.
+fn not_made(error: HttpError) -> DigitalOceanError {
+    if error.is_refusal() { DigitalOceanError::Http(error) } else { DigitalOceanError::Unanswered(error) }
 }
 
 fn has_next(answer: &Answer) -> bool {

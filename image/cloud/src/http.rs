@@ -23,6 +23,8 @@ const TOLD: usize = 300;
 const ATTEMPTS: u32 = 4;
 /// Longest time that a server may ask to wait.
 const LONGEST_WAIT: u64 = 60;
+/// Longest time in which nothing can be sent, nothing comes, or an answer does not begin.
+const LONGEST_STALL: Duration = Duration::from_secs(120);
 
 /// A request that failed.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +72,11 @@ impl HttpError {
             _ => None,
         }
     }
+
+    /// Whether the server refused, and so did nothing.
+    pub(crate) fn is_refusal(&self) -> bool {
+        self.status().is_some_and(|status| status < 500)
+    }
 }
 
 /// An answer.
@@ -110,6 +117,11 @@ pub(crate) struct Http {
 impl Http {
     /// A client of the API at `base`. `ca`: authorities to trust instead of the public ones, in PEM.
     pub(crate) fn new(base: &str, ca: Option<&[u8]>) -> Http {
+        Http::stalling(base, ca, LONGEST_STALL)
+    }
+
+    /// As [`Http::new`]; `stall`: the longest time without progress.
+    fn stalling(base: &str, ca: Option<&[u8]>, stall: Duration) -> Http {
         let mut tls = TlsConfig::builder();
         if let Some(pem) = ca {
             let certificates = ureq::tls::parse_pem(pem).filter_map(|item| match item {
@@ -121,7 +133,9 @@ impl Http {
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             .timeout_connect(Some(Duration::from_secs(15)))
-            .timeout_recv_response(Some(Duration::from_secs(120)))
+            .timeout_recv_response(Some(stall))
+            .timeout_per_read(Some(stall))
+            .timeout_per_write(Some(stall))
             .max_redirects(0)
             .max_redirects_will_error(false)
             .user_agent(concat!("holdfast-image/", env!("CARGO_PKG_VERSION")))
@@ -326,6 +340,31 @@ mod tests {
             assert_eq!(told(text), expect);
         }
         assert_eq!(told(&"x".repeat(1000)).len(), TOLD);
+    }
+
+    #[test]
+    fn what_is_sent_to_nobody_who_reads_ends() {
+        let deaf = std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let base = format!("http://{}", deaf.local_addr().unwrap());
+        let http = Http::stalling(&base, None, Duration::from_millis(200));
+        match http.put("/file", &mut std::io::repeat(0), 1 << 40).err() {
+            Some(HttpError::Transport { source, .. }) => {
+                assert!(matches!(*source, ureq::Error::Timeout(ureq::Timeout::PerWrite)), "{source}");
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_what_the_server_says_itself() {
+        let (method, url) = (Method::POST, "https://example.org/".to_owned());
+        for (status, expect) in [(401, true), (409, true), (422, true), (500, false), (504, false)] {
+            let (method, url) = (method.clone(), url.clone());
+            let error = HttpError::Status { method, url, status, told: String::new() };
+            assert_eq!(error.is_refusal(), expect, "{status}");
+        }
+        // It was done; only what it led to is not known.
+        assert!(!HttpError::Answer { method, url, problem: String::new() }.is_refusal());
     }
 
     #[test]

@@ -63,6 +63,10 @@ pub struct Launch {
 /// Images and boxes from here are found again by a tag or metadata of this name.
 pub(crate) const MARK: &str = "holdfast";
 
+/// What helps where a box was asked for, and no answer says what became of it.
+pub(crate) const PERHAPS_MADE: &str =
+    "the box may have been made all the same: `boxes` shows it, `destroy` removes it";
+
 /// Whether two public keys are the same, whatever their comments.
 fn same_key(a: &str, b: &str) -> bool {
     a.split_whitespace().take(2).eq(b.split_whitespace().take(2))

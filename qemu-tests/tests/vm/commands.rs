@@ -38,7 +38,7 @@ fn check(machine: &Machine, arguments: &[&str], expect: i32, says: &str) {
 }
 
 /// The same layout under another digest: its configuration has one more label.
-fn relabelled(lab: &Lab, layout: &Path, label: &str) -> PathBuf {
+pub(crate) fn relabelled(lab: &Lab, layout: &Path, label: &str) -> PathBuf {
     let to = lab.dir().join(format!("layout-{label}"));
     let copied = Command::new("cp").arg("-r").arg(layout).arg(&to).status().unwrap();
     assert!(copied.success());

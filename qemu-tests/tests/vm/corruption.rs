@@ -88,7 +88,7 @@ fn sign(file: &str, harm: Harm) -> Sign {
         ["images", _] => Sign::Event("image"),
         ["containers", _, "fingerprint"] => Sign::AtBoot,
         // The first instance that comes after it shows it.
-        ["counters.json"] => Sign::None,
+        ["containers", _, "image"] | ["counters.json"] => Sign::None,
         // What a program was asked and has answered.
         ["update" | "notify", ..] => Sign::None,
         _ => panic!("{file}: nobody knows what shows that it is harmed"),

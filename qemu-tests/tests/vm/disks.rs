@@ -2,9 +2,8 @@
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
-use std::time::Duration;
 
-use crate::common::{BOOT, CHANGE, DISK, lab, out, page, started};
+use crate::common::{BOOT, CHANGE, DISK, lab, out, page, started, text};
 use image_layout::Slot;
 use image_layout::disk::{BLOCK, MAX_DISK, MIN_DISK, Role, SECTOR, start};
 use qemu_tests::{Bus, Disk, Firmware, Lab, Machine, Setup};
@@ -90,15 +89,19 @@ fn flip(disk: &Disk, number: i64, byte: u64) {
 fn table_repaired(firmware: Firmware) {
     let lab = Lab::new().unwrap();
     let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
+    // What the console said until the slot started, and the events of all boots.
     let boot = || {
-        let setup = Setup { firmware, ..Setup::default() };
+        let setup = Setup { firmware, ..Setup::with("format = 1\n") };
         let machine = Machine::boot(&lab, &disk, &setup).unwrap();
         let line = started(&machine, Slot::A, 0);
-        let text = machine.console.text();
-        machine.kill().unwrap();
+        let said = machine.console.text();
         assert!(line.contains("data ok"), "{line}");
-        text
+        machine.wait_ssh(BOOT).unwrap();
+        let events = text(&machine, &["events"]);
+        machine.power_off(CHANGE).unwrap();
+        (said, events)
     };
+    let repairs = |events: &str| events.lines().filter(|line| line.contains(" partition-table")).count();
     boot();
     let whole = headers(&disk);
     // The disk's GUID: GRUB does not look at checksums, the kernel does.
@@ -107,10 +110,14 @@ fn table_repaired(firmware: Firmware) {
     {
         flip(&disk, sector, 60);
         // OVMF repairs tables too, before anything of the box runs.
-        let text = boot();
-        assert!(firmware == Firmware::Uefi || text.contains(said), "{said}");
+        let (console, events) = boot();
+        let event = format!(" partition-table: partition table rewritten: {said}");
+        assert!(firmware == Firmware::Uefi || console.contains(said), "{said}");
+        assert!(firmware == Firmware::Uefi || events.contains(&event), "{events}");
         assert!(headers(&disk) == whole, "{said}: it is not as it was");
-        assert!(!boot().contains("partition table"), "the table is repaired once");
+        let (console, after) = boot();
+        assert!(!console.contains("partition table"), "the table is repaired once");
+        assert_eq!(repairs(&after), repairs(&events), "{after}");
     }
 }
 
@@ -182,13 +189,16 @@ fn full_errors_in_data_are_repaired_and_said() {
     let lab = Lab::new().unwrap();
     let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
     let boot = || {
-        let machine = Machine::boot(&lab, &disk, &Setup::default()).unwrap();
+        let machine = Machine::boot(&lab, &disk, &Setup::with("format = 1\n")).unwrap();
         let line = started(&machine, Slot::A, 0);
-        std::thread::sleep(Duration::from_secs(1));
-        machine.kill().unwrap();
-        line
+        machine.wait_ssh(BOOT).unwrap();
+        let events = text(&machine, &["events"]);
+        machine.power_off(CHANGE).unwrap();
+        (line, events)
     };
-    assert!(boot().contains("data ok"));
+    const EVENT: &str = " data-repaired: the data file system had errors, which were repaired";
+    let (line, events) = boot();
+    assert!(line.contains("data ok") && !events.contains("data-repaired"), "{line}: {events}");
     // A rotten block bitmap, as the kernel leaves it when it meets one: marked, to be looked at.
     let data = disk.partition(Role::Data).unwrap();
     let descriptor = data.read(BLOCK, 4).unwrap();
@@ -200,9 +210,10 @@ fn full_errors_in_data_are_repaired_and_said() {
     let sum = crc32c(&superblock[..1020]).to_le_bytes();
     superblock[1020..].copy_from_slice(&sum);
     data.write(1024, &superblock).unwrap();
-    let line = boot();
+    let (line, events) = boot();
     assert!(line.contains("data repaired"), "{line}");
-    assert!(boot().contains("data ok"));
+    assert!(events.contains(EVENT), "{events}");
+    assert!(boot().0.contains("data ok"));
 }
 
 /// ext4's checksum of metadata: Castagnoli's, without the last inversion.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::commands::relabelled;
 use crate::common::{BOOT, CHANGE, apply, lab, out, page, probe, resumed, settled, text, up, wait_until};
 use qemu_tests::{Disk, Machine, Registry, Setup};
 use serde_json::Value;
@@ -203,18 +204,25 @@ fn images(machine: &Machine) -> String {
 #[test]
 fn images_that_nothing_uses_make_room_before_data_is_full() {
     let (lab, registry) = lab();
-    let mut machine = resumed(&lab, &(page(&registry, "used") + &probe(&registry, "")), &[]);
+    registry.push(&lab, &relabelled(&lab, &lab.app("nginx"), "former"), "nginx:0").unwrap();
+    let [probe, nginx, former] = ["probe:1", "nginx:1", "nginx:0"].map(|name| registry.reference(name));
+    let page = page(&registry, "used");
+    let document = page.replace(&nginx, &former) + &crate::common::probe(&registry, "");
+    let mut machine = resumed(&lab, &document, &[]);
     machine.wait_served("used", CHANGE).unwrap();
     settled(&machine);
-    let alone = apply(&machine, &page(&registry, "used"), &["--remove"]);
+    // An instance goes, and another has an image of a later tag.
+    let alone = apply(&machine, &page, &["--remove"]);
     assert!(alone.status.success(), "{}", out(&alone));
-    let (probe, nginx) = (registry.reference("probe:1"), registry.reference("nginx:1"));
-    assert!(images(&machine).contains(&probe) && images(&machine).contains(&nginx));
+    machine.wait_served("used", CHANGE).unwrap();
+    settled(&machine);
+    let before = images(&machine);
+    assert!([&probe, &nginx, &former].iter().all(|reference| before.contains(*reference)), "{before}");
     // To a twentieth that is left.
     machine.shell("set -- $(df -Pk /var | tail -n 1); fallocate -l $(($4 - $2 / 20))k /var/fill").unwrap();
     wait_until("room", CHANGE, || {
         let images = images(&machine);
-        if images.contains(&probe) { Err(images) } else { Ok(()) }
+        if images.contains(&probe) || images.contains(&former) { Err(images) } else { Ok(()) }
     });
     assert!(images(&machine).contains(&nginx), "it is used");
     let events = text(&machine, &["events"]);
@@ -223,7 +231,7 @@ fn images_that_nothing_uses_make_room_before_data_is_full() {
 
     machine.shell("set -- $(df -Pk /var | tail -n 1); fallocate -l $(($4 - 8192))k /var/more").unwrap();
     wait_full(&machine, true);
-    let more = page(&registry, "used") + &crate::common::probe(&registry, "");
+    let more = page + &crate::common::probe(&registry, "");
     let applied = apply(&machine, &more, &["--no-wait"]);
     assert!(applied.status.success(), "{}", out(&applied));
     wait_until("the reason", CHANGE, || {

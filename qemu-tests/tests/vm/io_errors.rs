@@ -33,6 +33,15 @@ fn says(machine: &Machine, words: &str) {
     });
 }
 
+/// Waits until this is the first of what is wrong; what is to be done about it.
+fn finds(machine: &Machine, code: &str) -> String {
+    wait_until(code, CHANGE, || {
+        let doctor = machine.json(&["doctor"], &[0, 1, 3]).map_err(|error| format!("{error:#}"))?;
+        let first = &doctor["findings"][0];
+        if first["code"] == code { Ok(first["next"].to_string()) } else { Err(doctor.to_string()) }
+    })
+}
+
 #[test]
 fn full_data_that_takes_no_writes_any_more_comes_back_by_itself() {
     let (lab, registry) = lab();
@@ -47,6 +56,8 @@ fn full_data_that_takes_no_writes_any_more_comes_back_by_itself() {
     machine.fail_disk(&[DiskFault::Writes]).unwrap();
     machine.shell("(echo lost >/var/lib/lost; sync) 2>/dev/null; true").unwrap();
     says(&machine, "data failed");
+    let next = finds(&machine, "data-failed");
+    assert!(next.contains("wait") && !next.contains("format"), "{next}");
     machine.console.wait_after(mark, "error data failed", CHANGE).unwrap();
     machine.wait_ssh(CHANGE).unwrap();
     println!("the page is served meanwhile: {}", machine.serves("still here"));
@@ -100,6 +111,9 @@ fn full_data_that_cannot_be_read_at_boot_is_not_written_over_and_comes_back_by_i
     machine.console.wait("data unavailable", BOOT).unwrap();
     machine.wait_ssh(BOOT).unwrap();
     says(&machine, "the disk fails");
+    let next = finds(&machine, "data-disk-fails");
+    assert!(next.contains("wait") && next.contains("what cannot be read is lost"), "{next}");
+    assert!(!next.contains("format") && !next.contains("reboot"), "{next}");
     assert!(text(&machine, &["events"]).contains("data-disk-fails"));
     assert!(inodes() == before, "what could not be read was written over");
 

@@ -44,6 +44,16 @@ fn log_in(machine: &Machine, key: &Path, user: &str) -> Output {
     machine.ssh_with(key).arg("-v").arg(format!("{user}@127.0.0.1")).arg("version").output().unwrap()
 }
 
+/// Applies a document by somebody's key alone, with more arguments.
+fn apply_by(machine: &Machine, key: &Path, document: &str, more: &[&str]) -> Output {
+    let mut ssh = machine.ssh_with(key);
+    ssh.args(["admin@127.0.0.1", "apply", "--no-wait"]).args(more).arg("-");
+    let streams = ssh.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = streams.spawn().unwrap();
+    child.stdin.take().unwrap().write_all(document.as_bytes()).unwrap();
+    child.wait_with_output().unwrap()
+}
+
 /// Lets sshd forget who was refused: it makes those wait, here everyone, who all have one address.
 fn forgive(machine: &mut Machine) {
     machine.shell("systemctl restart sshd").unwrap();
@@ -153,10 +163,28 @@ fn full_admins_of_a_rejected_document_get_in_where_the_providers_keys_do_not() {
     enters(&mut machine, &second);
     let providers = machine.key().to_owned();
     refused(&mut machine, &providers);
-    offered(&mut machine, "i-2", &format!("{}\n[[recipe]]\nname = ", document(&third_line)));
+    let broken = |line: &str| format!("{}\n[[recipe]]\nname = ", document(line));
+    offered(&mut machine, "i-2", &broken(&third_line));
     enters(&mut machine, &third);
     enters(&mut machine, &second);
     refused(&mut machine, &providers);
+
+    // Who is in by that document has tried its key, and mends it.
+    let done = apply_by(&machine, &third, &document(&third_line), &[]);
+    assert!(done.status.success(), "{}", out(&done));
+    refused(&mut machine, &second);
+    enters(&mut machine, &third);
+
+    // Where nobody else may log in, no document takes that away either.
+    let nobody = settings_with("provider_keys = false");
+    let done = apply_by(&machine, &third, &nobody, &["--force"]);
+    assert!(done.status.success(), "{}", out(&done));
+    refused(&mut machine, &third);
+    offered(&mut machine, "i-3", &broken(&second_line));
+    enters(&mut machine, &second);
+    let done = apply_by(&machine, &second, &nobody, &[]);
+    assert_eq!(done.status.code(), Some(5), "{}", out(&done));
+    enters(&mut machine, &second);
     machine.kill().unwrap();
 }
 

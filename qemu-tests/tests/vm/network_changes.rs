@@ -161,8 +161,16 @@ fn full_what_nobody_confirms_ends_by_itself_and_with_a_restart() {
         let none = machine.cli(&["network", "confirm"]).unwrap();
         assert_eq!(none.status.code(), Some(4), "{}", out(&none));
     };
-    // They work, and nothing but the time ends them.
+    // They work, and nothing but the time ends them: not a document that says nothing else of the network, and one that
+    // does has to wait.
     tries(&machine);
+    let applied = apply(&machine, &(settings(&registry) + "# Nothing of the network.\n"), &["--no-wait"]);
+    assert!(applied.status.success() && !out(&applied).contains("tried for"), "{}", out(&applied));
+    let refused = apply(&machine, &(settings(&registry) + &fixed("")), &["--no-wait"]);
+    assert_eq!(refused.status.code(), Some(5), "{}", out(&refused));
+    assert!(out(&refused).contains("a change of the network is being tried"), "{}", out(&refused));
+    let tried = nic(&machine, MAC).unwrap();
+    assert_eq!((&tried["source"], &tried["mtu"]), (&json!("static"), &json!(1400)), "{tried}");
     is_back(&machine);
     let events = text(&machine, &["events"]);
     assert!(events.contains("nobody confirmed them within 120 seconds"), "{events}");
@@ -223,6 +231,25 @@ fn full_a_document_that_cuts_its_owner_off_is_undone() {
     let refused = apply(&machine, &wrong.replace("[box]\n", &admins), &["--no-wait"]);
     assert_eq!(refused.status.code(), Some(5), "{}", out(&refused));
     assert!(out(&refused).contains("none of the keys"), "{}", out(&refused));
+
+    // One that is confirmed after it does not make it good: the box may come back to it.
+    let is_before = |machine: &Machine| {
+        wait_until("the settings before", TRIAL, || match machine.cli(&["network"]) {
+            Ok(done) if out(&done).contains("settings before the document's") => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+    };
+    is_before(&machine);
+    let applied = apply(&machine, &(settings(&registry) + &fixed("mtu = 1400\n")), &["--no-wait"]);
+    assert!(out(&applied).contains("tried for 120 seconds"), "{}", out(&applied));
+    let good = |nic: &Value| nic["source"] == "static" && nic["mtu"] == 1400;
+    wait_for(&machine, MAC, "settings that are good", good);
+    text(&machine, &["network", "confirm"]);
+    let status = machine.json(&["status"], &[0, 3]).unwrap();
+    assert_eq!(status["user_data"]["generation"], 3);
+    machine.shell("rm /var/lib/holdfast/generations/3.json*; systemctl restart holdfastd").unwrap();
+    is_before(&machine);
+    wait_for(&machine, MAC, "settings that are good", good);
     machine.kill().unwrap();
 }
 

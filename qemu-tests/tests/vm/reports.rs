@@ -5,7 +5,7 @@ use std::io::Read;
 use std::net::TcpListener;
 
 use crate::common::{CHANGE, lab, out, probe, resumed, settings, site, text, wait_until};
-use qemu_tests::Machine;
+use qemu_tests::{Machine, Setup};
 
 const GIVEN: &str = "given-Quoo5iegh7ohW9";
 const TEXT: &str = "text-ahG7ooQuee0e";
@@ -15,6 +15,7 @@ const OUTPUT: &str = "output-Eih6koh9jaix";
 const COMMENT: &str = "comment-Ohc0aepheizu";
 const ENVIRONMENT: &str = "environment-Jeiy3uo0";
 const PLANTED: &str = "planted-Ohj4eiy3Aeph";
+const MISTYPED: &str = "mistyped-Shoh4aeLoh";
 
 /// An instance with secrets of every kind, and a step whose output is one.
 fn recipe() -> String {
@@ -135,6 +136,21 @@ fn full_a_report_is_whole_and_holds_no_secret() {
     for secret in [GIVEN, &made, PASSWORD, TOKEN, OUTPUT] {
         assert_eq!(places(&with_logs, secret), Vec::<String>::new(), "{secret}");
     }
+
+    // Nor what a document has under a key that is none, for which it is refused.
+    let bad = format!("[[box.registry]]\nhost = \"10.0.2.2:1\"\npass = \"{MISTYPED}\"\n");
+    machine.offer(&Setup { instance_id: "i-2".into(), ..Setup::with(bad) }).unwrap();
+    machine.shell("systemctl restart holdfastd").unwrap();
+    machine.wait_ssh(CHANGE).unwrap();
+    wait_until("the refusal", CHANGE, || {
+        let status = machine.json(&["status"], &[0, 3]).unwrap().to_string();
+        if status.contains("unknown key `pass`") { Ok(()) } else { Err(status) }
+    });
+    let said = machine.cli(&["report"]).unwrap();
+    assert!(said.status.success(), "{:?} {}", said.status, String::from_utf8_lossy(&said.stderr));
+    let refused = unpack(&said.stdout);
+    assert!(refused["status.json"].contains("pass = ****"), "{}", refused["status.json"]);
+    assert_eq!(places(&refused, MISTYPED), Vec::<String>::new());
     machine.kill().unwrap();
 }
 

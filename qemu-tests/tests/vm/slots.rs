@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::{BOOT, CHANGE, DISK, started, wait_until};
+use crate::common::{BOOT, CHANGE, DISK, started, text, wait_until};
 use image_layout::disk::{Role, boot, esp};
 use image_layout::slots::{HEADER, TRIES_GOOD, TRIES_NEW};
 use image_layout::{Slot, SlotState};
@@ -245,9 +245,17 @@ fn full_with_no_state_left_a_slot_boots_and_the_other_one_is_next() {
         let disk = updated(&lab);
         Harm::Zeroed.apply(&disk, 0);
         Harm::Torn.apply(&disk, 1);
-        let said = boots(&lab, &disk, &setup(firmware), Slot::A);
-        assert!(said.contains("both copies of the slot state were lost"), "{said}");
-        for state in disk.slot_states().unwrap() {
+        let setup = Setup { firmware, ..Setup::with("format = 1\n") };
+        let machine = Machine::boot(&lab, &disk, &setup).unwrap();
+        started(&machine, Slot::A, 0);
+        let (said, states) = (machine.console.text(), disk.slot_states().unwrap());
+        machine.wait_ssh(BOOT).unwrap();
+        let events = text(&machine, &["events"]);
+        machine.kill().unwrap();
+        let lost = "both copies of the slot state were lost";
+        assert!(said.contains(lost), "{said}");
+        assert!(events.contains(&format!(" slot-state-lost: {lost}")), "{events}");
+        for state in states {
             let state = state.expect("both copies are written anew");
             assert_eq!((state.slot, state.tries_a, state.tries_b), (Slot::B, TRIES_NEW, TRIES_NEW));
         }

@@ -8,6 +8,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::Source;
 use crate::shape::Template;
+use crate::spec::{Shape, Spec};
 
 /// Ranges of the values that may be secrets: `password` anywhere, values given under `params`, and the `default`
 /// of a parameter that is not plainly of another type; all of `[box.notify]`, and the URL of `[box.update]` when it
@@ -58,6 +59,62 @@ pub(super) fn telling(root: &DeTable<'_>) -> Vec<Range<usize>> {
         }
     }
     found
+}
+
+/// What is given under keys that the language does not have where they stand: one that is mistyped may hold what the
+/// right one would hide.
+pub(super) fn unknown(root: &DeTable<'_>, spec: &Spec) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    unknown_of(root, spec, &mut found);
+    found
+}
+
+fn unknown_of(table: &DeTable<'_>, spec: &Spec, found: &mut Vec<Range<usize>>) {
+    for (key, value) in table {
+        match spec.key(key.get_ref()) {
+            Some(key) => unknown_in(value, &key.shape, found),
+            None => values(value, &|_| true, found),
+        }
+    }
+}
+
+/// The same of a value that is to have this shape. A table in place of a list of tables, or a list of them in place
+/// of one, is looked at as what was meant; a table where none belongs has no key of the language.
+fn unknown_in(value: &Spanned<DeValue<'_>>, shape: &Shape, found: &mut Vec<Range<usize>>) {
+    match (value.get_ref(), shape) {
+        (DeValue::Array(list), shape) => {
+            let shape: &Shape = match shape {
+                Shape::List(inner) | Shape::SomeOf(inner) => inner,
+                other => other,
+            };
+            list.iter().for_each(|value| unknown_in(value, shape, found));
+        }
+        (DeValue::Table(table), Shape::Table(spec)) => unknown_of(table, spec, found),
+        (DeValue::Table(table), Shape::Map(_, inner)) => {
+            table.iter().for_each(|(_, value)| unknown_in(value, inner, found));
+        }
+        (DeValue::Table(_), Shape::List(inner) | Shape::SomeOf(inner) | Shape::OrTemplate(inner)) => {
+            unknown_in(value, inner, found);
+        }
+        (DeValue::Table(table), Shape::Either(shapes)) => match meant(table, shapes) {
+            Some(spec) => unknown_of(table, spec, found),
+            None => values(value, &|_| true, found),
+        },
+        (DeValue::Table(_), _) => values(value, &|_| true, found),
+        _ => {}
+    }
+}
+
+/// Which of several tables this one is: the one whose first key it has, else the last.
+fn meant<'a>(table: &DeTable<'_>, shapes: &'a [Shape]) -> Option<&'a Spec> {
+    let specs = || {
+        shapes.iter().filter_map(|shape| match shape {
+            Shape::Table(spec) => Some(*spec),
+            _ => None,
+        })
+    };
+    let begins = |spec: &&Spec| spec.keys.first().is_some_and(|key| table.contains_key(key.name));
+    specs().find(begins).or_else(|| specs().next_back())
 }
 
 /// `env`, and what Compose calls it.
@@ -178,8 +235,8 @@ fn is_secret_key(key: &str) -> bool {
 }
 
 /// For an error of syntax, where no tree can be relied on: what follows the `=` of the line, or of the line that
-/// the value began on, when its key or its table may hold a secret.
-pub(super) fn broken_line(source: &Source<'_>, offset: usize) -> Option<Range<usize>> {
+/// the value began on, when its key or its table may hold a secret, or is none of the language.
+pub(super) fn broken_line(source: &Source<'_>, spec: &Spec, offset: usize) -> Option<Range<usize>> {
     let line = source.line_range(offset.min(source.text().len()));
     let above = &source.text()[..line.end];
     let mut header = "";
@@ -205,7 +262,12 @@ pub(super) fn broken_line(source: &Source<'_>, offset: usize) -> Option<Range<us
         let of_containers = ["env", "files", "content", "run", "entrypoint", "command"];
         settings.iter().chain(&of_containers).any(|word| text.contains(word))
     };
-    if !word(header) && !word(key) {
+    let table = header.trim_start_matches('[').split(']').next().unwrap_or_default();
+    let name = key.split('=').next().unwrap_or_default();
+    let path = [table, name].into_iter().flat_map(|text| text.split('.'));
+    let path = path.map(|name| name.trim().trim_matches(['"', '\''])).filter(|name| !name.is_empty());
+    let path: Vec<&str> = path.collect();
+    if !word(header) && !word(key) && spec.leads(&path) {
         return None;
     }
     let own = &source.text()[line.clone()];

@@ -18,12 +18,15 @@ pub(crate) use source::Source;
 pub(crate) use table::{Entry, Table};
 
 use crate::diagnostic::{Anchor, Diagnostics, Kind};
+use crate::spec::{self, Spec};
 
 /// Parses TOML and hands the root table over together with its source. Errors of syntax end it, but for
-/// duplicate keys: there the first one counts, and the others are told with everything else.
+/// duplicate keys: there the first one counts, and the others are told with everything else. Values of keys that
+/// `spec` does not have are never shown.
 pub(crate) fn with_document<T>(
     file: &str,
     text: &str,
+    spec: &'static Spec,
     read: impl FnOnce(&Source<'_>, &Spanned<DeTable<'_>>) -> Option<T>,
 ) -> Result<T, Diagnostics> {
     if text.len() > crate::MAX_DOCUMENT {
@@ -42,11 +45,13 @@ pub(crate) fn with_document<T>(
     }
     source.hide(hide::secrets(&root));
     source.hide(hide::telling(root.get_ref()));
+    source.hide(hide::unknown(root.get_ref(), spec));
     if !faults.is_empty() {
         // Whose they are cannot be told for sure.
         source.hide(syntax::long_strings(text));
     }
-    source.hide(faults.iter().filter_map(|fault| hide::broken_line(&source, fault.span.start)).collect());
+    let broken = faults.iter().filter_map(|fault| hide::broken_line(&source, spec, fault.span.start));
+    source.hide(broken.collect());
     let readable =
         faults.iter().all(|fault| fault.is_duplicate()) && (faults.is_empty() || !root.get_ref().is_empty());
     for fault in faults {
@@ -67,8 +72,8 @@ pub(crate) fn with_document<T>(
 /// What stands in the place of a value that is hidden.
 const HIDDEN: &str = "\"[hidden]\"";
 
-/// A document for others to read: without the values that may be secrets, and without comments. `None` when it is
-/// no TOML, so that what is a secret in it cannot be told.
+/// User-data for others to read: without the values that may be secrets, and without comments. `None` when it is no
+/// TOML, so that what is a secret in it cannot be told.
 pub fn hide(text: &str) -> Option<String> {
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
     let (root, faults) = syntax::parse(text);
@@ -78,6 +83,7 @@ pub fn hide(text: &str) -> Option<String> {
     let mut source = Source::new("", text);
     source.hide(hide::secrets(&root));
     source.hide(hide::telling(root.get_ref()));
+    source.hide(hide::unknown(root.get_ref(), &spec::user_data::DOCUMENT));
     let values = source.hidden().iter().map(|range| (range.clone(), HIDDEN));
     let mut hidden: Vec<_> =
         values.chain(syntax::comments(text).into_iter().map(|range| (range, ""))).collect();
@@ -104,6 +110,7 @@ mod tests {
         let document = r#"
 [box]
 hostname = "hub1" # s3cret-0
+slack = "https://hooks.example.org/s3cret-m"
 [[box.registry]]
 host = "r.example.org"
 username = "hub"
@@ -147,7 +154,7 @@ env = { API_TOKEN = "s3cret-g", PIN = 123456, DB_PASS = 1234 }
         ] {
             assert!(shown.contains(kept), "{kept} is gone: {shown}");
         }
-        assert_eq!(shown.matches("[hidden]").count(), 14, "{shown}");
+        assert_eq!(shown.matches("[hidden]").count(), 15, "{shown}");
         assert!(hide(&shown).is_some(), "it is still TOML");
         assert_eq!(hide("password = \"s3cret"), None);
     }

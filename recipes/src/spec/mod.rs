@@ -92,8 +92,30 @@ impl Spec {
         self.keys.iter().find(|key| key.name == name)
     }
 
+    /// Whether the language has something at the end of these keys.
+    pub(crate) fn leads(&self, path: &[&str]) -> bool {
+        match path.split_first() {
+            Some((name, rest)) => self.key(name).is_some_and(|key| key.shape.leads(rest)),
+            None => true,
+        }
+    }
+
     /// The release that brings this key.
     pub(crate) fn reserved(&self, name: &str) -> Option<&'static str> {
         self.reserved.iter().find(|(word, _)| *word == name).map(|(_, release)| *release)
+    }
+}
+
+impl Shape {
+    /// The same from a value of this shape on; the keys of one table of a list are those of each.
+    fn leads(&self, path: &[&str]) -> bool {
+        match (self, path) {
+            (_, []) => true,
+            (Shape::Table(spec), _) => spec.leads(path),
+            (Shape::Map(_, inner), [_, rest @ ..]) => inner.leads(rest),
+            (Shape::List(inner) | Shape::SomeOf(inner) | Shape::OrTemplate(inner), _) => inner.leads(path),
+            (Shape::Either(shapes), _) => shapes.iter().any(|shape| shape.leads(path)),
+            _ => false,
+        }
     }
 }

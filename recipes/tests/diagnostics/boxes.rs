@@ -82,7 +82,7 @@ username = "x"
       hint: write `{ mac = "52:54:00:12:34:56" }` or `{ name = "ens3" }`
 
     x.toml:3:1: unknown key `gateway4` in [[box.interface]]
-      3 | gateway4 = "10.0.0.1"
+      3 | gateway4 = **********
         | ^^^^^^^^
       hint: write `routes = [{ to = "default", via = "203.0.113.1" }]`
 
@@ -115,7 +115,7 @@ backup = true
       hint: give this one another `name`
 
     x.toml:5:1: unknown key `format` in [[recipe]] without `use`
-      5 | format = 1
+      5 | format = *
         | ^^^^^^
       hint: it stands once, at the top of the document
 
@@ -125,7 +125,7 @@ backup = true
       hint: write a time span such as "1h"
 
     x.toml:7:1: `backup` needs Holdfast 0.3
-      7 | backup = true
+      7 | backup = ****
         | ^^^^^^
       hint: remove it: this is Holdfast 0.1.0, which does not know it yet
     "#);
@@ -238,4 +238,30 @@ true
     x.toml: this is a MIME message, not a document in one
       hint: write it in TOML, with `[box]` and `[[recipe]]`: `holdfast-image init` makes a first one by asking
     "#);
+
+    for (text, what) in [
+        ("\u{feff}#Cloud-Config\r\nusers: []\r\n", "a cloud-config, which Holdfast does not read"),
+        ("#cloud-config-archive\n- type: x\n", "an archive of cloud-init, which Holdfast does not read"),
+        ("#cloud-boothook\n#!/bin/sh\n", "a boothook of cloud-init, which Holdfast does not run"),
+        ("#include\nhttps://example.org/x\n", "a list of URLs for cloud-init, which Holdfast does not fetch"),
+        ("#include https://example.org/x\n", "a list of URLs for cloud-init, which Holdfast does not fetch"),
+        (
+            "#include-once\nhttps://example.org/x\n",
+            "a list of URLs for cloud-init, which Holdfast does not fetch",
+        ),
+        ("#part-handler\ndef list_types():\n", "a part handler of cloud-init, which Holdfast does not run"),
+        ("#upstart-job\n", "an Upstart job, which Holdfast does not run"),
+        (
+            "## template: jinja\n#cloud-config\nhostname: {{ v1.region }}\n",
+            "a template of cloud-init, which Holdfast does not fill in",
+        ),
+        ("{ \"ignition\": {} }", "an Ignition configuration, which Holdfast does not read"),
+        ("\n{\n  \"ignition\": {}\n}\n", "an Ignition configuration, which Holdfast does not read"),
+    ] {
+        let hint = "write it in TOML, with `[box]` and `[[recipe]]`: `holdfast-image init` makes a first one by asking";
+        assert_eq!(of_user_data(text), format!("x.toml: this is {what}\n  hint: {hint}"), "{text}");
+    }
+    for remark in ["#include what we have", "#includes", "## template for boxes", "#part"] {
+        assert_eq!(of_user_data(&format!("{remark}\n[box]\n")), "accepted", "{remark}");
+    }
 }

@@ -14,7 +14,7 @@ imagee = "x"
 "#;
     assert_snapshot!(of_recipe(text), @r#"
     x.toml:5:1: unknown key `imagee` in [containers.NAME]
-      5 | imagee = "x"
+      5 | imagee = ***
         | ^^^^^^
       hint: did you mean `image`?
     "#);
@@ -36,22 +36,22 @@ cap_drop = ["ALL"]
       hint: it is called `env`: `env = { NAME = "value" }`
 
     x.toml:6:1: unknown key `depends_on` in [containers.NAME]
-      6 | depends_on = ["db"]
+      6 | depends_on = [****]
         | ^^^^^^^^^^
       hint: it is called `require`: `require = ["containers.db"]`
 
     x.toml:7:1: unknown key `mem_limit` in [containers.NAME]
-      7 | mem_limit = "1g"
+      7 | mem_limit = ****
         | ^^^^^^^^^
       hint: it is called `memory`: `memory = "256M"`
 
     x.toml:8:1: unknown key `volumes_from` in [containers.NAME]
-      8 | volumes_from = ["db"]
+      8 | volumes_from = [****]
         | ^^^^^^^^^^^^
       hint: name the volume in the `volumes` of both containers
 
     x.toml:9:1: unknown key `cap_drop` in [containers.NAME]
-      9 | cap_drop = ["ALL"]
+      9 | cap_drop = [*****]
         | ^^^^^^^^
       hint: all but a few capabilities are dropped already; `cap_add` gives one back
     "#);
@@ -70,7 +70,7 @@ healthcheck = { test = "x" }
       hint: it is called "always": what `holdfast` stops stays stopped anyway
 
     x.toml:6:1: unknown key `healthcheck` in [containers.NAME]
-      6 | healthcheck = { test = "x" }
+      6 | healthcheck = { test = *** }
         | ^^^^^^^^^^^
       hint: it is called `health`: `[containers.NAME.health]`
     "#);
@@ -94,12 +94,12 @@ image = "nginx"
 "#;
     assert_snapshot!(of_recipe(text), @r#"
     x.toml:1:1: `recipe` is missing
-      1 | version = "3"
+      1 | version = ***
         | ^
       hint: add `[recipe]`
 
     x.toml:1:1: unknown key `version` in the document
-      1 | version = "3"
+      1 | version = ***
         | ^^^^^^^
       hint: the recipe's version stands in `[recipe]`; that of the language is `format`
 
@@ -117,7 +117,7 @@ PublishPort = ["80:80"]
 "#;
     assert_snapshot!(of_recipe(text), @r#"
     x.toml:5:1: unknown key `PublishPort` in [containers.NAME]
-      5 | PublishPort = ["80:80"]
+      5 | PublishPort = [*******]
         | ^^^^^^^^^^^
       hint: it is called `ports`: `ports = ["80:8080"]`
     "#);
@@ -130,7 +130,7 @@ Read-Only = true
 "#;
     assert_snapshot!(of_recipe(text), @r#"
     x.toml:5:1: unknown key `Read-Only` in [containers.NAME]
-      5 | Read-Only = true
+      5 | Read-Only = ****
         | ^^^^^^^^^
       hint: did you mean `read_only`?
     "#);
@@ -166,7 +166,7 @@ backup = true
       hint: remove it: this is Holdfast 0.1.0, which does not know it yet
 
     x.toml:10:1: `backup` needs Holdfast 0.3
-      10 | backup = true
+      10 | backup = ****
          | ^^^^^^
       hint: remove it: this is Holdfast 0.1.0, which does not know it yet
     "#);

@@ -21,7 +21,7 @@ password = "hunter2" x
 "#;
     assert_snapshot!(of_user_data(text), @r#"
     x.toml:1:85: unknown key `bogus` in [[box.registry]]
-      1 | …st = "a.example.org", username = "a", password = *********, bogus = 1 }] }
+      1 | …st = "a.example.org", username = "a", password = *********, bogus = * }] }
         |                                                              ^^^^^
       hint: there are `host`, `ca`, `username`, `password` and `plain_http`
     "#);
@@ -122,4 +122,41 @@ fn no_error_shows_what_containers_are_given() {
         assert_ne!(shown, "accepted", "{line}");
         assert!(!shown.contains("hunter2"), "{shown}");
     }
+}
+
+/// Nor what is given under a key that a table does not have, which is one mistyped.
+#[test]
+fn no_error_shows_what_an_unknown_key_is_given() {
+    let registry = "[[box.registry]]\nhost = \"r.example.org\"\n";
+    for text in [
+        format!("{registry}pass = \"hunter2\"\n"),
+        format!("{registry}Password = \"hunter2\"\n"),
+        format!("{registry}token = [\"a\", [\"hunter2\"], {{ b = \"hunter2\" }}]\n"),
+        format!("{registry}token.a.b = \"hunter2\"\n"),
+        format!("{registry}passwd = \"\"\"\nhunter2\\x41\n\"\"\"\n"),
+        format!("{registry}passwd = 'hunter2' x\n"),
+        format!("{registry}slack = \"hunter2\nusername = \"a\"\n"),
+        format!("{registry}slack = \"a\"\nslack = \"hunter2\"\n"),
+        // In a table where a list of them belongs, and the other way round, and where none does.
+        "box.registry = { host = \"r.example.org\", slack = \"hunter2\" }\n".to_owned(),
+        "box = [{ hostname = \"hub1\", slack = \"hunter2\" }]\n".to_owned(),
+        "box = { hostname = { slack = \"hunter2\" }, dns = [{ slack = \"hunter2\" }] }\n".to_owned(),
+        "box = { hostname = \"hub_1\", registry = [{ slack = \"hunter2\" }] }\n".to_owned(),
+        "[box]\nslack = \"https://hooks.example.org/T/B/hunter2\"\n".to_owned(),
+        "box.slak = { url = \"hunter2\" }\n".to_owned(),
+        "[box.slak]\nurl = \"hunter2\n".to_owned(),
+        "slack = 2026-11-30 hunter2\n".to_owned(),
+        "[[recipe]]\nuse = \"hello\"\nparms = { key = \"hunter2\" }\n".to_owned(),
+        "[[recipe]]\nuse = \"hello\"\ncontainers = { web = { image = \"hunter2\" } }\n".to_owned(),
+        "recipe = [{ name = \"a\", use_ = \"hunter2\" }]\n".to_owned(),
+        "recipe = [{ name = \"a\", backup = { key = \"hunter2\" } }]\n".to_owned(),
+        "[[recipe]]\nname = \"a\"\n[recipe.containers.web]\nhealth = { password_ = \"hunter2\" }\n"
+            .to_owned(),
+    ] {
+        let shown = of_user_data(&text);
+        assert_ne!(shown, "accepted", "{text}");
+        assert!(!shown.contains("hunter2"), "{shown}");
+    }
+    let shown = of_recipe("[recipe]\nname = \"a\"\n[volumes]\ndata = { size = \"1X\", key = \"hunter2\" }\n");
+    assert!(shown.contains("data = { size = \"1X\", key = ********* }"), "{shown}");
 }

@@ -249,7 +249,7 @@ bogus = 1
       hint: it was set above: keep one of the two
 
     x.toml:4:1: unknown key `bogus` in [recipe]
-      4 | bogus = 1
+      4 | bogus = *
         | ^^^^^
       hint: there are `name`, `version`, `description` and `order`
     "#);

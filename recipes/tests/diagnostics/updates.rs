@@ -28,7 +28,7 @@ source = "x"
       hint: there are `auto`, `stage` and `manual`
 
     x.toml:4:1: unknown key `source` in [box.update]
-      4 | source = "x"
+      4 | source = ***
         | ^^^^^^
       hint: it is called `url`
     "#);
@@ -291,7 +291,7 @@ tz = "UTC"
 "#;
     assert_snapshot!(of_user_data(text), @r#"
     x.toml:2:1: unknown key `tz` in [box]
-      2 | tz = "UTC"
+      2 | tz = *****
         | ^^
       hint: it is called `timezone`
     "#);

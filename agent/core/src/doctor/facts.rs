@@ -8,6 +8,7 @@ use crate::memory::Memory;
 use crate::network::NetworkStatus;
 use crate::notify::{NotifyRecord, Now, Sights};
 use crate::observed::Observed;
+use crate::space;
 use crate::update::{ScrubRecord, UpdateRecord};
 
 /// All of it.
@@ -134,6 +135,10 @@ pub struct Clock {
 pub struct Data {
     /// Why it is not in use; none when it is.
     pub unavailable: Option<String>,
+    /// It is not in use because the disk did not give all of it: the box restarts when the disk does.
+    pub disk_fails: bool,
+    /// How it failed while it was in use; none when it did not.
+    pub failed: Option<String>,
     /// It had errors at this start, which were repaired.
     pub repaired: bool,
     /// Nothing can be written to it.
@@ -145,11 +150,13 @@ pub struct Data {
 /// Room on data, in bytes.
 #[derive(Clone, Debug, Default)]
 pub struct Room {
+    /// That it is full, as it was told; none while it is not.
+    pub full: Option<String>,
     /// What containers can still have.
     pub available: u64,
     /// Files that there can be.
     pub files: u64,
-    /// Files that there can be beside those that there are.
+    /// Files that there can be beside those that there are, with those that only the box itself can make.
     pub files_free: u64,
     /// Images.
     pub images: u64,
@@ -237,6 +244,18 @@ impl Kill {
             unit: unit.unwrap_or(group).to_owned(),
             of_box: field("constraint")? != "CONSTRAINT_MEMCG",
         })
+    }
+}
+
+impl Room {
+    /// Its files alone.
+    pub(super) fn of_files(&self) -> space::Room {
+        space::Room { inodes: self.files, free_inodes: self.files_free, ..space::Room::default() }
+    }
+
+    /// Whether it is short of files, and by that full.
+    pub(super) fn few_files(&self) -> bool {
+        self.of_files().problem(self.full.is_some()).is_some()
     }
 }
 

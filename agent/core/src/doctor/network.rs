@@ -54,6 +54,13 @@ fn way_out(facts: &Facts<'_>) -> Option<Finding> {
     } else if nics.iter().all(|nic| nic.addresses.is_empty()) {
         let message = "no network interface has an address";
         Finding::new("network-no-address", Severity::Failed, "network", message)
+            .run("holdfast network show", "shows each interface, and how it comes by an address")
+            .write(
+                "[[box.interface]]\nmatch = { name = \"NAME\" }\naddresses = [\"ADDRESS/PREFIX\"]\n\
+                 routes = [{ to = \"default\", via = \"GATEWAY\" }]",
+                "gives one the address that the provider has for it",
+            )
+            .act("or attach one to a network at the provider")
     } else {
         let message = "there is no default route: nothing beyond the box's own networks is reached";
         Finding::new("network-no-default-route", Severity::Degraded, "network", message).write(

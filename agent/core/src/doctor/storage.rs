@@ -12,35 +12,58 @@ const LARGEST: usize = 3;
 
 pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     let mut found = whole(facts);
-    if facts.seen.data.unavailable.is_none() {
+    // What is not in use, or cannot be used, has no room to be looked at.
+    if facts.seen.data.unavailable.is_none() && facts.seen.data.failed.is_none() {
         let filling = match facts.sights.get(&Topic::of(Kind::DataFilling)) {
             Some(Sight::Stands(text)) => Some(text.as_str()),
             _ => None,
         };
-        found.extend(room(&facts.seen.room, filling));
+        found.extend(room(&facts.seen.room, filling, knows_volumes(facts)));
         found.extend(files(&facts.seen.room));
         found.extend(facts.seen.room.volumes.iter().filter_map(quota));
     }
     found
 }
 
+/// Whether it is known which volumes are in use: by a document that is in force, and the newest that was accepted.
+fn knows_volumes(facts: &Facts<'_>) -> bool {
+    let documents = &facts.seen.documents;
+    !facts.desired.lost && documents.generation > 0 && documents.unusable.is_empty()
+}
+
 fn whole(facts: &Facts<'_>) -> Vec<Finding> {
     let data = &facts.seen.data;
+    let snapshot = "take a snapshot at the provider, if what is on data matters";
     let mut found = Vec::new();
-    if let Some(reason) = &data.unavailable {
-        found.push(
+    match &data.unavailable {
+        // What cannot be read today may be tomorrow, and what a repair puts in its place may not.
+        Some(reason) if data.disk_fails => found.push(
+            Finding::new("data-disk-fails", Severity::Failed, "data", reason.clone())
+                .act("wait: the box restarts by itself, and nothing is lost, when the disk gives all of data")
+                .act("if it lasts, ask the provider, whose disk it is, and take a snapshot there")
+                .run("holdfast data check", "repairs it all the same: what cannot be read is lost then"),
+        ),
+        Some(reason) => found.push(
             Finding::new("data-unavailable", Severity::Failed, "data", reason.clone())
-                .act("take a snapshot at the provider, if what is on data matters")
+                .act(snapshot)
                 .run("holdfast data check", "repairs what can be repaired")
                 .run("holdfast reboot", "uses it again, once the check says that it can be")
                 .run("holdfast data format --destroy", "makes it anew, empty, when it cannot"),
-        );
+        ),
+        None => {}
     }
-    if data.read_only {
+    if let Some(reason) = &data.failed {
+        found.push(
+            Finding::new("data-failed", Severity::Failed, "data", reason.clone())
+                .act("wait: the box restarts by itself when the disk takes writes again, and checks data")
+                .act("if it lasts, ask the provider, whose disk it is, and take a snapshot there")
+                .run("holdfast reboot", "checks it at once, where the disk is known to work"),
+        );
+    } else if data.read_only {
         let message = "data is mounted read-only: the kernel met errors in it, and nothing is kept any more";
         found.push(
             Finding::new("data-read-only", Severity::Failed, "data", message)
-                .act("take a snapshot at the provider, if what is on data matters")
+                .act(snapshot)
                 .run("holdfast reboot", "checks and repairs it before it is mounted again"),
         );
     } else if data.errors > 0 {
@@ -60,9 +83,10 @@ fn whole(facts: &Facts<'_>) -> Vec<Finding> {
     found
 }
 
-fn room(room: &Room, filling: Option<&str>) -> Option<Finding> {
+fn room(room: &Room, filling: Option<&str>, knows_volumes: bool) -> Option<Finding> {
     let exhausted = room.available < EXHAUSTED;
-    let message = match filling {
+    let full = room.full.as_deref().filter(|_| !room.few_files());
+    let message = match full.or(filling) {
         Some(text) => text.to_owned(),
         None if exhausted => format!("the data file system is full; {} are left", size(room.available)),
         None => return None,
@@ -78,7 +102,7 @@ fn room(room: &Room, filling: Option<&str>) -> Option<Finding> {
         let why = format!("removes images that nothing uses: up to {}", size(room.images_unused));
         finding = finding.run("holdfast images prune", why);
     }
-    for volume in room.volumes.iter().filter(|volume| !volume.in_use) {
+    for volume in room.volumes.iter().filter(|volume| knows_volumes && !volume.in_use) {
         let bytes = volume.used.map(|used| format!(": {}", size(used))).unwrap_or_default();
         let why = format!("removes a volume that nothing uses, and all that is in it{bytes}");
         finding = finding.run(format!("holdfast volumes rm {}", volume.title()), why);
@@ -102,14 +126,16 @@ fn takers(room: &Room) -> String {
     all.join(", ")
 }
 
+/// Those that are kept for the box itself are nothing that containers have.
 fn files(room: &Room) -> Option<Finding> {
-    let used = room.files.saturating_sub(room.files_free);
-    if room.files == 0 || used * 100 < room.files * NEARLY {
+    let data = room.of_files();
+    let (most, left) = (room.files.saturating_sub(data.reserve()), data.available_inodes());
+    let used = most.saturating_sub(left);
+    if most == 0 || !room.few_files() && used * 100 < most * NEARLY {
         return None;
     }
-    let severity = if room.files_free == 0 { Severity::Failed } else { Severity::Degraded };
-    let message =
-        format!("data has room for {} more files: {used} of {} are used", room.files_free, room.files);
+    let severity = if left == 0 { Severity::Failed } else { Severity::Degraded };
+    let message = format!("containers can make {left} more files on data: {used} of {most} are used");
     let finding = Finding::new("disk-files", severity, "data", message)
         .run("holdfast volumes", "lists volumes: one of them holds very many small files");
     Some(

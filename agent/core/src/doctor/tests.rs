@@ -164,6 +164,15 @@ impl Bench {
         })
     }
 
+    fn files(&mut self, free: u64) {
+        (self.seen.room.files, self.seen.room.files_free) = (100_000, free);
+    }
+
+    fn full_of_bytes(&mut self) {
+        self.seen.room.available = 30 << 20;
+        self.seen.room.full = Some("data is full: less than 51 MiB are left".into());
+    }
+
     fn stands(&mut self, kind: Kind, text: &str) {
         self.sights.insert(Topic::of(kind), Sight::Stands(text.into()));
     }
@@ -217,6 +226,23 @@ fn storage() -> Vec<Case> {
         ),
         (
             |b| {
+                b.seen.data.unavailable = Some("data unavailable: the disk fails".into());
+                b.seen.data.disk_fails = true;
+            },
+            &[("data-disk-fails", Failed), ("access-host-key-temporary", Notice)],
+        ),
+        (
+            |b| {
+                b.seen.data.failed = Some("data failed (I/O errors)".into());
+                b.seen.data.read_only = true;
+                b.seen.data.errors = 1;
+                b.seen.room.available = 0;
+                b.seen.room.files_free = 0;
+            },
+            &[("data-failed", Failed)],
+        ),
+        (
+            |b| {
                 b.seen.data.read_only = true;
                 b.seen.data.errors = 1;
             },
@@ -242,8 +268,30 @@ fn storage() -> Vec<Case> {
             &[("disk-low", Degraded)],
         ),
         (|b| b.seen.room.available = 1 << 20, &[("disk-full", Failed)]),
-        (|b| b.seen.room.files_free = 50, &[("disk-files", Degraded)]),
-        (|b| b.seen.room.files_free = 0, &[("disk-files", Failed)]),
+        (|b| b.full_of_bytes(), &[("disk-low", Degraded)]),
+        // Of 100000 files 4096 are kept for the box.
+        (|b| b.files(4096 + 256), &[("disk-files", Degraded)]),
+        (|b| b.files(4096 + 4796), &[]),
+        (|b| b.files(4096 + 4795), &[("disk-files", Degraded)]),
+        (|b| b.files(4096), &[("disk-files", Failed)]),
+        (|b| b.files(0), &[("disk-files", Failed)]),
+        // A small disk, of which a sixteenth is kept: full long before nearly all files are used.
+        (
+            |b| {
+                (b.seen.room.files, b.seen.room.files_free) = (4096, 256 + 255);
+                b.seen.room.full = Some("data is full: fewer than 256 more files can be made".into());
+            },
+            &[("disk-files", Degraded)],
+        ),
+        // Full is said until twice as much is left.
+        (
+            |b| {
+                (b.seen.room.files, b.seen.room.files_free) = (4096, 256 + 511);
+                b.seen.room.full = Some("data is full: fewer than 256 more files can be made".into());
+            },
+            &[("disk-files", Degraded)],
+        ),
+        (|b| (b.seen.room.files, b.seen.room.files_free) = (4096, 256 + 511), &[]),
         (
             |b| {
                 let (instance, name) = ("site".into(), "data".into());
@@ -578,9 +626,52 @@ fn nothing_is_wrong_with_a_healthy_box() {
 fn each_thing_is_found_alone_and_has_a_next_step() {
     for finding in found() {
         assert!(!finding.subject.is_empty() && !finding.message.is_empty(), "{finding:?}");
-        // Its interfaces say what to do.
-        assert!(!finding.next.is_empty() || finding.code == "network-no-address", "{finding:?}");
+        assert!(!finding.next.is_empty(), "{finding:?}");
     }
+}
+
+/// Commands and words of what is to be done about the first finding.
+fn steps(bench: &Bench) -> String {
+    let first = bench.findings().into_iter().next().expect("something is wrong");
+    format!("{:?}", first.next)
+}
+
+#[test]
+fn nothing_that_loses_data_is_proposed_while_the_disk_fails() {
+    let mut bench = Bench::healthy();
+    bench.seen.data.unavailable = Some("data unavailable: no superblock".into());
+    assert!(steps(&bench).contains("data format"));
+    bench.seen.data.disk_fails = true;
+    let steps = steps(&bench);
+    assert!(!steps.contains("format") && !steps.contains("reboot"), "{steps}");
+    assert!(steps.contains("wait") && steps.contains("what cannot be read is lost"), "{steps}");
+}
+
+#[test]
+fn volumes_are_removed_only_where_it_is_known_that_nothing_uses_them() {
+    let check = |change: fn(&mut Bench), expect: bool| {
+        let mut bench = Bench::healthy();
+        let (instance, name) = ("site".into(), "old".into());
+        let old = VolumeUse { instance, name, used: Some(1 << 30), size: None, in_use: false };
+        bench.seen.room.volumes = vec![old];
+        bench.seen.room.available = 1 << 20;
+        change(&mut bench);
+        let full = bench.findings().into_iter().find(|finding| finding.code == "disk-full").unwrap();
+        let steps = format!("{:?}", full.next);
+        assert_eq!(steps.contains("volumes rm site.old"), expect, "{steps}");
+    };
+    check(|_| {}, true);
+    check(|b| b.desired.lost = true, false);
+    check(|b| b.seen.documents.generation = 0, false);
+    check(|b| b.seen.documents.unusable = vec!["generation 4 is not used".into()], false);
+}
+
+#[test]
+fn what_is_kept_for_the_box_is_no_room() {
+    let mut bench = Bench::healthy();
+    bench.files(4096 + 200);
+    let findings = bench.findings();
+    assert_eq!(findings[0].message, "containers can make 200 more files on data: 95704 of 95904 are used");
 }
 
 #[test]

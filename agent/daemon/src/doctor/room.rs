@@ -21,13 +21,17 @@ pub(super) fn look(agent: &Agent) -> (Data, Room) {
     let stat = statvfs(paths::STATE).ok();
     let data = Data {
         unavailable: agent.boot.data_problem(),
+        disk_fails: agent.boot.disk_failed(),
+        failed: agent.data_failed.problem(),
         repaired: agent.boot.data().state == DataState::Repaired,
         read_only: stat.as_ref().is_some_and(|stat| stat.f_flag.contains(StatVfsMountFlags::RDONLY)),
         errors: errors(Path::new(paths::STATE)).unwrap_or(0),
     };
     let images = server::images(agent).unwrap_or_default();
     let sum = |used: fn(&&Image) -> bool| images.iter().filter(used).map(|image| image.size).sum::<u64>();
+    let full = agent.live().full.clone();
     let room = Room {
+        full,
         available: server::disk().available,
         files: stat.as_ref().map_or(0, |stat| stat.f_files),
         files_free: stat.as_ref().map_or(0, |stat| stat.f_ffree),

@@ -1,5 +1,6 @@
 //! Containers: network namespace, bundle, unit.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -25,6 +26,8 @@ use crate::agent::{Agent, bundles, shim_state};
 use crate::observe::{FINGERPRINT, HOSTS, RESOLVER, STARTED};
 use crate::space;
 
+/// What a writable layer was made from: the digest of the image.
+const IMAGE: &str = "image";
 /// Time a container may take until its first process runs, images on slow disks considered.
 const START: Duration = Duration::from_secs(120);
 /// Time beyond the stop timeout until systemd kills what is left.
@@ -114,7 +117,7 @@ pub(super) async fn write_bundle(
 }
 
 /// Writes what the shim starts a container from, with the fingerprint of its configuration beside it and
-/// beside its writable layer.
+/// beside its writable layer, and there its image, too.
 pub(super) fn prepare(
     agent: &Agent,
     name: &ContainerName,
@@ -140,11 +143,27 @@ pub(super) fn prepare(
     files::create_dir(&layer, Access::mode(0o711))?;
     count(agent, &layer)?;
     // What is there already needs no room.
+    files::write_if_changed(layer.join(IMAGE), image.digest.to_string(), 0o600)?;
     files::write_if_changed(layer.join(FINGERPRINT), &fingerprint, 0o600)?;
     files::create_dir_all(bundles(), Access::mode(0o711))?;
     spec::write(&bundle)?;
     std::fs::write(bundle.path.join(FINGERPRINT), &fingerprint).context("failed to finish the bundle")?;
     Ok(true)
+}
+
+/// Digest of the image that each writable layer was made from; `None` where that is not known, as of one that an
+/// earlier version made.
+pub(crate) fn made_from(agent: &Agent) -> anyhow::Result<BTreeMap<ContainerName, Option<String>>> {
+    let folder = agent.records.path("containers");
+    let entries = std::fs::read_dir(&folder).context("failed to list the writable layers")?;
+    let mut found = BTreeMap::new();
+    for entry in entries {
+        let entry = entry.context("failed to list the writable layers")?;
+        let Some(name) = entry.file_name().to_str().and_then(ContainerName::parse) else { continue };
+        let digest = files::read_text(entry.path().join(IMAGE), 1 << 10).ok();
+        found.insert(name, digest.filter(|digest| digest.parse::<Digest>().is_ok()));
+    }
+    Ok(found)
 }
 
 /// Has the file system count the files of a writable layer, which is new, so that they can be limited.
@@ -263,6 +282,13 @@ pub(super) async fn remove(agent: &Arc<Agent>, name: &ContainerName) -> anyhow::
     agent.live().attached.remove(name);
     let _ = agent.networks.lock().await.remove_container(name).await?;
     spec::remove(&agent.bundle(name))?;
-    files::remove_tree(agent.layer(name))?;
+    remove_layer(agent, name).await?;
     Ok(true)
+}
+
+/// Removes a writable layer; it takes as long as that is large, and is done beside the other work.
+pub(super) async fn remove_layer(agent: &Agent, name: &ContainerName) -> anyhow::Result<()> {
+    let layer = agent.layer(name);
+    tokio::task::spawn_blocking(move || files::remove_tree(layer)).await??;
+    Ok(())
 }

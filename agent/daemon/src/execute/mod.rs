@@ -16,6 +16,7 @@ use anyhow::Context;
 use crate::agent::Agent;
 use crate::network;
 
+pub(crate) use containers::made_from;
 pub(crate) use images::{adopt, fetch};
 pub(crate) use instances::limit;
 

@@ -10,7 +10,6 @@ use agent_core::desired::{InstanceDesired, StepDesired, StepPlace};
 use agent_core::observed::Exit;
 use agent_core::state::StepRecord;
 use agent_core::{ContainerName, Secret, plan};
-use agent_system::files;
 use agent_system::systemd::{Span, Stream, Text};
 use anyhow::{Context, bail};
 use tokio::io::AsyncReadExt;
@@ -98,7 +97,7 @@ async fn one_off(
     let id = ContainerName::new(&wanted.name, name);
     agent.systemd.stop(&id.unit()).await?;
     agent.systemd.release(&id.unit()).await?;
-    files::remove_tree(agent.layer(&id))?;
+    containers::remove_layer(agent, &id).await?;
     let ended = one_off_to_end(agent, &id, step).await;
     agent.systemd.stop(&id.unit()).await?;
     containers::remove(agent, &id).await?;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use agent_core::network::NetworkRecord;
 use agent_core::notify::NotifyRecord;
 use agent_core::state::{
-    Counters, Format, Generation, InstanceRecord, Provider, SecretsRecord, VolumeRecord,
+    Counters, Format, Generation, InstanceRecord, Provider, SecretsRecord, VolumeId, VolumeRecord,
 };
 use agent_core::update::{ScrubRecord, UpdateRecord, writing_level};
 
@@ -38,6 +38,8 @@ const KINDS: [Kind; 10] = [
     kind::<SecretsRecord>(|records| records.all("secrets")),
     kind::<VolumeRecord>(|records| {
         let volumes = std::fs::read_dir(records.path("volumes")).into_iter().flatten().flatten();
+        // What is being removed is none.
+        let volumes = volumes.filter(|entry| entry.file_name().to_str().and_then(VolumeId::parse).is_some());
         volumes.map(|volume| volume.path().join("volume.json")).collect()
     }),
 ];

@@ -16,6 +16,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU32;
+use std::sync::{Mutex, PoisonError};
 
 use agent_core::allocate::{self, AllocateError, Taken};
 use agent_core::network::NetworkRecord;
@@ -23,7 +24,7 @@ use agent_core::notify::NotifyRecord;
 use agent_core::state::{Counters, Format, FormatError, InstanceRecord, LEVEL, SecretsRecord};
 use agent_core::update::{ScrubRecord, UpdateRecord};
 use agent_core::{Allocation, Secret};
-use agent_system::files::{self, Access, FileError};
+use agent_system::files::{self, Access, FileError, Leftover};
 
 pub(crate) use events::Events;
 use formats::{Durable, Formats};
@@ -79,6 +80,8 @@ pub(crate) struct Records {
     mended: Vec<String>,
     /// The highest number that blocks of a volume are counted under.
     projects: AtomicU32,
+    /// Folders whose removal was cut, until [`Records::remove_leftovers`].
+    leftovers: Mutex<Vec<Leftover>>,
 }
 
 impl Records {
@@ -92,7 +95,9 @@ impl Records {
             notes: vec![],
             mended: vec![],
             projects: AtomicU32::new(0),
+            leftovers: Mutex::default(),
         };
+        let mut left = Vec::new();
         files::create_dir_all(&records.root, Access::mode(0o755))?;
         for folder in FOLDERS {
             // Of images, fetches of another user reach their own folder.
@@ -100,16 +105,23 @@ impl Records {
             let path = records.root.join(folder);
             files::create_dir(&path, Access::mode(mode))?;
             give_back(&path, mode);
-            files::sweep(&path)?;
+            left.extend(sweep(&path));
         }
-        files::sweep(&records.root)?;
+        left.extend(sweep(&records.root));
         records.give_back();
         records.mended = records.mend();
         records.notes = records.adopt();
         let updates = records.updates().map(Option::unwrap_or_default);
         records.notes.extend(records.settle(updates.as_ref().ok(), good));
-        records.sweep_volumes();
+        left.extend(records.sweep_volumes());
+        records.leftovers = Mutex::new(left);
         Ok(records)
+    }
+
+    /// Removes the folders whose removal was cut before they were opened. It takes as long as those are large.
+    pub(crate) fn remove_leftovers(&self) {
+        let left = std::mem::take(&mut *self.leftovers.lock().unwrap_or_else(PoisonError::into_inner));
+        left.into_iter().for_each(remove);
     }
 
     /// What was found out when they were opened, for their owner.
@@ -340,6 +352,28 @@ impl Records {
     }
 }
 
+/// Removes the files that interrupted writes left in a folder of ours; gives the folders, which may hold much.
+fn sweep(folder: &Path) -> Vec<Leftover> {
+    let left = files::leftovers(folder).unwrap_or_else(|error| {
+        warn(error);
+        Vec::new()
+    });
+    let (trees, rest): (Vec<Leftover>, Vec<Leftover>) = left.into_iter().partition(Leftover::is_tree);
+    rest.into_iter().for_each(remove);
+    trees
+}
+
+/// Removes what nothing goes by. What cannot be removed costs room and nothing else.
+fn remove(left: Leftover) {
+    if let Err(error) = left.remove() {
+        warn(error);
+    }
+}
+
+fn warn(error: FileError) {
+    tracing::warn!("{:#}", anyhow::Error::from(error));
+}
+
 /// Gives a file or folder of ours its rights back, should it have others.
 fn give_back(path: &Path, mode: u32) {
     let Ok(found) = std::fs::symlink_metadata(path) else { return };
@@ -509,6 +543,54 @@ mod tests {
         records.add_secret("a", "key", Secret::new("three")).unwrap();
         records.remove_secrets("a").unwrap();
         assert!(!spare.exists());
+    }
+
+    /// Lets nobody, root included, remove what a folder holds, or lets them again.
+    fn hold(folder: &Path, held: bool) {
+        if !rustix::process::geteuid().is_root() {
+            let mode = if held { 0o500 } else { 0o700 };
+            return std::fs::set_permissions(folder, Permissions::from_mode(mode)).unwrap();
+        }
+        let open = std::fs::File::open(folder).unwrap();
+        let mut flags = rustix::fs::ioctl_getflags(&open).unwrap();
+        flags.set(rustix::fs::IFlags::IMMUTABLE, held);
+        rustix::fs::ioctl_setflags(&open, flags).unwrap();
+    }
+
+    #[test]
+    fn what_cannot_be_removed_or_is_large_holds_no_start_up() {
+        let (folder, records) = open();
+        let state = folder.path().join("state");
+        // As removals of a volume and of a container that were cut leave them, and a write.
+        let kept = records.path("volumes/.0000000000000001.hf-new-1-0");
+        let gone = records.path("containers/.probe.sh.hf-new-1-0");
+        let file = records.path("instances/.a.json.hf-new-1-0");
+        let volume = VolumeRecord {
+            id: VolumeId::from_random(1),
+            instance: "a".into(),
+            name: "data".into(),
+            size: None,
+            project: 1001,
+            created_at: 1,
+            replaced: 0,
+        };
+        records.create_volume(&volume).unwrap();
+        std::fs::rename(records.volume_path(&volume.id), &kept).unwrap();
+        std::fs::remove_file(kept.join("volume.json.spare")).unwrap();
+        std::fs::create_dir_all(gone.join("upper/rest")).unwrap();
+        std::fs::write(&file, "{").unwrap();
+        hold(&kept, true);
+        let opened = Records::open(&state, None).inspect_err(|_| hold(&kept, false)).unwrap();
+        let before = [&kept, &gone, &file].map(|path| path.exists());
+        let (volumes, complaints) = opened.volumes();
+        opened.remove_leftovers();
+        let after = [&kept, &gone, &file].map(|path| path.exists());
+        hold(&kept, false);
+        assert_eq!((before, after), ([true, true, false], [true, false, false]));
+        assert_eq!((volumes, complaints), (vec![], vec![]), "it is taken for no volume");
+        assert_eq!((opened.mended(), opened.notes()), (&[][..], &[][..]));
+        Records::open(&state, None).unwrap().remove_leftovers();
+        assert!(!kept.exists());
     }
 
     #[test]

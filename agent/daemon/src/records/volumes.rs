@@ -1,11 +1,13 @@
 //! Volumes: a folder with an id, which holds `volume.json` and the folder that this names.
 
+use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 
 use agent_core::state::{VolumeId, VolumeRecord};
-use agent_system::files::{self, Access};
+use agent_system::files::{self, Access, Leftover};
+use agent_system::quota;
 
 use super::formats::kept;
 use super::{RecordError, Records};
@@ -96,10 +98,11 @@ impl Records {
         Ok(next)
     }
 
-    /// Removes what was staged and did not become the volume's, what was the volume's before, and what is
-    /// left of a removal that was cut. What a copy of its record names may be the other version's and stays.
-    /// Something that cannot be removed costs room and nothing else.
-    pub(super) fn sweep_volumes(&self) {
+    /// Puts away what was staged and did not become the volume's and what was the volume's before; gives it with
+    /// what is left of a removal that was cut. What a copy of its record names may be the other version's and
+    /// stays. Something that cannot be removed costs room and nothing else.
+    pub(super) fn sweep_volumes(&self) -> Vec<Leftover> {
+        let mut left = Vec::new();
         for record in self.volumes().0 {
             let folder = self.volume_path(&record.id);
             let Some(kept) = kept::<VolumeRecord>(&folder.join("volume.json")) else { continue };
@@ -108,36 +111,48 @@ impl Records {
                 let name = entry.file_name();
                 name.to_str().is_some_and(|name| name.starts_with("data") && !used(name))
             });
-            let removed = old.map(|entry| files::remove_tree(entry.path()).map(drop));
-            let failed = removed.chain([files::sweep(&folder).map(drop)]).filter_map(Result::err);
-            failed.for_each(|error| tracing::warn!("volume {}: {error}", record.id));
+            left.extend(super::sweep(&folder));
+            for entry in old {
+                match files::put_away(entry.path()) {
+                    Ok(away) => left.extend(away),
+                    Err(error) => super::warn(error),
+                }
+            }
         }
+        left
     }
 
-    /// Removes a volume with all it holds, and the instance's secrets with its last volume.
-    pub(crate) fn remove_volume(&self, record: &VolumeRecord) -> Result<(), RecordError> {
-        files::remove_tree(self.volume_path(&record.id))?;
+    /// Removes a volume, and the instance's secrets with its last volume. Gives what it held: that is still to be
+    /// removed, which takes as long as it is large; if it is not, the next start does.
+    pub(crate) fn remove_volume(&self, record: &VolumeRecord) -> Result<Option<Leftover>, RecordError> {
+        let away = files::put_away(self.volume_path(&record.id))?;
         let (left, _) = self.volumes();
         let in_force = self.instance(&record.instance)?.is_some_and(|r| r.in_force);
         if !in_force && !left.iter().any(|v| v.instance == record.instance) {
             self.remove_secrets(&record.instance)?;
         }
-        Ok(())
+        Ok(away)
     }
 
-    /// A number to count a new volume's blocks under, which no other has.
+    /// A number to count a new volume's blocks under, which no other has, nor what is left of one.
     pub(crate) fn free_project(&self) -> u32 {
         let (volumes, _) = self.volumes();
         let recorded = volumes.iter().map(|v| v.project).max().unwrap_or(0).max(1000);
         // One that was given away may not be on record yet.
         self.projects.fetch_max(recorded, Ordering::Relaxed);
-        self.projects.fetch_add(1, Ordering::Relaxed) + 1
+        let counted = quota::inodes(&self.root).into_iter().flatten().filter(|counted| counted.used > 0);
+        let counted: BTreeSet<u32> = counted.map(|counted| counted.project).collect();
+        loop {
+            let project = self.projects.fetch_add(1, Ordering::Relaxed) + 1;
+            if !counted.contains(&project) {
+                return project;
+            }
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
     use std::os::unix::fs::PermissionsExt;
 
     use super::super::formats::damage;
@@ -174,7 +189,10 @@ mod tests {
         let staged = records.stage_volume(&before).unwrap();
         std::fs::write(records.volume_data(&staged).join("half"), "").unwrap();
         assert!(matches!(records.stage_volume(&before), Err(RecordError::VolumeBusy(..))));
-        Records::open(folder.path(), None).unwrap();
+        let opened = Records::open(folder.path(), None).unwrap();
+        // Before what was staged is removed, which may take long, there can be another.
+        assert!(!records.volume_data(&staged).exists());
+        opened.remove_leftovers();
         assert_eq!(names(), ["data", "volume.json"].map(str::to_owned).into());
         assert!(records.volume_data(&records.volume("a", "one").unwrap()).join("old").exists());
 
@@ -187,7 +205,7 @@ mod tests {
         // And as a removal that was cut leaves it.
         let away = records.volume_path(&before.id).join(".data.hf-new-1-0");
         std::fs::create_dir_all(away.join("rest")).unwrap();
-        Records::open(folder.path(), None).unwrap();
+        Records::open(folder.path(), None).unwrap().remove_leftovers();
         assert_eq!(names(), ["data-1", "volume.json"].map(str::to_owned).into());
         assert_eq!(records.volume("a", "one").unwrap(), after);
         let now = records.volume_data(&after);
@@ -223,7 +241,10 @@ mod tests {
         assert!(records.create_volume(&record(3, "a", "two")).is_err());
         records.add_secret("a", "key", Secret::new("k")).unwrap();
         records.retire_instance("a").unwrap();
-        records.remove_volume(&one).unwrap();
+        let left = records.remove_volume(&one).unwrap().unwrap();
+        assert_eq!(records.volumes(), (vec![two.clone()], vec![]), "before what it held is removed");
+        left.remove().unwrap();
+        assert_eq!(std::fs::read_dir(records.path("volumes")).unwrap().count(), 1);
         assert_eq!(records.secrets("a").unwrap().values.len(), 1);
         records.remove_volume(&two).unwrap();
         assert_eq!(records.secrets("a").unwrap().values.len(), 0);

@@ -5,17 +5,16 @@ use std::sync::Arc;
 
 use agent_api::types::{Action, Applied, ApplyQuery, Changed, Plan};
 use agent_core::ContainerName;
-use agent_core::desired::network_settings;
+use agent_core::desired::{self, Facts, network_settings};
 use agent_core::network::choice::TRIAL;
 use agent_core::state::Accepted;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::{Path, Query, State};
 use recipes::Secret;
-use recipes::shape::AdminKey;
 
 use super::error::{Answer, Failure};
-use crate::agent::Agent;
+use crate::agent::{Agent, Live};
 use crate::document::{self, Document};
 use crate::{clock, network, reconcile, user_data};
 
@@ -92,27 +91,11 @@ pub(super) async fn apply(
     Ok(Json(Applied { generation: generation.number, changed: true, removed: removes, plan, notes }))
 }
 
-/// Refuses what would keep the box's owner out: a document without any key that may log in now, where there is one,
-/// and a second change of the network while a first is tried. Gives what is to be said of the rest.
+/// Refuses what would keep the box's owner out, and a second change of the network while a first is tried. Gives what
+/// is to be said of the rest.
 fn keeps_reach(agent: &Agent, document: &Document, force: bool) -> Answer<Vec<String>> {
     let live = agent.live();
-    let keys = |document: &Document| -> BTreeSet<String> {
-        let given = live.provider_keys.iter().filter(|_| document.settings.provider_keys);
-        let admins = document.settings.admins.iter().map(AdminKey::as_str);
-        admins.chain(given.map(String::as_str)).map(without_comment).collect()
-    };
-    let (now, then) = (keys(&live.document), keys(document));
-    if !force && !now.is_empty() && now.is_disjoint(&then) {
-        let (what, how) = match then.is_empty() {
-            true => (
-                "this document names no key that may log in, and takes the last one away",
-                "name one in `[box] admins`; `--force` makes a box that nobody can log into",
-            ),
-            false => (
-                "this document names none of the keys that may log in now, and its own have not been tried",
-                "keep one of them in `[box] admins` until you have logged in by the new one; `--force` does without",
-            ),
-        };
+    if let Some((what, how)) = keeps_out(&live, document).filter(|_| !force) {
         return Err(Failure::not_allowed(what).hint(how));
     }
     let given = network_settings(&document.settings);
@@ -126,6 +109,34 @@ fn keeps_reach(agent: &Agent, document: &Document, force: bool) -> Answer<Vec<St
     let above = "network settings that were confirmed by hand stay in force above this document's; \
                  `holdfast network revert` drops them";
     Ok(if changes && confirmed { vec![above.to_owned()] } else { vec![] })
+}
+
+/// Why a document would keep the box's owner out, and what helps: it has none of the keys that may log in now, where
+/// there is one. Those of a document that was not accepted may, until another is.
+fn keeps_out(live: &Live, document: &Document) -> Option<(&'static str, &'static str)> {
+    let keys = |document: &Document, offered: &[String]| -> BTreeSet<String> {
+        let facts = Facts {
+            provider_keys: live.provider_keys.clone(),
+            offered_admins: offered.to_vec(),
+            ..Facts::default()
+        };
+        let host = desired::host(&document.settings, String::new(), &facts);
+        host.admin_keys.iter().map(|key| without_comment(key)).collect()
+    };
+    let (now, then) = (keys(&live.document, &live.offered_admins), keys(document, &[]));
+    if now.is_empty() || !now.is_disjoint(&then) {
+        return None;
+    }
+    Some(match then.is_empty() {
+        true => (
+            "this document names no key that may log in, and takes the last one away",
+            "name one in `[box] admins`; `--force` makes a box that nobody can log into",
+        ),
+        false => (
+            "this document names none of the keys that may log in now, and its own have not been tried",
+            "keep one of them in `[box] admins` until you have logged in by the new one; `--force` does without",
+        ),
+    })
 }
 
 /// The type and the base64 of a public key.
@@ -243,4 +254,51 @@ pub(super) fn containers_of(agent: &Agent, name: &str) -> Answer<Vec<ContainerNa
         return Err(Failure::not_found(format!("there is no container or instance `{name}`")).hint(hint));
     }
     Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A key of its own for each letter, which is its comment, too.
+    fn key(letter: &str) -> String {
+        format!("ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIA{} {letter}", letter.repeat(42))
+    }
+
+    /// A document with the keys of these letters, beside those of the provider where they are wanted.
+    fn document(admins: &[&str], provider_keys: bool) -> Document {
+        let admins: Vec<String> = admins.iter().map(|letter| format!("\"{}\"", key(letter))).collect();
+        let text = format!("[box]\nprovider_keys = {provider_keys}\nadmins = [{}]\n", admins.join(", "));
+        Document { settings: recipes::user_data::settings_only(&text).unwrap(), ..Document::default() }
+    }
+
+    #[test]
+    fn a_document_keeps_out_nobody_who_may_log_in_now() {
+        const NONE: &str = "names no key that may log in";
+        const UNTRIED: &str = "its own have not been tried";
+        // `a` is in force or nobody, `o` was offered with a document that was not accepted, `p` is the provider's.
+        let check = |now: &[&str], offered: &[&str], then: Document, expect: Option<&str>| {
+            let live = Live {
+                document: document(now, false),
+                offered_admins: offered.iter().map(|letter| key(letter)).collect(),
+                provider_keys: vec![key("p")],
+                ..Live::default()
+            };
+            let said = keeps_out(&live, &then).map(|(what, _)| what);
+            let right = match (said, expect) {
+                (Some(said), Some(words)) => said.contains(words),
+                (said, expect) => said.is_none() && expect.is_none(),
+            };
+            assert!(right, "{now:?} {offered:?}: {said:?} instead of {expect:?}");
+        };
+        check(&["a"], &[], document(&["a", "b"], false), None);
+        check(&["a"], &[], document(&["b"], true), Some(UNTRIED));
+        check(&["a"], &[], document(&[], false), Some(NONE));
+        check(&["a"], &["o"], document(&["o"], false), None);
+        check(&["a"], &["o"], document(&["b"], false), Some(UNTRIED));
+        check(&[], &["o"], document(&["o"], false), None);
+        check(&[], &["o"], document(&["b"], false), Some(UNTRIED));
+        check(&[], &["o"], document(&[], false), Some(NONE));
+        check(&[], &[], document(&[], false), None);
+    }
 }

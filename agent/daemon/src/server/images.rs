@@ -5,32 +5,58 @@ use std::sync::Arc;
 
 use agent_api::types::{Image, Pruned};
 use agent_containers::Digest;
-use agent_core::{Action, fingerprint};
+use agent_core::desired::{InstanceDesired, StepPlace};
+use agent_core::{Action, ContainerName, fingerprint};
 use anyhow::Context;
 use axum::Json;
 use axum::extract::State;
 
 use super::error::Answer;
 use crate::agent::{Agent, Live};
-use crate::space;
+use crate::{execute, space};
 
-/// Digests that instances are pinned to, or would go back to, and who uses each.
-pub(crate) fn used(live: &Live) -> BTreeMap<String, BTreeSet<String>> {
+/// Digests that are used, and who uses each: what writable layers were made from, whether their containers run or
+/// not, and what the references that the document in force names are pinned to, or would go back to.
+///
+/// An instance keeps all that it is pinned to while it is not known for sure what that names or what its layers
+/// were made from. Pins themselves stay, so that a reference that is named again means what it meant.
+pub(crate) fn used(
+    live: &Live,
+    made_from: &BTreeMap<ContainerName, Option<String>>,
+) -> BTreeMap<String, BTreeSet<String>> {
     let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (container, digest) in made_from {
+        if let Some(digest) = digest {
+            used.entry(digest.clone()).or_default().insert(container.to_string());
+        }
+    }
     for record in live.observed.records.values().filter(|record| record.in_force) {
+        let unknown = made_from.iter().any(|(c, digest)| c.instance == record.name && digest.is_none());
+        let all = unknown || live.planned != live.generation;
+        let wanted = live.desired.instances.get(&record.name);
         for (reference, pin) in &record.pins {
-            let wanted = live.desired.instances.get(&record.name);
-            let users = wanted.into_iter().flat_map(|wanted| {
-                let of_reference = wanted.containers.iter().filter(|(_, c)| c.image == *reference);
-                of_reference.map(|(name, _)| format!("{}.{name}", record.name))
-            });
-            let users: BTreeSet<String> = users.collect();
+            let users = match wanted {
+                Some(wanted) if wanted.references().contains(reference.as_str()) => users(wanted, reference),
+                Some(_) if !all => continue,
+                _ => BTreeSet::from([record.name.clone()]),
+            };
             for digest in [Some(&pin.digest), pin.previous.as_ref()].into_iter().flatten() {
                 used.entry(digest.clone()).or_default().extend(users.iter().cloned());
             }
         }
     }
     used
+}
+
+/// The containers and one-off steps of an instance that are made from a reference.
+fn users(wanted: &InstanceDesired, reference: &str) -> BTreeSet<String> {
+    let containers = wanted.containers.iter().filter(|(_, container)| container.image == reference);
+    let steps = wanted.steps.iter().filter(|(_, step)| match &step.place {
+        StepPlace::OneOff { image, .. } => image == reference,
+        StepPlace::In(_) => false,
+    });
+    let names = containers.map(|(name, _)| name).chain(steps.map(|(name, _)| name));
+    names.map(|name| format!("{}.{name}", wanted.name)).collect()
 }
 
 pub(super) async fn list(State(agent): State<Arc<Agent>>) -> Answer<Json<Vec<Image>>> {
@@ -41,7 +67,8 @@ pub(super) async fn list(State(agent): State<Arc<Agent>>) -> Answer<Json<Vec<Ima
 pub(crate) fn all(agent: &Agent) -> anyhow::Result<Vec<Image>> {
     let images = agent.store.images().context("failed to read the image store")?;
     let names = agent.store.names().context("failed to read the image store")?;
-    let used = used(&agent.live());
+    let made_from = execute::made_from(agent)?;
+    let used = used(&agent.live(), &made_from);
     let wire = |image: &agent_containers::ImageRecord| {
         let digest = image.digest.to_string();
         let references = names.iter().filter(|(_, name)| name.image == image.digest);
@@ -69,17 +96,23 @@ pub(super) async fn prune(State(agent): State<Arc<Agent>>) -> Answer<Json<Pruned
     tokio::task::spawn_blocking(move || remove_unused(&agent)).await.context("pruning broke off")?
 }
 
-/// Removes what no instance is pinned to and what no fetch goes on with, unless something is being fetched, whose
-/// layers may be shared.
+/// Removes what nothing uses and what no fetch goes on with, unless something is being fetched, whose layers may be
+/// shared.
 fn remove_unused(agent: &Agent) -> Answer<Json<Pruned>> {
     let _alone = agent.store.alone();
+    if *agent.rounds.borrow() == 0 {
+        let failure = super::Failure::failed("it is not known yet which images are used");
+        return Err(failure.hint("try again in a moment"));
+    }
+    let made_from = execute::made_from(agent)?;
     let (keep, fetches) = {
         let live = agent.live();
         if space::fetching(&live) {
             let failure = super::Failure::failed("an image is being fetched");
             return Err(failure.hint("try again when it is there"));
         }
-        let keep: BTreeSet<Digest> = used(&live).keys().filter_map(|digest| digest.parse().ok()).collect();
+        let used = used(&live, &made_from);
+        let keep: BTreeSet<Digest> = used.keys().filter_map(|digest| digest.parse().ok()).collect();
         (keep, fetches(&live))
     };
     let pruned = agent.store.prune(&keep).context("failed to prune")?;

@@ -72,10 +72,16 @@ pub(super) async fn remove(
         return Err(Failure::not_allowed(format!("volume {instance}.{name} is in use"))
             .hint("a volume can be removed once user-data no longer lists what uses it"));
     }
-    agent.records.remove_volume(&record).context("failed to remove the volume")?;
+    let left = agent.records.remove_volume(&record).context("failed to remove the volume")?;
     let message = format!("volume {instance}.{name} is removed");
     agent.events.add("volume-removed", Some(&instance), message.clone());
     agent.wake.notify_one();
+    if let Some(left) = left {
+        // It takes as long as it is large, and goes on when the client goes away.
+        let removed = tokio::task::spawn_blocking(move || left.remove()).await;
+        let removed = removed.context("removing what the volume held broke off")?;
+        removed.with_context(|| format!("{message}, but not all that it held"))?;
+    }
     Ok(Json(Changed { changed: true, message }))
 }
 

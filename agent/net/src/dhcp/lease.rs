@@ -100,18 +100,36 @@ pub struct KeptLease<L = Lease> {
     pub format: u32,
     /// Seconds since 1970 when it was acknowledged.
     pub acknowledged: u64,
+    /// The same moment by a clock that nobody sets; versions before kept none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uptime: Option<Uptime>,
     /// The lease.
     pub lease: L,
+}
+
+/// A moment of one boot.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Uptime {
+    /// The kernel's name for the boot.
+    pub boot: String,
+    /// Seconds since it began.
+    pub seconds: u64,
 }
 
 /// The only form there is.
 pub const FORMAT: u32 = 1;
 
 impl<L: Ages> KeptLease<L> {
-    /// The lease as it is now; none when it has ended. A clock that stands before the
+    /// The lease as it is now; none when it has ended. In the boot that kept it the time since then counts,
+    /// whatever the clock was set to meanwhile. In another one a clock that stands before the
     /// acknowledgement tells nothing, and the lease counts as fresh: its server has the last word.
-    pub fn now(&self, seconds_since_1970: u64) -> Option<L> {
-        self.lease.aged(seconds_since_1970.saturating_sub(self.acknowledged))
+    pub fn now(&self, seconds_since_1970: u64, uptime: Option<&Uptime>) -> Option<L> {
+        let both = self.uptime.as_ref().zip(uptime).filter(|(then, now)| then.boot == now.boot);
+        let elapsed = match both {
+            Some((then, now)) => now.seconds.saturating_sub(then.seconds),
+            None => seconds_since_1970.saturating_sub(self.acknowledged),
+        };
+        self.lease.aged(elapsed)
     }
 }
 
@@ -180,14 +198,45 @@ pub(crate) mod tests {
 
     #[test]
     fn a_lease_ages_and_ends() {
-        let kept = KeptLease { format: FORMAT, acknowledged: 1000, lease: lease() };
-        assert_eq!(kept.now(1000), Some(lease()));
-        let later = kept.now(3000).unwrap();
+        let kept = KeptLease { format: FORMAT, acknowledged: 1000, uptime: None, lease: lease() };
+        let now = |seconds| kept.now(seconds, Some(&uptime("a", 9)));
+        assert_eq!(now(1000), Some(lease()));
+        let later = now(3000).unwrap();
         assert_eq!((later.seconds, later.renew, later.rebind), (1600, 0, 1150));
-        assert_eq!(kept.now(4600), None);
-        assert_eq!(kept.now(u64::MAX), None);
-        assert_eq!(kept.now(5), Some(lease()), "a clock that went back tells nothing");
+        assert_eq!(now(4600), None);
+        assert_eq!(now(u64::MAX), None);
+        assert_eq!(now(5), Some(lease()), "a clock that went back tells nothing");
         let endless = KeptLease { lease: Lease { seconds: INFINITE, ..lease() }, ..kept };
-        assert!(endless.now(u64::MAX).is_some());
+        assert!(endless.now(u64::MAX, None).is_some());
+    }
+
+    fn uptime(boot: &str, seconds: u64) -> Uptime {
+        Uptime { boot: boot.to_owned(), seconds }
+    }
+
+    #[test]
+    fn in_the_same_boot_the_clock_may_be_set() {
+        let kept =
+            KeptLease { format: FORMAT, acknowledged: 1000, uptime: Some(uptime("a", 10)), lease: lease() };
+        let left =
+            |clock, uptime: Option<Uptime>| kept.now(clock, uptime.as_ref()).map(|lease| lease.seconds);
+        assert_eq!(left(1_000_000, Some(uptime("a", 110))), Some(3500), "forward");
+        assert_eq!(left(0, Some(uptime("a", 110))), Some(3500), "back");
+        assert_eq!(left(1000, Some(uptime("a", 3610))), None, "it has ended");
+        assert_eq!(left(1200, Some(uptime("b", 110))), Some(3400), "another boot");
+        assert_eq!(left(1_000_000, Some(uptime("b", 110))), None);
+        assert_eq!(left(1200, None), Some(3400), "nobody says which boot this is");
+    }
+
+    /// Versions before kept the clock's time alone.
+    #[test]
+    fn what_a_version_before_kept_is_read() {
+        let kept = KeptLease { format: FORMAT, acknowledged: 1000, uptime: None, lease: lease() };
+        let text = serde_json::to_string(&kept).unwrap();
+        assert!(!text.contains("uptime"), "{text}");
+        assert_eq!(serde_json::from_str::<KeptLease>(&text).unwrap(), kept);
+        let kept = KeptLease { uptime: Some(uptime("a", 10)), ..kept };
+        let text = serde_json::to_string(&kept).unwrap();
+        assert_eq!(serde_json::from_str::<KeptLease>(&text).unwrap(), kept);
     }
 }

@@ -3,13 +3,14 @@
 //! Time is a [`Duration`] since any fixed moment. Every input may give actions, after which
 //! [`Client::deadline`] says when to call [`Client::wake`]. The exchanges are those of RFC 8415, section
 //! 18.2, with one addition for the sake of reachability: addresses that are held and have not ended stay
-//! in use while servers are silent; only a refusal or their end takes them away.
+//! in use while servers are silent or fail; only a refusal or their end takes them away.
 
 use std::time::Duration;
 
 use agent_core::network::Dhcp6;
+use dhcproto::v6::Status;
 
-use super::message::{Answer, Identity, Lease, Request, build, parse};
+use super::message::{Address, Answer, Identity, Lease, Request, build, parse};
 
 /// How a message is repeated (RFC 8415, section 15): first and longest pause, and after how many tries or
 /// how much time it is given up.
@@ -64,7 +65,7 @@ enum State {
     Confirming,
     /// Servers are looked for; the best answer so far, and its preference.
     Soliciting(Option<(Lease, u8)>),
-    /// An offer is asked for.
+    /// An offer is asked for, or what is held of a server that does not know it.
     Requesting(Lease),
     /// All is well.
     Bound,
@@ -169,9 +170,7 @@ impl Client {
                 self.begin(State::Asking, now, random)
             }
             State::Bound => self.begin(State::Renewing, now, random),
-            State::Renewing
-                if self.held.as_ref().is_some_and(|held| held.at(held.lease.rebind) <= Some(now)) =>
-            {
+            State::Renewing if self.rebinding().is_some_and(|at| at <= now) => {
                 self.begin(State::Rebinding, now, random)
             }
             _ if self.is_over(now) => self.give_up(now, random),
@@ -197,7 +196,11 @@ impl Client {
                 self.bind(now, lease)
             }
             (State::Requesting(offer), Answer::Reply(lease, _)) if lease.server == offer.server => {
-                if lease.addresses.is_empty() { self.refused(now, random) } else { self.bind(now, lease) }
+                if lease.addresses.is_empty() {
+                    self.refused(&offer, None, now, random)
+                } else {
+                    self.bind(now, lease)
+                }
             }
             (State::Confirming, Answer::Reply(..)) => {
                 let used = self.use_held();
@@ -206,7 +209,7 @@ impl Client {
             }
             (State::Renewing | State::Rebinding, Answer::Reply(lease, _)) => {
                 if lease.addresses.is_empty() {
-                    self.refused(now, random)
+                    self.lose(now, random)
                 } else {
                     self.bind(now, lease)
                 }
@@ -217,23 +220,40 @@ impl Client {
                 self.next = Some(now + REFRESH);
                 actions
             }
+            (State::Requesting(offer), Answer::Refused(status, server)) if server == offer.server => {
+                self.refused(&offer, Some(status), now, random)
+            }
             (
-                State::Confirming | State::Requesting(_) | State::Renewing | State::Rebinding,
-                Answer::Refused(_),
-            ) => self.refused(now, random),
+                State::Confirming | State::Renewing | State::Rebinding,
+                Answer::Refused(Status::NotOnLink, _),
+            ) => self.lose(now, random),
+            (State::Renewing | State::Rebinding, Answer::Refused(Status::NoBinding, server)) => {
+                self.ask_anew(server, now, random)
+            }
+            // A server that fails, or has no more to give, takes nothing away (RFC 8415, section 18.2.10):
+            // the message is repeated.
             _ => Vec::new(),
         }
     }
 
-    /// What was asked for is not given.
-    fn refused(&mut self, now: Duration, random: u32) -> Vec<Action> {
-        let offer = matches!(self.state, State::Requesting(_));
-        if offer && self.held.as_ref().is_some_and(|held| held.used) {
-            // The offer was refused; the addresses in use were not asked for.
+    /// The server does not give what it offered, or what it was asked for anew. Addresses in use stay, unless
+    /// these were asked for and it says that they are wrong on this link, or that it has none.
+    fn refused(&mut self, asked: &Lease, why: Option<Status>, now: Duration, random: u32) -> Vec<Action> {
+        let wrong = matches!(why, Some(Status::NotOnLink | Status::NoAddrsAvail));
+        let was_asked = |own: &Address| asked.addresses.iter().any(|other| other.address == own.address);
+        let stays = |held: &Held| held.used && !(wrong && held.lease.addresses.iter().all(was_asked));
+        if self.held.as_ref().is_some_and(stays) {
             self.wait(now);
             return Vec::new();
         }
         self.lose(now, random)
+    }
+
+    /// Asks a server that knows nothing of what is held to give it (RFC 8415, section 18.2.10.1).
+    fn ask_anew(&mut self, server: Vec<u8>, now: Duration, random: u32) -> Vec<Action> {
+        let Some(held) = &self.held else { return Vec::new() };
+        let wanted = Lease { server, ..held.lease.clone() };
+        self.begin(State::Requesting(wanted), now, random)
     }
 
     fn lose(&mut self, now: Duration, random: u32) -> Vec<Action> {
@@ -261,6 +281,11 @@ impl Client {
     fn extend_later(&mut self, now: Duration) {
         self.state = State::Bound;
         self.next = self.held.as_ref().and_then(|held| held.at(held.lease.renew)).map(|at| at.max(now));
+    }
+
+    /// When any server is asked for more time; none for never.
+    fn rebinding(&self) -> Option<Duration> {
+        self.held.as_ref().and_then(|held| held.at(held.lease.rebind))
     }
 
     /// Puts what is held into use.
@@ -329,7 +354,7 @@ impl Client {
         self.pause = wanted.mul_f64(tenths);
         let mut next = now + self.pause;
         if self.state == State::Renewing
-            && let Some(rebind) = self.held.as_ref().and_then(|held| held.at(held.lease.rebind))
+            && let Some(rebind) = self.rebinding()
         {
             next = next.min(rebind.max(now));
         }

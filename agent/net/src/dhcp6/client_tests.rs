@@ -1,7 +1,7 @@
 use dhcproto::v6::{DhcpOption, Message, MessageType, Status};
 use dhcproto::{Decodable, Decoder};
 
-use super::super::message::tests::{association, identity, lease, refusal, said};
+use super::super::message::tests::{SERVER, association, identity, lease, refusal, said};
 use super::*;
 
 /// A client with a clock and a server that is played by the test.
@@ -141,13 +141,106 @@ fn what_was_held_is_confirmed_or_given_up() {
     };
     assert_eq!(used, lease());
     assert!(play.now < at(16.0), "{:?}", play.now);
+
+    // A server that fails says nothing of it.
+    let mut play = held();
+    assert_eq!(play.hear(MessageType::Reply, vec![refusal(Status::UnspecFail)]), []);
+    assert_eq!(sent(&play.pass()).msg_type(), MessageType::Confirm);
+    assert_eq!(play.hear(MessageType::Reply, vec![]), [Action::Use(lease())]);
+}
+
+#[test]
+fn a_server_that_fails_takes_nothing_away() {
+    for status in [Status::UnspecFail, Status::NoAddrsAvail, Status::UseMulticast] {
+        let mut play = Play::bound(50, 80, 100, 200);
+        let given = play.now;
+        let mut kinds = vec![];
+        loop {
+            let actions = play.pass();
+            if actions.first() == Some(&Action::Drop) {
+                break;
+            }
+            kinds.push(sent(&actions).msg_type());
+            assert_eq!(play.hear(MessageType::Reply, vec![refusal(status)]), [], "{status:?}");
+        }
+        assert_eq!(play.now - given, at(200.0), "{status:?}");
+        assert_eq!(kinds.first(), Some(&MessageType::Renew));
+        assert_eq!(kinds.last(), Some(&MessageType::Rebind));
+        assert!(kinds.len() < 20, "{kinds:?}");
+    }
+}
+
+#[test]
+fn what_is_never_to_be_rebound_is_renewed_until_its_end() {
+    let mut play = Play::bound(50, u32::MAX, 100, 200);
+    let given = play.now;
+    let mut kinds = vec![];
+    while play.now - given < at(200.0) {
+        let actions = play.pass();
+        if actions.first() != Some(&Action::Drop) {
+            kinds.push(sent(&actions).msg_type());
+        }
+    }
+    assert!(kinds.len() > 2 && kinds.iter().all(|kind| *kind == MessageType::Renew), "{kinds:?}");
+}
+
+#[test]
+fn what_its_server_does_not_know_is_asked_for_anew_and_stays_meanwhile() {
+    let unknown = || {
+        let mut play = Play::bound(50, 80, 100, 200);
+        play.pass();
+        let actions = play.hear(MessageType::Reply, vec![refusal(Status::NoBinding)]);
+        let request = sent(&actions);
+        assert_eq!(request.msg_type(), MessageType::Request);
+        let held =
+            |option: &DhcpOption| matches!(option, DhcpOption::IANA(of) if of.opts.iter().count() == 1);
+        assert!(request.opts().iter().any(held), "{request:?}");
+        play
+    };
+    let mut play = unknown();
+    let actions = play.hear(MessageType::Reply, vec![association(50, 80, &[("2001:db8::7", 100, 200)])]);
+    assert!(matches!(&actions[..], [Action::Use(_), Action::Keep(_)]), "{actions:?}");
+
+    // It fails, or says again that it does not know it: others are asked.
+    for status in [Status::UnspecFail, Status::NoBinding] {
+        let mut play = unknown();
+        assert_eq!(play.hear(MessageType::Reply, vec![refusal(status)]), [], "{status:?}");
+        let before = play.now;
+        assert_eq!(sent(&play.pass()).msg_type(), MessageType::Solicit);
+        assert_eq!(play.now - before, AFTER_REFUSAL);
+    }
+
+    // It does not give it.
+    for status in [Status::NotOnLink, Status::NoAddrsAvail] {
+        let mut play = unknown();
+        assert_eq!(play.hear(MessageType::Reply, vec![refusal(status)]), [Action::Drop], "{status:?}");
+        assert_eq!(sent(&play.pass()).msg_type(), MessageType::Solicit);
+    }
+
+    // It is silent now: the address stays until its end.
+    let mut play = unknown();
+    while play.pass().first() != Some(&Action::Drop) {}
+    assert!(play.now >= at(200.0), "{:?}", play.now);
+}
+
+#[test]
+fn the_server_that_answers_is_asked_anew() {
+    let mut client = Client::new(identity());
+    client.hold(at(0.0), Lease { server: vec![0, 3, 0, 1, 9], ..lease() }, true);
+    let mut play = Play::new(client);
+    play.client.start(at(0.0), 1);
+    assert_eq!(play.hear(MessageType::Reply, vec![]), []);
+    while sent(&play.pass()).msg_type() != MessageType::Rebind {}
+    let request = sent(&play.hear(MessageType::Reply, vec![refusal(Status::NoBinding)]));
+    assert_eq!(request.msg_type(), MessageType::Request);
+    assert!(request.opts().iter().any(|option| *option == DhcpOption::ServerId(SERVER.to_vec())));
 }
 
 #[test]
 fn a_refusal_takes_the_address_and_the_server_is_not_asked_without_end() {
     let mut play = Play::bound(50, 80, 100, 200);
     play.pass();
-    let actions = play.hear(MessageType::Reply, vec![refusal(Status::NoBinding)]);
+    let actions = play.hear(MessageType::Reply, vec![refusal(Status::NotOnLink)]);
     assert_eq!(actions[0], Action::Drop);
 
     let mut play = Play::new(Client::new(identity()));

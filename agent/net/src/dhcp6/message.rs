@@ -170,8 +170,8 @@ pub enum Answer {
     Advertise(Lease, u8),
     /// It is given; `true` where it answers a solicitation at once (rapid commit).
     Reply(Lease, bool),
-    /// It is not: the addresses are wrong on this link, unknown to the server, or there are none.
-    Refused(Status),
+    /// It is not, and why; by the server of this name.
+    Refused(Status, Vec<u8>),
 }
 
 /// Reads an answer to the message `xid` of `identity`; none for everything else.
@@ -217,7 +217,7 @@ pub fn parse(bytes: &[u8], identity: &Identity, xid: u32) -> Option<Answer> {
         return None;
     }
     match status {
-        Some(status) => Some(Answer::Refused(status)),
+        Some(status) => Some(Answer::Refused(status, lease.server)),
         None if kind == MessageType::Advertise => {
             (!lease.addresses.is_empty()).then_some(Answer::Advertise(lease, preference))
         }
@@ -384,7 +384,8 @@ pub(super) mod tests {
         let Some(Answer::Reply(found, false)) = parse(&bytes, &identity(), 5) else { panic!() };
         assert_eq!(found, Lease { search: vec![], ..lease() });
         let refused = said(MessageType::Reply, 5, vec![refusal(Status::NoBinding)]);
-        assert_eq!(parse(&refused, &identity(), 5), Some(Answer::Refused(Status::NoBinding)));
+        let answer = Answer::Refused(Status::NoBinding, SERVER.to_vec());
+        assert_eq!(parse(&refused, &identity(), 5), Some(answer));
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::time::Duration;
 use agent_core::network::policy::policy;
 use agent_core::network::{AddressSource, HostConfig, NetworkEvent, NetworkStatus, Wanted};
 use agent_system::files;
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{Stream, StreamExt};
 use rtnetlink::{Handle, MulticastGroup};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
@@ -107,7 +107,7 @@ impl Manager {
             store: Store::new(options.state.clone(), options.volatile.clone()),
             options,
             handle: netlink::open()?,
-            kernel: messages.map(drop).boxed(),
+            kernel: without_end(messages.map(drop), DEAF),
             given: HostConfig::default(),
             config: None,
             dissolved: None,
@@ -145,14 +145,8 @@ impl Manager {
                         look = Some(Instant::now());
                     }
                 }
-                heard = self.kernel.next() => {
-                    let wait = match heard {
-                        Some(()) => BURST * 2u32.pow(self.streak.min(MOST_PATIENCE)),
-                        None => {
-                            self.kernel = futures_util::stream::pending().boxed();
-                            DEAF
-                        }
-                    };
+                Some(()) = self.kernel.next() => {
+                    let wait = BURST * 2u32.pow(self.streak.min(MOST_PATIENCE));
                     look = look.or(Some(Instant::now() + wait));
                 }
                 () = sleep_until(deadline) => {
@@ -442,6 +436,11 @@ fn orders<'a>(config: &HostConfig, links: impl Iterator<Item = &'a Link>) -> Has
     places.into_iter().zip(0..).map(|((_, index), order)| (index, order)).collect()
 }
 
+/// These words, and one more after each `pause` when they have ended.
+fn without_end(words: impl Stream<Item = ()> + Send + 'static, pause: Duration) -> BoxStream<'static, ()> {
+    words.chain(stream::repeat(()).then(move |()| tokio::time::sleep(pause))).boxed()
+}
+
 /// An error with its causes, in one line.
 pub(super) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
@@ -458,5 +457,70 @@ async fn sleep_until(deadline: Option<Instant>) {
     match deadline {
         Some(deadline) => tokio::time::sleep_until(deadline).await,
         None => std::future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use agent_core::network::{Cidr, InterfaceConfig, Mac, RouteConfig};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn when_netlink_has_ended_there_is_a_word_again_and_again() {
+        let mut words = without_end(stream::iter([()]), Duration::from_millis(1));
+        for _ in 0..5 {
+            let word = tokio::time::timeout(Duration::from_secs(60), words.next()).await;
+            assert_eq!(word, Ok(Some(())));
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_gateway_that_is_asked_proves_settings() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = HostOptions {
+            state: folder.path().join("state"),
+            volatile: folder.path().join("run"),
+            resolv_conf: folder.path().join("resolv.conf"),
+            ..HostOptions::standard()
+        };
+        let (publish, _) = watch::channel(NetworkStatus::default());
+        let (report, _) = mpsc::unbounded_channel();
+        let mut manager = Manager::new(options, publish, report).unwrap();
+
+        let mac = Mac([2, 0, 0, 0, 0, 1]);
+        let link = Link {
+            index: 2,
+            name: "ens3".to_owned(),
+            mac: Some(mac),
+            up: true,
+            carrier: true,
+            mtu: 1500,
+            kind: None,
+            controller: None,
+            alias: None,
+        };
+        let route = |via: &str| {
+            let via: IpAddr = via.parse().unwrap();
+            RouteConfig { to: Cidr::default_route(via), via: Some(via), on_link: false, metric: None }
+        };
+        let settings = InterfaceConfig {
+            dhcp4: false,
+            addresses: vec!["192.0.2.7/24".parse().unwrap()],
+            routes: vec![route("192.0.2.1"), route("192.0.2.2")],
+            ..InterfaceConfig::automatic("ens3")
+        };
+        let wanted = Wanted { place: 0, settings: settings.clone(), source: AddressSource::Settings };
+        let mut nic = Nic::new(link, mac, 0, wanted);
+        nic.trial = Trial::Running { deadline: None, silent: settings.gateways(), probes: vec![] };
+        let key = store::key(&nic.link, mac);
+        manager.nics.insert(2, nic);
+
+        let answered = |address: &str| Word::Answered(2, address.parse().unwrap());
+        // One of settings before these.
+        assert!(!manager.hear(answered("192.0.2.99")));
+        assert_eq!(manager.store.last_good(&key), None);
+        assert!(manager.hear(answered("192.0.2.2")));
+        assert_eq!(manager.store.last_good(&key), Some(settings));
     }
 }

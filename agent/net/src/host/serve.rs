@@ -229,6 +229,10 @@ impl Manager {
         match word {
             Word::Answered(_, gateway) => {
                 let Trial::Running { silent, .. } = &mut nic.trial else { return false };
+                if !silent.contains(&gateway) {
+                    // It is one of settings before these.
+                    return false;
+                }
                 silent.retain(|other| other.is_ipv4() != gateway.is_ipv4());
                 if !silent.is_empty() {
                     return false;

@@ -5,20 +5,24 @@
 //! address. Data that cannot be written costs no network.
 
 use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, UNIX_EPOCH};
 
 use agent_core::network::{InterfaceConfig, Mac};
 use agent_system::files;
+use nix::time::{ClockId, clock_gettime};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::dhcp::lease::{Ages, FORMAT, KeptLease};
+use crate::dhcp::lease::{Ages, FORMAT, KeptLease, Uptime};
 use crate::links::Link;
 
 /// A lease of DHCP.
 pub(super) const LEASE: &str = "lease";
 /// A lease of DHCPv6.
 pub(super) const LEASE6: &str = "lease6";
+
+/// The kernel's name for this boot.
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// Largest file that is read.
 const LIMIT: u64 = 256 * 1024;
@@ -45,12 +49,13 @@ impl Store {
     pub(super) fn lease<L: Ages + DeserializeOwned>(&self, kind: &str, key: &str) -> Option<L> {
         let kept: KeptLease<L> = self.read(&path(&self.directory, kind, key))?;
         let now = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
-        if kept.format == FORMAT { kept.now(now) } else { None }
+        if kept.format == FORMAT { kept.now(now, uptime().as_ref()) } else { None }
     }
 
     pub(super) fn keep_lease<L: Serialize>(&self, kind: &str, key: &str, lease: L) {
         let acknowledged = UNIX_EPOCH.elapsed().unwrap_or_default().as_secs();
-        self.write(&path(&self.directory, kind, key), &KeptLease { format: FORMAT, acknowledged, lease });
+        let kept = KeptLease { format: FORMAT, acknowledged, uptime: uptime(), lease };
+        self.write(&path(&self.directory, kind, key), &kept);
     }
 
     pub(super) fn forget_lease(&self, kind: &str, key: &str) {
@@ -133,6 +138,13 @@ pub(super) fn key(link: &Link, mac: Mac) -> String {
     if link.is_device() { format!("device-{}", link.name) } else { mac.to_string().replace(':', "") }
 }
 
+/// This moment of this boot; none where the kernel does not say which boot it is.
+fn uptime() -> Option<Uptime> {
+    let boot = files::read_text(BOOT_ID, 64).ok()?.trim().to_owned();
+    let since = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME).ok()?);
+    Some(Uptime { boot, seconds: since.as_secs() })
+}
+
 fn path(directory: &Path, kind: &str, key: &str) -> PathBuf {
     directory.join(format!("{kind}-{key}.json"))
 }
@@ -163,6 +175,21 @@ mod tests {
         assert_eq!(store.silent(KEY), Some(settings));
         store.forget_silent(KEY);
         assert_eq!(store.silent(KEY), None);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_ends_no_lease_of_this_boot() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::new(directory.path().to_owned(), directory.path().to_owned());
+        store.keep_lease(LEASE, KEY, lease());
+        let path = path(directory.path(), LEASE, KEY);
+        let mut file: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+        file["acknowledged"] = 1000.into();
+        std::fs::write(&path, file.to_string()).unwrap();
+        assert_eq!(store.lease(LEASE, KEY).map(|kept: Lease| kept.address), Some(lease().address));
+        file["uptime"]["boot"] = "another".into();
+        std::fs::write(&path, file.to_string()).unwrap();
+        assert_eq!(store.lease::<Lease>(LEASE, KEY), None);
     }
 
     #[test]

@@ -2,15 +2,17 @@
 //! bucket that checks signatures.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::support::digitalocean::{ControlPlane, TOKEN};
 use crate::support::release::{built, noise};
 use crate::support::s3::{BUCKET, ID, SECRET, Server};
 use crate::support::workspace::{Run, output};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_holdfast-image");
@@ -79,6 +81,21 @@ impl Place {
         quietly(&mut self.upload_command(&[&["--timeout", "20s"], more].concat()))
     }
 
+    /// An upload whose image is never imported, and waited for. `signals`: what `env` has them do first.
+    fn waiting_upload(&self, signals: &str) -> Child {
+        self.provider.state().slow = 1_000_000;
+        let upload = self.upload_command(&["--timeout", "60s"]);
+        let mut command = self.command_of(Path::new("/usr/bin/env"), &[signals, PROGRAM]);
+        command.args(upload.get_args()).env("RUST_LOG", "trace");
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let end = Instant::now() + Duration::from_secs(20);
+        while self.provider.state().images.is_empty() {
+            assert!(Instant::now() < end, "nothing is imported");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        child
+    }
+
     fn launch(&self, more: &[&str]) -> Run {
         let launch =
             ["launch", "digitalocean", "--user-data", "box.toml", "--size", "s-1vcpu-1gb", "--region"];
@@ -107,6 +124,10 @@ fn no_secret_is_in(shown: &[u8]) {
     for secret in [TOKEN, SECRET, IN_THE_DOCUMENT] {
         assert!(!shown.contains(secret), "a secret was shown: {shown}");
     }
+}
+
+fn send(child: &Child, signal: Signal) {
+    kill_process(Pid::from_child(child), signal).unwrap();
 }
 
 fn files(folder: &Path) -> Vec<String> {
@@ -179,9 +200,24 @@ fn what_cannot_be_removed_is_told_whatever_became_of_the_image() {
         place.provider.state().refuse = refuse;
         place.bucket.limit(1);
         let run = place.upload(&[]);
-        run.fails(1, &["`s3://releases/holdfast-upload-", "is still public: remove it by hand", &reason]);
+        run.fails(1, &["`s3://releases/holdfast-upload-", "may still be public: remove it by hand", &reason]);
     }
     assert_eq!(files(&place.bucket.objects("")).len(), 2);
+}
+
+#[test]
+fn an_object_that_the_bucket_does_not_know_of_is_removed_or_told() {
+    let place = Place::new();
+    place.bucket.lose_answers();
+    let failed = "failed to write `s3://releases/holdfast-upload-";
+    let run = place.upload(&[]);
+    assert!(!run.stderr.contains("remove it by hand"), "{}", run.stderr);
+    run.fails(1, &[failed, "the answer is lost"]);
+    place.nothing_is_left_in_the_bucket();
+    place.bucket.limit(1);
+    place.upload(&[]).fails(1, &[failed, "may still be public: remove it by hand"]);
+    assert_eq!(files(&place.bucket.objects("")).len(), 1);
+    assert!(place.provider.state().images.is_empty());
 }
 
 #[test]
@@ -196,25 +232,62 @@ fn a_provider_that_breaks_off_keeps_no_image_that_nobody_waits_for() {
 
 #[test]
 fn an_upload_that_is_stopped_cleans_up() {
+    for signal in [Signal::INT, Signal::HUP] {
+        let place = Place::new();
+        let child = place.waiting_upload("--default-signal=HUP");
+        assert!(!files(&place.bucket.objects("")).is_empty());
+        no_secret_is_in(&fs::read(format!("/proc/{}/cmdline", child.id())).unwrap());
+        send(&child, signal);
+        let ended = child.wait_with_output().unwrap();
+        assert_eq!(ended.status.code(), Some(130), "{signal:?}");
+        no_secret_is_in(&[ended.stdout, ended.stderr].concat());
+        place.nothing_is_left_in_the_bucket();
+        assert!(place.provider.state().images.is_empty());
+    }
+}
+
+#[test]
+fn an_upload_under_nohup_outlives_its_terminal() {
     let place = Place::new();
-    place.provider.state().slow = 1_000_000;
-    let mut command = place.upload_command(&["--timeout", "60s"]);
-    command.env("RUST_LOG", "trace").stdout(Stdio::piped()).stderr(Stdio::piped());
-    let child = command.spawn().unwrap();
+    let mut child = place.waiting_upload("--ignore-signal=HUP");
+    send(&child, Signal::HUP);
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(child.try_wait().unwrap(), None);
+    send(&child, Signal::INT);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
+    place.nothing_is_left_in_the_bucket();
+}
+
+#[test]
+fn a_second_ctrl_c_ends_what_waits_for_a_server_that_says_nothing() {
+    let place = Place::new();
+    let server = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    server.set_nonblocking(true).unwrap();
+    let endpoint = format!("http://{}", server.local_addr().unwrap());
+    let upload = ["upload", "digitalocean", "image", "--region", "fra1", "--bucket", BUCKET, "--endpoint"];
+    let mut command = place.command(&[&upload[..], &[endpoint.as_str()]].concat());
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
     let end = Instant::now() + Duration::from_secs(20);
-    while place.provider.state().images.is_empty() {
-        assert!(Instant::now() < end, "nothing is imported");
+    let _connection = loop {
+        if let Ok(connection) = server.accept() {
+            break connection;
+        }
+        assert!(Instant::now() < end, "nothing is put");
+        std::thread::sleep(Duration::from_millis(20));
+    };
+    send(&child, Signal::INT);
+    std::thread::sleep(Duration::from_millis(500));
+    assert_eq!(child.try_wait().unwrap(), None, "it would clean up");
+    send(&child, Signal::INT);
+    let end = Instant::now() + Duration::from_secs(2);
+    while child.try_wait().unwrap().is_none() {
+        assert!(Instant::now() < end, "it goes on");
         std::thread::sleep(Duration::from_millis(20));
     }
-    assert!(!files(&place.bucket.objects("")).is_empty());
-    no_secret_is_in(&fs::read(format!("/proc/{}/cmdline", child.id())).unwrap());
-    let id = rustix::process::Pid::from_child(&child);
-    rustix::process::kill_process(id, rustix::process::Signal::INT).unwrap();
     let ended = child.wait_with_output().unwrap();
     assert_eq!(ended.status.code(), Some(130));
-    no_secret_is_in(&[ended.stdout, ended.stderr].concat());
-    place.nothing_is_left_in_the_bucket();
-    assert!(place.provider.state().images.is_empty());
+    let told = String::from_utf8(ended.stderr).unwrap();
+    assert!(told.contains("public until it is imported: s3://releases/holdfast-upload-"), "{told}");
 }
 
 #[test]
@@ -293,6 +366,42 @@ fn a_snapshot_goes_by_its_identity_or_its_name() {
     place
         .launch(&["--image", "Hub1: before"])
         .fails(2, &["there is no image `Hub1: before`", "hint: `images` shows"]);
+}
+
+#[test]
+fn an_image_from_elsewhere_is_taken_only_where_it_is_named() {
+    let place = Place::new();
+    place.provider.add_foreign(7_555_999, "debian");
+    place.launch(&[]).fails(2, &["there is no image at this provider"]);
+    place.upload(&[]).ok();
+    let shown = place.run(&["images", "digitalocean"]).ok().stdout;
+    assert!(shown.contains("holdfast-0.3.1") && !shown.contains("debian"), "{shown}");
+    let made_of = |more: &[&str]| {
+        place.launch(more).ok();
+        place.provider.state().launched.pop().unwrap()["image"].clone()
+    };
+    assert_eq!(made_of(&[]), 7_555_621);
+    assert_eq!(made_of(&["--image", "debian"]), 7_555_999);
+    for named in ["debian", "7555999"] {
+        let told = format!("there is no image `{named}`");
+        place.run(&["destroy", "digitalocean", "image", named, "--yes"]).fails(2, &[&told]);
+    }
+    assert_eq!(place.provider.state().images.len(), 2);
+}
+
+#[test]
+fn a_box_that_nobody_heard_of_is_told() {
+    let place = Place::new();
+    place.upload(&[]).ok();
+    place.provider.state().cuts_launches = true;
+    place.launch(&[]).fails(
+        1,
+        &[
+            "/v2/droplets` failed",
+            "hint: the box may have been made all the same: `boxes` shows it, `destroy` removes it",
+        ],
+    );
+    assert_eq!(place.provider.state().droplets.len(), 1);
 }
 
 /// Everybody on the workstation sees the command lines of all that runs there.

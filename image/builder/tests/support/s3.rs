@@ -1,9 +1,9 @@
 //! A server of S3 on loopback: `s3s` with its file system behind, which checks signatures. How many writes it
-//! takes can be limited. Objects that were written as public can be read by everybody.
+//! takes can be limited, and its answers can get lost. Objects that were written as public can be read by everybody.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use hyper_util::rt::TokioIo;
@@ -24,6 +24,7 @@ pub(crate) const BUCKET: &str = "releases";
 struct Limited {
     files: FileSystem,
     writes: Arc<AtomicUsize>,
+    silent: Arc<AtomicBool>,
     public: Public,
 }
 
@@ -58,7 +59,11 @@ impl S3 for Limited {
         if request.input.acl.as_ref().is_some_and(|acl| acl.as_str() == "public-read") {
             self.public.0.lock().unwrap().insert(request.input.key.clone());
         }
-        self.files.put_object(request).await
+        let answer = self.files.put_object(request).await;
+        if self.silent.load(Ordering::SeqCst) {
+            return Err(s3_error!(InternalError, "the answer is lost"));
+        }
+        answer
     }
 
     async fn delete_object(
@@ -92,6 +97,7 @@ impl S3 for Limited {
 pub(crate) struct Server {
     folder: PathBuf,
     writes: Arc<AtomicUsize>,
+    silent: Arc<AtomicBool>,
     port: u16,
 }
 
@@ -102,7 +108,9 @@ impl Server {
         let writes = Arc::new(AtomicUsize::new(usize::MAX));
         let files = FileSystem::new(folder).unwrap();
         let public = Public::default();
-        let limited = Limited { files, writes: writes.clone(), public: public.clone() };
+        let silent = Arc::new(AtomicBool::new(false));
+        let limited =
+            Limited { files, writes: writes.clone(), silent: silent.clone(), public: public.clone() };
         let mut builder = S3ServiceBuilder::new(limited);
         builder.set_access(public);
         builder.set_auth(SimpleAuth::from_single(ID, SECRET));
@@ -119,7 +127,7 @@ impl Server {
         };
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         std::thread::spawn(move || runtime.block_on(serve));
-        Server { folder: folder.to_owned(), writes, port }
+        Server { folder: folder.to_owned(), writes, silent, port }
     }
 
     pub(crate) fn endpoint(&self) -> String {
@@ -129,6 +137,11 @@ impl Server {
     /// Lets it take only so many writes more.
     pub(crate) fn limit(&self, writes: usize) {
         self.writes.store(writes, Ordering::SeqCst);
+    }
+
+    /// Has it take objects from now on and say that it failed.
+    pub(crate) fn lose_answers(&self) {
+        self.silent.store(true, Ordering::SeqCst);
     }
 
     /// Where it keeps the objects of a prefix.

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha512};
 use super::config::Cloud;
 use super::identity::{self, Access};
 use crate::http::{Answer, Http, HttpError, encoded};
-use crate::{Image, Launch, MARK, Patience, Secret, Server, WaitError, same_key};
+use crate::{Image, Launch, MARK, PERHAPS_MADE, Patience, Secret, Server, WaitError, same_key};
 
 /// Most bytes of user-data, in base64.
 pub const MAX_USER_DATA: usize = 65_535;
@@ -29,6 +29,9 @@ pub enum OpenStackError {
     /// Waiting ended.
     #[error(transparent)]
     Wait(#[from] WaitError),
+    /// A box was asked for, and no answer says what became of it.
+    #[error(transparent)]
+    Unanswered(HttpError),
     /// Keystone gave none.
     #[error("the identity service gave no token")]
     Token,
@@ -85,6 +88,7 @@ impl OpenStackError {
             OpenStackError::Http(HttpError::Status { status: 409, told, .. }) if told.contains("network") => {
                 "of several networks one must be named: --network NAME".to_owned()
             }
+            OpenStackError::Unanswered(_) => PERHAPS_MADE.to_owned(),
             OpenStackError::Region(_) => "name one with --region or OS_REGION_NAME".to_owned(),
             OpenStackError::Unknown { what: "size", .. } => {
                 "`openstack flavor list` shows what there is".to_owned()
@@ -345,8 +349,8 @@ impl OpenStack {
         if let Some(name) = network {
             server["networks"] = json!([{ "uuid": self.network_id(name)? }]);
         }
-        let answer = self.compute()?.post("/servers", &json!({ "server": server }))?;
-        Ok(answer.read(&["server", "id"])?)
+        let answer = self.compute()?.post("/servers", &json!({ "server": server }));
+        answer.and_then(|answer| answer.read(&["server", "id"])).map_err(not_made)
     }
 
     /// Waits until a box runs and has an address.
@@ -394,6 +398,11 @@ impl OpenStack {
         let networks = all(&self.service("network", "/v2.0")?, "/networks", "networks")?;
         pick(networks, "network", name)
     }
+}
+
+/// Why no box was made, or none is known of.
+fn not_made(error: HttpError) -> OpenStackError {
+    if error.is_refusal() { OpenStackError::Http(error) } else { OpenStackError::Unanswered(error) }
 }
 
 /// Whether what is stored is what was sent: as many bytes, and the same hash where the cloud has one of this kind.
@@ -525,13 +534,15 @@ mod tests {
     }
 
     #[test]
-    fn only_a_choice_of_networks_is_answered_with_one() {
-        let hint = |told: &str| {
+    fn hints_are_of_what_nova_says_of_a_box() {
+        let hint = |status: u16, told: &str| {
             let url = "https://nova.example.org/servers".to_owned();
             let method = ureq::http::Method::POST;
-            OpenStackError::Http(HttpError::Status { method, url, status: 409, told: told.to_owned() }).hint()
+            not_made(HttpError::Status { method, url, status, told: told.to_owned() }).hint()
         };
-        assert!(hint("More than one possible network found. Specify network ID(s)").is_some());
-        assert_eq!(hint("Key pair 'ops' already exists."), None);
+        let network = hint(409, "More than one possible network found. Specify network ID(s)");
+        assert_eq!(network.as_deref(), Some("of several networks one must be named: --network NAME"));
+        assert_eq!(hint(409, "Key pair 'ops' already exists."), None);
+        assert_eq!(hint(504, "Gateway Time-out").as_deref(), Some(PERHAPS_MADE));
     }
 }

@@ -10,6 +10,9 @@ use aws_sdk_s3::types::ObjectCannedAcl;
 
 use super::{S3Error, Service, told};
 
+/// Where random bits come from.
+const RANDOM: &str = "/dev/urandom";
+
 /// A public object.
 pub struct Staged<'a> {
     service: &'a Service,
@@ -19,15 +22,18 @@ pub struct Staged<'a> {
 }
 
 impl<'a> Staged<'a> {
-    /// Puts a file into a bucket under a random name that ends in `suffix`.
-    pub fn put(service: &'a Service, bucket: &str, file: &Path, suffix: &str) -> Result<Staged<'a>, S3Error> {
-        let unreadable = |error| S3Error::File(file.to_owned(), error);
-        let key = format!("holdfast-upload-{}{suffix}", random().map_err(unreadable)?);
-        // From here on there may be something to remove, even if the answer is lost.
-        let staged = Staged { service, bucket: bucket.to_owned(), key, there: true };
-        let request = service.client.put_object().bucket(bucket).key(&staged.key);
-        service.send(request.acl(ObjectCannedAcl::PublicRead), bucket, &staged.key, file)?;
-        Ok(staged)
+    /// A random name in a bucket that ends in `suffix`; nothing is there yet.
+    pub fn new(service: &'a Service, bucket: &str, suffix: &str) -> Result<Staged<'a>, S3Error> {
+        let random = random().map_err(|error| S3Error::File(RANDOM.into(), error))?;
+        let key = format!("holdfast-upload-{random}{suffix}");
+        Ok(Staged { service, bucket: bucket.to_owned(), key, there: false })
+    }
+
+    /// Puts a file there. After an error there may be something to remove, too: the answer may be lost.
+    pub fn put(&mut self, file: &Path) -> Result<(), S3Error> {
+        self.there = true;
+        let request = self.service.client.put_object().bucket(&self.bucket).key(&self.key);
+        self.service.send(request.acl(ObjectCannedAcl::PublicRead), &self.bucket, &self.key, file)
     }
 
     /// Where it can be read.
@@ -70,6 +76,6 @@ impl Drop for Staged<'_> {
 /// 128 random bits, in hexadecimal.
 fn random() -> std::io::Result<String> {
     let mut bytes = [0; 16];
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    std::fs::File::open(RANDOM)?.read_exact(&mut bytes)?;
     Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }

@@ -11,12 +11,11 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use image_cloud::{Image, Launch, Secret, Server, digitalocean, openstack};
 
-use super::{Access, CloudError, Provider, Session, duration, patience, raised};
+use super::{Access, CloudError, Provider, Session, duration, interrupted, patience, raised};
 use crate::commands::check;
 use crate::context::Context;
 use crate::error::{HintExt, INTERRUPTED, INVALID, Invalid};
 use crate::output;
-use crate::steps::guest;
 
 const EXAMPLES: &str = "\
 The user-data is checked first, as `holdfast-image check` does. The image is the newest of those that `images`
@@ -81,7 +80,7 @@ pub(crate) struct Args {
 
 /// Runs `launch`.
 pub(crate) fn run(context: &Context, args: Args) -> Result<ExitCode> {
-    let interrupted = guest::interrupted()?;
+    let interrupted = interrupted()?;
     let cancelled = raised(&interrupted);
     let end = Instant::now() + args.timeout;
     let Some(document) = Document::read(context, &args.user_data)? else {

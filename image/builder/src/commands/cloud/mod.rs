@@ -5,6 +5,7 @@ pub(crate) mod launch;
 pub(crate) mod list;
 pub(crate) mod upload;
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -13,6 +14,11 @@ use image_cloud::digitalocean::{self, DigitalOcean, DigitalOceanError};
 use image_cloud::openstack::{self, OpenStack, OpenStackError};
 use image_cloud::s3::S3Error;
 use image_cloud::{Image, Patience, Server, WaitError};
+use signal_hook::consts::SIGINT;
+use signal_hook::flag::{register, register_conditional_shutdown};
+
+use crate::error::INTERRUPTED;
+use crate::steps::guest;
 
 /// A provider that refuses, fails or cannot be reached.
 #[derive(Debug, thiserror::Error)]
@@ -174,6 +180,17 @@ fn openstack(ovh: bool, access: &Access) -> Result<OpenStack> {
 fn patience<'a>(timeout: Duration, cancelled: &'a dyn Fn() -> bool) -> Patience<'a> {
     let every = Duration::from_secs(5).min(timeout / 100).max(Duration::from_millis(100));
     Patience { timeout, every, cancelled }
+}
+
+/// As [`guest::interrupted`]; a second Ctrl-C ends the process at once, whatever it waits for. Of the other signals a
+/// terminal that goes, or `timeout`, sends two for one.
+fn interrupted() -> anyhow::Result<Arc<AtomicBool>> {
+    let flag = guest::interrupted()?;
+    let again = Arc::new(AtomicBool::new(false));
+    // They run in this order: the first time it is not raised yet.
+    register_conditional_shutdown(SIGINT, INTERRUPTED.into(), Arc::clone(&again))?;
+    register(SIGINT, again)?;
+    Ok(flag)
 }
 
 /// Whether the user wants to stop.

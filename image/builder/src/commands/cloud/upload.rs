@@ -10,18 +10,17 @@ use image_cloud::openstack::Disk;
 use image_cloud::s3::{Options, Service, Staged};
 use serde_json::json;
 
-use super::{Access, CloudError, duration, patience, raised};
+use super::{Access, CloudError, duration, interrupted, patience, raised};
 use crate::context::Context;
 use crate::error::Invalid;
 use crate::output;
 use crate::plan::machine::Firmware;
 use crate::release::image::Built;
 use crate::steps::formats::Format;
-use crate::steps::guest;
 
 const EXAMPLES: &str = "\
 DIR is what `holdfast-image build --output DIR` wrote. Only an image that is as it was built is sent: a disk that a
-box has run from holds its secrets.
+box has run from holds its secrets. Ctrl-C stops and cleans up; a second one stops at once.
 
 Examples:
   holdfast-image upload digitalocean target/image --region fra1 --bucket my-space
@@ -177,7 +176,7 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<ExitCode> {
 }
 
 fn digitalocean(context: &Context, args: DigitalOceanArgs) -> Result<ExitCode> {
-    let interrupted = guest::interrupted()?;
+    let interrupted = interrupted()?;
     let cancelled = raised(&interrupted);
     let built = Built::open(&args.image)?;
     let disk = built.disk_in(&[Format::RawGz, Format::Qcow2])?;
@@ -190,27 +189,28 @@ fn digitalocean(context: &Context, args: DigitalOceanArgs) -> Result<ExitCode> {
     let name = args.common.name.unwrap_or_else(|| default_name(&built));
     let suffix = if disk.extension().is_some_and(|ext| ext == "gz") { ".raw.gz" } else { ".qcow2" };
 
-    let step = format!("put {} into the bucket", disk.display());
-    let staged = context.progress.step(&step, || Staged::put(&service, &args.bucket, &disk, suffix));
-    let staged = staged.map_err(CloudError::from)?;
+    let mut staged = Staged::new(&service, &args.bucket, suffix).map_err(CloudError::from)?;
     context.progress.note(format!("public until it is imported: {}", staged.name()));
     let patience = patience(args.common.timeout, &cancelled);
-    let imported = context
-        .progress
-        .step("wait for the import", || account.import(&name, &staged.url(), &region, &patience));
+    let step = format!("put {} into the bucket", disk.display());
+    let put = context.progress.step(&step, || staged.put(&disk)).map_err(CloudError::from);
+    let imported = put.and_then(|()| {
+        let import = || account.import(&name, &staged.url(), &region, &patience);
+        context.progress.step("wait for the import", import).map_err(CloudError::from)
+    });
     let kept = staged.name();
     let removed = staged.remove().map_err(CloudError::from);
-    // Whatever became of the image: what is still public is told.
+    // Whatever became of the object and the image: what may still be public is told.
     if removed.is_err() {
-        context.progress.note(format!("`{kept}` is still public: remove it by hand"));
+        context.progress.note(format!("`{kept}` may still be public: remove it by hand"));
     }
-    let image = imported.map_err(CloudError::from)?;
+    let image = imported?;
     removed?;
     done(&image, args.common.json)
 }
 
 fn openstack(context: &Context, ovh: bool, args: OpenStackArgs) -> Result<ExitCode> {
-    let interrupted = guest::interrupted()?;
+    let interrupted = interrupted()?;
     let cancelled = raised(&interrupted);
     let built = Built::open(&args.image)?;
     let file = built.disk_in(&[Format::Qcow2, Format::Raw])?;

@@ -38,6 +38,9 @@ const BOND: BondKeys = BondKeys {
     hash_policy: "transmit-hash-policy",
 };
 
+/// Bytes of a NIC's name or a pattern of names; the kernel's own have at most 15.
+const MOST_NAME: usize = 64;
+
 /// Reads a document.
 pub(super) fn read<'a>(draft: &mut Draft<'a>, top: &Node<'a>) -> Result<(), Wrong> {
     for (id, node) in entries(top, "ethernets")? {
@@ -70,15 +73,24 @@ fn entries<'a>(top: &Node<'a>, key: &str) -> Result<Vec<(&'a str, Node<'a>)>, Wr
 /// Without `match` the id is the NIC's name.
 fn matcher<'a>(draft: &mut Draft<'a>, id: &str, node: &Node<'a>) -> Result<Match, Wrong> {
     let Some(given) = node.get("match") else {
-        return Ok(Match { mac: None, name: Some(id.to_owned()) });
+        return Ok(Match { mac: None, name: Some(name(id, node)?) });
     };
     let mac = given.get("macaddress").map(|node| node.mac()).transpose()?;
-    let name = given.get("name").map(|node| node.text()).transpose()?;
+    let name = given.get("name").map(|node| name(node.text()?, &node)).transpose()?;
     if mac.is_none() && name.is_none() {
         return Err(given.wrong("`macaddress` or `name` is needed"));
     }
     draft.pass_over(&given, &["macaddress", "name"]);
-    Ok(Match { mac, name: name.filter(|_| mac.is_none()).map(str::to_owned) })
+    Ok(Match { mac, name: name.filter(|_| mac.is_none()) })
+}
+
+/// A NIC's name, or a pattern of names, that stands at a place.
+fn name(text: &str, at: &Node<'_>) -> Result<String, Wrong> {
+    if text.len() > MOST_NAME {
+        let problem = format!("a name of a NIC, or a pattern of names, has at most {MOST_NAME} bytes");
+        return Err(at.wrong(format!("{problem}, not {}", text.len())));
+    }
+    Ok(text.to_owned())
 }
 
 fn link<'a>(draft: &mut Draft<'a>, id: &str, node: &Node<'a>, kind: Kind, own: &[&str]) -> Result<(), Wrong> {
@@ -141,4 +153,29 @@ fn route(link: &mut Link, node: &Node<'_>) -> Result<Option<String>, Wrong> {
     let metric = node.get("metric").map(|node| node.number(0..=u32::MAX)).transpose()?;
     link.routes.push(Route { to, via, on_link, metric });
     Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::tree::Tree;
+
+    #[test]
+    fn names_and_patterns_of_nics_are_short() {
+        let check = |nic: &str, expect: Option<&str>| {
+            let tree: Tree = serde_saphyr::from_str(&format!("version: 2\nethernets:\n  {nic}\n")).unwrap();
+            let told = super::super::read(&tree).err().map(|wrong| wrong.to_string());
+            assert_eq!(told.as_deref(), expect, "{nic}");
+        };
+        let (most, more) = ("*".repeat(64), "*".repeat(65));
+        check(&format!("a: {{match: {{name: \"{most}\"}}}}"), None);
+        check(&format!("\"{most}\": {{dhcp4: true}}"), None);
+        let at =
+            "ethernets.a.match.name: a name of a NIC, or a pattern of names, has at most 64 bytes, not 65";
+        check(&format!("a: {{match: {{name: \"{more}\"}}}}"), Some(at));
+        let at =
+            format!("ethernets.{more}: a name of a NIC, or a pattern of names, has at most 64 bytes, not 65");
+        check(&format!("\"{more}\": {{dhcp4: true}}"), Some(&at));
+        // An id beside `match` is no name.
+        check(&format!("\"{more}\": {{match: {{name: ens*}}}}"), None);
+    }
 }

@@ -37,7 +37,12 @@ fn foreign(text: &str) -> Option<(&'static str, &'static str)> {
     let first = text.lines().next().unwrap_or_default().trim_end().to_ascii_lowercase();
     // A remark can begin with this word, too.
     let included = first.strip_prefix("#include").map(|rest| rest.strip_prefix("-once").unwrap_or(rest));
-    let remark = included.is_some_and(|rest| !rest.is_empty() && !rest.contains("://"));
+    let remark = included.is_some_and(|rest| {
+        let list = rest.trim_start_matches([' ', '\t', ':']);
+        let url =
+            list.len() < rest.len() && list.split_whitespace().next().is_some_and(|w| w.contains("://"));
+        !rest.is_empty() && !url
+    });
     let ignition = text.starts_with('{') && text.contains("\"ignition\"");
     let what = match FOREIGN.iter().find(|(beginning, _)| first.starts_with(beginning)) {
         Some((_, what)) if !remark => *what,

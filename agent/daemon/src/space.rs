@@ -139,7 +139,9 @@ fn collect(agent: &Agent, all: bool) -> anyhow::Result<()> {
         let names = agent.store.names().context("failed to read the image store")?;
         let made_from = execute::made_from(agent)?;
         let rounds = *agent.rounds.borrow();
-        let Some(keep) = kept(&agent.live(), rounds, &made_from, &names, came, fetched) else { break };
+        let on_trial = agent.updates.on_trial();
+        let keep = kept(&agent.live(), rounds, on_trial, &made_from, &names, came, fetched);
+        let Some(keep) = keep else { break };
         if images == 0 {
             agent.space.asked.store(false, Ordering::Relaxed);
             bytes += agent.store.forget_downloads(&BTreeSet::new()).context("failed to remove downloads")?;
@@ -178,6 +180,7 @@ fn collect(agent: &Agent, all: bool) -> anyhow::Result<()> {
 fn kept(
     live: &Live,
     rounds: u64,
+    on_trial: bool,
     made_from: &BTreeMap<ContainerName, Option<String>>,
     names: &BTreeMap<String, Name>,
     came: impl Fn(&str) -> bool,
@@ -192,7 +195,7 @@ fn kept(
         return None;
     }
     let named = names.iter().filter(|(reference, _)| wanted.contains(reference.as_str()) || came(reference));
-    let used = server::used_images(live, made_from);
+    let used = server::used_images(live, made_from, on_trial);
     let used = used.keys().map(|digest| digest.parse().ok());
     used.chain(named.map(|(_, name)| Some(name.image))).collect()
 }
@@ -323,7 +326,7 @@ mod tests {
     fn check(what: &str, change: fn(&mut Live), made: &[(&str, Option<&str>)], expect: &[(&str, &str)]) {
         let mut live = live();
         change(&mut live);
-        let used = server::used_images(&live, &layers(made)).into_iter();
+        let used = server::used_images(&live, &layers(made), false).into_iter();
         let used = used.map(|(digest, users)| (digest, Vec::from_iter(users).join(" ")));
         let expect = expect.iter().map(|(of, users)| (digest(of).to_string(), (*users).to_owned()));
         assert_eq!(used.collect::<BTreeMap<_, _>>(), expect.collect::<BTreeMap<_, _>>(), "{what}");
@@ -350,6 +353,7 @@ mod tests {
         check("a container made from what is not known", |_| (), &[("site.web", None)], &all);
         check("one of another instance", |_| (), &[("other.web", None)], &named);
         check("a document that is not planned", |live| live.generation = 4, &[], &all);
+        check("a newer one that cannot be read", |live| live.unusable.push("generation 4".into()), &[], &all);
         check(
             "documents that are lost",
             |live| live.desired = Arc::new(Desired { lost: true, ..Desired::default() }),
@@ -367,13 +371,21 @@ mod tests {
         );
     }
 
+    #[test]
+    fn the_version_before_one_on_trial_finds_its_images() {
+        let used = server::used_images(&live(), &layers(&[("site.web", Some("site:3"))]), true);
+        let all: BTreeSet<String> =
+            ["site:1", "site:2", "site:3", "job:1"].map(|name| digest(name).to_string()).into();
+        assert_eq!(used.into_keys().collect::<BTreeSet<_>>(), all);
+    }
+
     /// Digests that stay of all that the store has, of which `own:1` came with the box.
     fn keep(live: &Live, rounds: u64, fetched: &str) -> Option<BTreeSet<Digest>> {
         let known = ["site:1", "site:2", "site:3", "job:1", "own:1", "other:1"];
         let name = |name: &str| (name.to_owned(), Name { image: digest(name), resolved: digest(name) });
         let names = BTreeMap::from(known.map(name));
         let made_from = layers(&[("site.web", Some("site:3"))]);
-        kept(live, rounds, &made_from, &names, |name| name == "own:1", |name| name == fetched)
+        kept(live, rounds, false, &made_from, &names, |name| name == "own:1", |name| name == fetched)
     }
 
     #[test]

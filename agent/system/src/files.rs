@@ -476,16 +476,16 @@ mod tests {
         assert_eq!(names(dir.path()), ["keep"]);
     }
 
-    /// Lets nobody, root included, remove what a folder holds, or lets them again.
-    fn hold(folder: &Path, held: bool) {
+    /// Lets nobody, root included, remove what a folder holds, or lets them again; says whether that can be done here.
+    fn hold(folder: &Path, held: bool) -> bool {
         if !rustix::process::geteuid().is_root() {
             let mode = if held { 0o500 } else { 0o700 };
-            return fs::set_permissions(folder, Permissions::from_mode(mode)).unwrap();
+            return fs::set_permissions(folder, Permissions::from_mode(mode)).is_ok();
         }
         let open = File::open(folder).unwrap();
-        let mut flags = rustix::fs::ioctl_getflags(&open).unwrap();
+        let Ok(mut flags) = rustix::fs::ioctl_getflags(&open) else { return false };
         flags.set(rustix::fs::IFlags::IMMUTABLE, held);
-        rustix::fs::ioctl_setflags(&open, flags).unwrap();
+        rustix::fs::ioctl_setflags(&open, flags).is_ok()
     }
 
     #[test]
@@ -496,10 +496,12 @@ mod tests {
             fs::create_dir_all(tree).unwrap();
             fs::write(tree.join("file"), "").unwrap();
         }
-        hold(&trees[1], true);
+        if !hold(&trees[1], true) {
+            return eprintln!("skipped: nothing can be held here");
+        }
         let swept = sweep(dir.path());
         let left = names(dir.path());
-        hold(&trees[1], false);
+        assert!(hold(&trees[1], false));
         assert!(matches!(swept, Err(FileError::Remove { path, .. }) if path == trees[1]));
         assert_eq!(left, [trees[1].file_name().unwrap().to_str().unwrap()]);
         assert_eq!(sweep(dir.path()).unwrap(), 1);

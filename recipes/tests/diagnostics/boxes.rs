@@ -261,7 +261,13 @@ true
         let hint = "write it in TOML, with `[box]` and `[[recipe]]`: `holdfast-image init` makes a first one by asking";
         assert_eq!(of_user_data(text), format!("x.toml: this is {what}\n  hint: {hint}"), "{text}");
     }
-    for remark in ["#include what we have", "#includes", "## template for boxes", "#part"] {
+    for remark in [
+        "#include what we have",
+        "#includes",
+        "#included from https://example.org/box.toml",
+        "## template for boxes",
+        "#part",
+    ] {
         assert_eq!(of_user_data(&format!("{remark}\n[box]\n")), "accepted", "{remark}");
     }
 }

@@ -129,13 +129,19 @@ impl InterfaceConfig {
     /// Next hops whose silence would mean that these settings are wrong: those of default routes, or of all where
     /// nothing leads everywhere. Empty where nothing is static.
     pub fn gateways(&self) -> BTreeSet<IpAddr> {
-        let defaults = self.routes.iter().filter(|route| route.to.is_default());
+        let defaults = self.kept_routes().filter(|route| route.to.is_default());
         let gateways: BTreeSet<IpAddr> = defaults.filter_map(|route| route.via).collect();
         if gateways.is_empty() {
-            self.routes.iter().filter_map(|route| route.via).collect()
+            self.kept_routes().filter_map(|route| route.via).collect()
         } else {
             gateways
         }
+    }
+
+    /// The routes, but for those to where one before leads with the same metric: the kernel takes both for one.
+    fn kept_routes(&self) -> impl Iterator<Item = &RouteConfig> {
+        let mut seen = BTreeSet::new();
+        self.routes.iter().filter(move |route| seen.insert((route.to.network(), route.metric)))
     }
 
     /// What the link should have of these settings, without any lease. `order` is the NIC's place
@@ -143,8 +149,7 @@ impl InterfaceConfig {
     pub fn link_settings(&self, order: u32) -> LinkSettings {
         let addresses: BTreeSet<Cidr> = self.addresses.iter().copied().collect();
         let routes = self
-            .routes
-            .iter()
+            .kept_routes()
             .map(|route| Route {
                 to: route.to.network(),
                 via: route.via,
@@ -322,14 +327,16 @@ pub fn diff(desired: &LinkSettings, observed: &ObservedLink) -> Vec<LinkChange> 
     changes
 }
 
-/// Joins static settings and a lease: the owner's MTU wins, and a default route of the owner's
+/// Joins static settings and a lease: the owner's MTU and routes win, and a default route of the owner's
 /// keeps the lease's out.
 pub fn merge(owner: LinkSettings, lease: LinkSettings) -> LinkSettings {
     let owns_default = owner.routes.iter().any(|r| r.to.is_default() && r.to.address().is_ipv4());
+    let owned: BTreeSet<_> = owner.routes.iter().map(|route| (route.to, route.metric)).collect();
     let mut merged = owner;
     merged.mtu = merged.mtu.or(lease.mtu);
     merged.addresses.extend(lease.addresses);
-    merged.routes.extend(lease.routes.into_iter().filter(|r| !(owns_default && r.to.is_default())));
+    let taken = |r: &Route| owns_default && r.to.is_default() || owned.contains(&(r.to, r.metric));
+    merged.routes.extend(lease.routes.into_iter().filter(|r| !taken(r)));
     merged
 }
 
@@ -405,13 +412,36 @@ mod tests {
     #[test]
     fn of_routes_that_the_kernel_takes_for_one_there_is_one() {
         let mut twice = interface();
-        twice.routes.push(route("0.0.0.0/0", Some("203.0.113.9"), None));
+        twice.routes.push(route("0.0.0.0/0", Some("203.0.113.0"), None));
         twice.routes.push(route("0.0.0.0/0", Some("203.0.113.10"), Some(7)));
-        let mut settings = twice.link_settings(2);
-        settings.drop_rivals();
         let to: Cidr = "0.0.0.0/0".parse().unwrap();
-        let left: Vec<_> = settings.routes.iter().filter(|r| r.to == to).map(|r| r.metric).collect();
-        assert_eq!((left.len(), settings.routes.len()), (2, interface().routes.len() + 1), "{settings:?}");
+        let ways = |settings: &LinkSettings| {
+            let ways = settings.routes.iter().filter(|route| route.to == to);
+            ways.map(|route| (route.via.unwrap().to_string(), route.metric)).collect::<Vec<_>>()
+        };
+        let mut settings = twice.link_settings(2);
+        let first = [("203.0.113.1".to_owned(), BASE_METRIC + 2), ("203.0.113.10".to_owned(), 7)];
+        assert_eq!(ways(&settings), first, "the first of the document");
+        let asked: Vec<String> = twice.gateways().iter().map(IpAddr::to_string).collect();
+        assert_eq!(
+            asked,
+            ["203.0.113.1", "203.0.113.10", "2001:db8:1::1"],
+            "one that is not used proves nothing"
+        );
+
+        let leased = |via: &str| Route {
+            to: "198.51.100.0/24".parse().unwrap(),
+            via: Some(via.parse().unwrap()),
+            on_link: false,
+            metric: 7,
+            source: None,
+        };
+        let routes = BTreeSet::from([leased("203.0.113.1")]);
+        let lease = LinkSettings { routes, ..LinkSettings::default() };
+        assert_eq!(merge(settings.clone(), lease), settings, "the owner's way there stays");
+        settings.routes = BTreeSet::from([leased("203.0.113.2"), leased("203.0.113.3")]);
+        settings.drop_rivals();
+        assert_eq!(settings.routes, BTreeSet::from([leased("203.0.113.2")]));
     }
 
     #[test]

@@ -105,9 +105,9 @@ impl Records {
             let path = records.root.join(folder);
             files::create_dir(&path, Access::mode(mode))?;
             give_back(&path, mode);
-            left.extend(sweep(&path));
+            left.extend(sweep(&path)?);
         }
-        left.extend(sweep(&records.root));
+        left.extend(sweep(&records.root)?);
         records.give_back();
         records.mended = records.mend();
         records.notes = records.adopt();
@@ -352,15 +352,13 @@ impl Records {
     }
 }
 
-/// Removes the files that interrupted writes left in a folder of ours; gives the folders, which may hold much.
-fn sweep(folder: &Path) -> Vec<Leftover> {
-    let left = files::leftovers(folder).unwrap_or_else(|error| {
-        warn(error);
-        Vec::new()
-    });
+/// Removes the files that interrupted writes left in a folder of ours; gives the folders, which may hold much. A folder
+/// that cannot be listed may hold anything, and is an error.
+fn sweep(folder: &Path) -> Result<Vec<Leftover>, FileError> {
+    let left = files::leftovers(folder)?;
     let (trees, rest): (Vec<Leftover>, Vec<Leftover>) = left.into_iter().partition(Leftover::is_tree);
     rest.into_iter().for_each(remove);
-    trees
+    Ok(trees)
 }
 
 /// Removes what nothing goes by. What cannot be removed costs room and nothing else.
@@ -545,16 +543,16 @@ mod tests {
         assert!(!spare.exists());
     }
 
-    /// Lets nobody, root included, remove what a folder holds, or lets them again.
-    fn hold(folder: &Path, held: bool) {
+    /// Lets nobody, root included, remove what a folder holds, or lets them again; says whether that can be done here.
+    fn hold(folder: &Path, held: bool) -> bool {
         if !rustix::process::geteuid().is_root() {
             let mode = if held { 0o500 } else { 0o700 };
-            return std::fs::set_permissions(folder, Permissions::from_mode(mode)).unwrap();
+            return std::fs::set_permissions(folder, Permissions::from_mode(mode)).is_ok();
         }
         let open = std::fs::File::open(folder).unwrap();
-        let mut flags = rustix::fs::ioctl_getflags(&open).unwrap();
+        let Ok(mut flags) = rustix::fs::ioctl_getflags(&open) else { return false };
         flags.set(rustix::fs::IFlags::IMMUTABLE, held);
-        rustix::fs::ioctl_setflags(&open, flags).unwrap();
+        rustix::fs::ioctl_setflags(&open, flags).is_ok()
     }
 
     #[test]
@@ -579,13 +577,15 @@ mod tests {
         std::fs::remove_file(kept.join("volume.json.spare")).unwrap();
         std::fs::create_dir_all(gone.join("upper/rest")).unwrap();
         std::fs::write(&file, "{").unwrap();
-        hold(&kept, true);
-        let opened = Records::open(&state, None).inspect_err(|_| hold(&kept, false)).unwrap();
+        if !hold(&kept, true) {
+            return eprintln!("skipped: nothing can be held here");
+        }
+        let opened = Records::open(&state, None).inspect_err(|_| assert!(hold(&kept, false))).unwrap();
         let before = [&kept, &gone, &file].map(|path| path.exists());
         let (volumes, complaints) = opened.volumes();
         opened.remove_leftovers();
         let after = [&kept, &gone, &file].map(|path| path.exists());
-        hold(&kept, false);
+        assert!(hold(&kept, false));
         assert_eq!((before, after), ([true, true, false], [true, false, false]));
         assert_eq!((volumes, complaints), (vec![], vec![]), "it is taken for no volume");
         assert_eq!((opened.mended(), opened.notes()), (&[][..], &[][..]));

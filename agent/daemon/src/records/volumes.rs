@@ -111,7 +111,10 @@ impl Records {
                 let name = entry.file_name();
                 name.to_str().is_some_and(|name| name.starts_with("data") && !used(name))
             });
-            left.extend(super::sweep(&folder));
+            match super::sweep(&folder) {
+                Ok(trees) => left.extend(trees),
+                Err(error) => super::warn(error),
+            }
             for entry in old {
                 match files::put_away(entry.path()) {
                     Ok(away) => left.extend(away),
@@ -125,9 +128,9 @@ impl Records {
     /// Removes a volume, and the instance's secrets with its last volume. Gives what it held: that is still to be
     /// removed, which takes as long as it is large; if it is not, the next start does.
     pub(crate) fn remove_volume(&self, record: &VolumeRecord) -> Result<Option<Leftover>, RecordError> {
+        let in_force = self.instance(&record.instance)?.is_some_and(|r| r.in_force);
         let away = files::put_away(self.volume_path(&record.id))?;
         let (left, _) = self.volumes();
-        let in_force = self.instance(&record.instance)?.is_some_and(|r| r.in_force);
         if !in_force && !left.iter().any(|v| v.instance == record.instance) {
             self.remove_secrets(&record.instance)?;
         }

@@ -19,10 +19,11 @@ use crate::{execute, space};
 /// not, and what the references that the document in force names are pinned to, or would go back to.
 ///
 /// An instance keeps all that it is pinned to while it is not known for sure what that names or what its layers
-/// were made from. Pins themselves stay, so that a reference that is named again means what it meant.
+/// were made from, and while the version that runs is on trial: the one before may have other recipes. Pins themselves stay, so that a reference that is named again means what it meant.
 pub(crate) fn used(
     live: &Live,
     made_from: &BTreeMap<ContainerName, Option<String>>,
+    on_trial: bool,
 ) -> BTreeMap<String, BTreeSet<String>> {
     let mut used: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for (container, digest) in made_from {
@@ -32,7 +33,7 @@ pub(crate) fn used(
     }
     for record in live.observed.records.values().filter(|record| record.in_force) {
         let unknown = made_from.iter().any(|(c, digest)| c.instance == record.name && digest.is_none());
-        let all = unknown || live.planned != live.generation;
+        let all = unknown || on_trial || live.planned != live.generation || !live.unusable.is_empty();
         let wanted = live.desired.instances.get(&record.name);
         for (reference, pin) in &record.pins {
             let users = match wanted {
@@ -68,7 +69,7 @@ pub(crate) fn all(agent: &Agent) -> anyhow::Result<Vec<Image>> {
     let images = agent.store.images().context("failed to read the image store")?;
     let names = agent.store.names().context("failed to read the image store")?;
     let made_from = execute::made_from(agent)?;
-    let used = used(&agent.live(), &made_from);
+    let used = used(&agent.live(), &made_from, agent.updates.on_trial());
     let wire = |image: &agent_containers::ImageRecord| {
         let digest = image.digest.to_string();
         let references = names.iter().filter(|(_, name)| name.image == image.digest);
@@ -111,7 +112,7 @@ fn remove_unused(agent: &Agent) -> Answer<Json<Pruned>> {
             let failure = super::Failure::failed("an image is being fetched");
             return Err(failure.hint("try again when it is there"));
         }
-        let used = used(&live, &made_from);
+        let used = used(&live, &made_from, agent.updates.on_trial());
         let keep: BTreeSet<Digest> = used.keys().filter_map(|digest| digest.parse().ok()).collect();
         (keep, fetches(&live))
     };

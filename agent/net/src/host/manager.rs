@@ -196,6 +196,7 @@ impl Manager {
                 }
                 nic.wanted = wanted.settings.clone();
                 nic.problem = None;
+                nic.good_failed = false;
                 nic.activate(wanted.settings, wanted.source);
             } else if nic.tried && !tried {
                 // Whoever confirmed it came in by it.
@@ -500,14 +501,14 @@ mod tests {
             controller: None,
             alias: None,
         };
-        let route = |via: &str| {
+        let route = |via: &str, metric: u32| {
             let via: IpAddr = via.parse().unwrap();
-            RouteConfig { to: Cidr::default_route(via), via: Some(via), on_link: false, metric: None }
+            RouteConfig { to: Cidr::default_route(via), via: Some(via), on_link: false, metric: Some(metric) }
         };
         let settings = InterfaceConfig {
             dhcp4: false,
             addresses: vec!["192.0.2.7/24".parse().unwrap()],
-            routes: vec![route("192.0.2.1"), route("192.0.2.2")],
+            routes: vec![route("192.0.2.1", 1), route("192.0.2.2", 2)],
             ..InterfaceConfig::automatic("ens3")
         };
         let wanted = Wanted { place: 0, settings: settings.clone(), source: AddressSource::Settings };

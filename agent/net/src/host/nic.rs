@@ -49,6 +49,8 @@ pub(super) struct Nic {
     pub(super) tried: bool,
     /// Whether DHCP is asked beside its settings, since these lack something.
     pub(super) helped: bool,
+    /// Whether the last good settings were in use and led nowhere either.
+    pub(super) good_failed: bool,
     /// Why it is not as its owner wants it.
     pub(super) problem: Option<String>,
     /// What went wrong when it was changed last.
@@ -160,6 +162,7 @@ impl Nic {
             trial,
             tried: false,
             helped: false,
+            good_failed: false,
             problem: None,
             failure: None,
         }
@@ -188,6 +191,7 @@ impl Nic {
     pub(super) fn give_way(&mut self, others: Others, why: &str, retry: Instant) {
         let Others { good, described } = others;
         let first = matches!(self.source, AddressSource::Settings | AddressSource::Provider);
+        self.good_failed |= self.source == AddressSource::LastGood;
         if let Some(good) = good.filter(|good| first && *good != self.wanted) {
             self.activate(good, AddressSource::LastGood);
             self.problem = Some(format!("{why}; the last settings that worked are in use"));

@@ -190,6 +190,18 @@ impl Manager {
         if failure.is_some() && failure != nic.failure {
             tracing::warn!(nic = name, error = failure, "the NIC is not as it should be");
         }
+        if failure.is_none() && nic.failure.is_some() && nic.source == nic.by {
+            // The kernel has taken all of it now: what was not to be believed before may be proven.
+            let unproven = match &nic.trial {
+                Trial::None => !nic.tried && self.store.last_good(&key).as_ref() != Some(&nic.active),
+                Trial::Running { deadline: None, silent, .. } => silent.is_empty(),
+                _ => false,
+            };
+            if unproven && matches!(Trial::of(&nic.active), Trial::Due) {
+                nic.trial = Trial::Due;
+                nic.problem = None;
+            }
+        }
         nic.failure = failure;
         let carrier = nic.link.carrier;
         if let Some(dhcp) = &nic.dhcp {
@@ -239,7 +251,8 @@ impl Manager {
                 }
                 let mut servers = Vec::new();
                 let good = self.store.last_good(&key);
-                if nic.failure.is_some() && good.as_ref().is_some_and(|good| *good != nic.active) {
+                let better = good.as_ref().is_some_and(|good| *good != nic.active) && !nic.good_failed;
+                if nic.failure.is_some() && nic.source == nic.by && better {
                     // There are better ones to turn to, unless the kernel takes all of these until the trial ends.
                     return false;
                 }
@@ -312,6 +325,7 @@ impl Manager {
     fn proven(&mut self, index: u32, how: &str) {
         let Some(nic) = self.nics.get_mut(&index) else { return };
         nic.trial = Trial::None;
+        nic.good_failed = false;
         let key = store::key(&nic.link, nic.mac);
         if !nic.tried && nic.failure.is_none() {
             self.store.keep_good(&key, &nic.active);

@@ -104,7 +104,12 @@ pub(crate) fn run(context: &Context, args: Args) -> Result<ExitCode> {
         user_data: document.delivered(args.provider)?,
         ssh_key,
     };
+    // Whoever stops this at once has to know what may be there.
+    context
+        .progress
+        .note(format!("the box is called {}: `boxes` shows it, `destroy` removes it", launch.name));
     let id = context.progress.step("ask for the box", || make(&session, &args, &launch))?;
+    context.progress.note(format!("it has the identity {id}"));
     let waiting = patience(args.timeout, &cancelled);
     let ready = context.progress.step("wait until it is made", || session.ready(&id, &waiting));
     let server = ready

@@ -76,12 +76,14 @@ fn matcher<'a>(draft: &mut Draft<'a>, id: &str, node: &Node<'a>) -> Result<Match
         return Ok(Match { mac: None, name: Some(name(id, node)?) });
     };
     let mac = given.get("macaddress").map(|node| node.mac()).transpose()?;
-    let name = given.get("name").map(|node| name(node.text()?, &node)).transpose()?;
-    if mac.is_none() && name.is_none() {
-        return Err(given.wrong("`macaddress` or `name` is needed"));
-    }
     draft.pass_over(&given, &["macaddress", "name"]);
-    Ok(Match { mac, name: name.filter(|_| mac.is_none()) })
+    if mac.is_some() {
+        return Ok(Match { mac, name: None });
+    }
+    let Some(node) = given.get("name") else {
+        return Err(given.wrong("`macaddress` or `name` is needed"));
+    };
+    Ok(Match { mac: None, name: Some(name(node.text()?, &node)?) })
 }
 
 /// A NIC's name, or a pattern of names, that stands at a place.

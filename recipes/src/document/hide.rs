@@ -234,6 +234,17 @@ fn is_secret_key(key: &str) -> bool {
     key == "password"
 }
 
+/// Whether a line seems to begin with a key: what stands in quotes is one when `=` or a dot follows.
+fn begins_with_key(line: &str) -> bool {
+    let quoted = |quote: char| {
+        let (_, rest) = line.strip_prefix(quote)?.split_once(quote)?;
+        Some(rest.trim_start().starts_with(['=', '.']))
+    };
+    let bare =
+        line.contains('=') && line.starts_with(|c: char| c.is_ascii_alphanumeric() || "_-".contains(c));
+    bare || quoted('"').or_else(|| quoted('\'')).unwrap_or(false)
+}
+
 /// For an error of syntax, where no tree can be relied on: what follows the `=` of the line, or of the line that
 /// the value began on, when its key or its table may hold a secret, or is none of the language.
 pub(super) fn broken_line(source: &Source<'_>, spec: &Spec, offset: usize) -> Option<Range<usize>> {
@@ -243,9 +254,7 @@ pub(super) fn broken_line(source: &Source<'_>, spec: &Spec, offset: usize) -> Op
     let mut key = None;
     for text in above.lines().rev() {
         let trimmed = text.trim_start();
-        let is_key = trimmed.contains('=')
-            && trimmed.starts_with(|c: char| c.is_ascii_alphanumeric() || "\"'_-".contains(c));
-        if key.is_none() && is_key {
+        if key.is_none() && begins_with_key(trimmed) {
             key = Some(trimmed);
         }
         let uncommented = trimmed.split('#').next().unwrap_or_default();

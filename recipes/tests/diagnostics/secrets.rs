@@ -137,6 +137,8 @@ fn no_error_shows_what_an_unknown_key_is_given() {
         format!("{registry}passwd = 'hunter2' x\n"),
         format!("{registry}slack = \"hunter2\nusername = \"a\"\n"),
         format!("{registry}slack = \"a\"\nslack = \"hunter2\"\n"),
+        format!("{registry}\"sla.ck\" = \"hunter2\nusername = \"a\"\n"),
+        format!("{registry}slack = [\n  \"hunter2==\"\n  \"b\"\n]\n"),
         // In a table where a list of them belongs, and the other way round, and where none does.
         "box.registry = { host = \"r.example.org\", slack = \"hunter2\" }\n".to_owned(),
         "box = [{ hostname = \"hub1\", slack = \"hunter2\" }]\n".to_owned(),
@@ -157,6 +159,8 @@ fn no_error_shows_what_an_unknown_key_is_given() {
         assert_ne!(shown, "accepted", "{text}");
         assert!(!shown.contains("hunter2"), "{shown}");
     }
+    let shown = of_user_data("[box]\nadmins = [\n  \"ssh-rsa AAAA== me\"\n  \"ssh-rsa BBBB== you\"\n]\n");
+    assert!(shown.contains("BBBB"), "a value of a list is no key: {shown}");
     let shown = of_recipe("[recipe]\nname = \"a\"\n[volumes]\ndata = { size = \"1X\", key = \"hunter2\" }\n");
     assert!(shown.contains("data = { size = \"1X\", key = ********* }"), "{shown}");
 }

@@ -152,6 +152,8 @@ pub struct Data {
 pub struct Room {
     /// That it is full, as it was told; none while it is not.
     pub full: Option<String>,
+    /// Bytes in all.
+    pub size: u64,
     /// What containers can still have.
     pub available: u64,
     /// Files that there can be.
@@ -253,9 +255,15 @@ impl Room {
         space::Room { inodes: self.files, free_inodes: self.files_free, ..space::Room::default() }
     }
 
+    /// Whether it is short of bytes, or was when it was told to be full.
+    pub(super) fn few_bytes(&self) -> bool {
+        let bytes = space::Room { size: self.size, available: self.available, ..space::Room::default() };
+        bytes.problem(self.full.is_some()).is_some()
+    }
+
     /// Whether it is short of files, and by that full.
     pub(super) fn few_files(&self) -> bool {
-        self.of_files().problem(self.full.is_some()).is_some()
+        self.of_files().problem(self.full.is_some() && !self.few_bytes()).is_some()
     }
 }
 

@@ -85,7 +85,7 @@ fn whole(facts: &Facts<'_>) -> Vec<Finding> {
 
 fn room(room: &Room, filling: Option<&str>, knows_volumes: bool) -> Option<Finding> {
     let exhausted = room.available < EXHAUSTED;
-    let full = room.full.as_deref().filter(|_| !room.few_files());
+    let full = room.full.as_deref().filter(|_| room.few_bytes() || !room.few_files());
     let message = match full.or(filling) {
         Some(text) => text.to_owned(),
         None if exhausted => format!("the data file system is full; {} are left", size(room.available)),

@@ -674,6 +674,18 @@ fn what_is_kept_for_the_box_is_no_room() {
     assert_eq!(findings[0].message, "containers can make 200 more files on data: 95704 of 95904 are used");
 }
 
+/// Files that would be few where they had run out before are none of it.
+#[test]
+fn where_bytes_are_few_it_is_bytes() {
+    let mut bench = Bench::healthy();
+    bench.files(4096 + 400);
+    bench.seen.room.full = Some("data is full: less than 64 MiB are left".into());
+    (bench.seen.room.size, bench.seen.room.available) = (10 << 30, 30 << 20);
+    bench.seen.room.images_unused = 1 << 30;
+    let finding = bench.findings().remove(0);
+    assert!(finding.message.starts_with("data is full: less than 64 MiB"), "{finding:?}");
+}
+
 #[test]
 fn the_worst_comes_first() {
     let mut bench = Bench::healthy();

@@ -30,9 +30,11 @@ pub(super) fn look(agent: &Agent) -> (Data, Room) {
     let images = server::images(agent).unwrap_or_default();
     let sum = |used: fn(&&Image) -> bool| images.iter().filter(used).map(|image| image.size).sum::<u64>();
     let full = agent.live().full.clone();
+    let disk = server::disk();
     let room = Room {
         full,
-        available: server::disk().available,
+        size: disk.size,
+        available: disk.available,
         files: stat.as_ref().map_or(0, |stat| stat.f_files),
         files_free: stat.as_ref().map_or(0, |stat| stat.f_ffree),
         images: sum(|_| true),

@@ -476,13 +476,12 @@ mod tests {
         }
     }
 
-    #[tokio::test]
-    async fn only_a_gateway_that_is_asked_proves_settings() {
-        let folder = tempfile::tempdir().unwrap();
+    /// A manager with a NIC whose settings have two gateways, which are being asked.
+    fn asking(folder: &std::path::Path) -> (Manager, InterfaceConfig, String) {
         let options = HostOptions {
-            state: folder.path().join("state"),
-            volatile: folder.path().join("run"),
-            resolv_conf: folder.path().join("resolv.conf"),
+            state: folder.join("state"),
+            volatile: folder.join("run"),
+            resolv_conf: folder.join("resolv.conf"),
             ..HostOptions::standard()
         };
         let (publish, _) = watch::channel(NetworkStatus::default());
@@ -516,12 +515,37 @@ mod tests {
         nic.trial = Trial::Running { deadline: None, silent: settings.gateways(), probes: vec![] };
         let key = store::key(&nic.link, mac);
         manager.nics.insert(2, nic);
+        (manager, settings, key)
+    }
 
-        let answered = |address: &str| Word::Answered(2, address.parse().unwrap());
+    fn answered(address: &str) -> Word {
+        Word::Answered(2, address.parse().unwrap())
+    }
+
+    #[tokio::test]
+    async fn only_a_gateway_that_is_asked_proves_settings() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut manager, settings, key) = asking(folder.path());
         // One of settings before these.
         assert!(!manager.hear(answered("192.0.2.99")));
         assert_eq!(manager.store.last_good(&key), None);
         assert!(manager.hear(answered("192.0.2.2")));
         assert_eq!(manager.store.last_good(&key), Some(settings));
+    }
+
+    #[tokio::test]
+    async fn settings_that_are_refused_in_part_give_way_only_to_what_may_lead_out() {
+        let good = InterfaceConfig::automatic("ens4");
+        for good_failed in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let (mut manager, _, key) = asking(folder.path());
+            manager.store.keep_good(&key, &good);
+            let nic = manager.nics.get_mut(&2).unwrap();
+            nic.failure = Some("an MTU".to_owned());
+            nic.good_failed = good_failed;
+            assert_eq!(manager.hear(answered("192.0.2.1")), good_failed);
+            assert_eq!(matches!(manager.nics[&2].trial, Trial::None), good_failed, "they stay");
+            assert_eq!(manager.store.last_good(&key).as_ref(), Some(&good), "they are no good ones");
+        }
     }
 }

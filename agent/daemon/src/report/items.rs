@@ -140,8 +140,9 @@ fn of_containers(agent: &Agent) -> Vec<Item> {
             512 << 10,
         ),
     };
-    // Steps that run in a container write where the agent does.
-    let steps = ["--boot=all", "_SYSTEMD_UNIT=holdfastd.service", "_TRANSPORT=stdout"].map(str::to_owned);
+    // Steps that run in a container write where the agent does. The unit that journald names is theirs or the agent's,
+    // as they still run or not when it looks.
+    let steps = ["--boot=all", "SYSLOG_IDENTIFIER=holdfastd", "_TRANSPORT=stdout"].map(str::to_owned);
     let steps = Item { name: "logs/steps.txt".into(), source: Source::Journal(steps.into(), 512 << 10) };
     names.take(CONTAINERS).map(item).chain([steps]).collect()
 }

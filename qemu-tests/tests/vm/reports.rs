@@ -85,6 +85,10 @@ fn full_a_report_is_whole_and_holds_no_secret() {
         let state = probe.unwrap_or_default()["steps"][0]["state"].clone();
         if state == "succeeded" { Ok(()) } else { Err(status.to_string()) }
     });
+    wait_until("an image that cannot be had", CHANGE, || {
+        let findings = machine.json(&["doctor"], &[0, 3]).unwrap().to_string();
+        if findings.contains("image-unreachable") { Ok(()) } else { Err(findings) }
+    });
     let made = inside(&machine, "cat /run/secrets/made");
     assert_eq!(made.len(), 64, "{made}");
     inside(&machine, &format!("echo {PLANTED} >/data/{PLANTED}; echo {PLANTED} {GIVEN} >/proc/1/fd/1"));

@@ -410,8 +410,8 @@ fn entries(folder: &Path) -> Vec<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::formats::damage;
+    use super::volumes::tests::record;
     use super::*;
-    use agent_core::state::{VolumeId, VolumeRecord};
 
     fn open() -> (tempfile::TempDir, Records) {
         let folder = tempfile::tempdir().unwrap();
@@ -487,15 +487,7 @@ mod tests {
         records.allocate("a", &[], vec![], 1).unwrap();
         records.add_secret("a", "key", Secret::new("one")).unwrap();
         let path = records.path("secrets/a.json");
-        let volume = VolumeRecord {
-            id: VolumeId::from_random(1),
-            instance: "a".into(),
-            name: "data".into(),
-            size: None,
-            project: 1001,
-            created_at: 1,
-            replaced: 0,
-        };
+        let volume = record(1, "a", "data");
         records.create_volume(&volume).unwrap();
         damage(&path, b"{");
         assert!(records.add_secret("a", "key", Secret::new("two")).is_err());
@@ -563,15 +555,7 @@ mod tests {
         let kept = records.path("volumes/.0000000000000001.hf-new-1-0");
         let gone = records.path("containers/.probe.sh.hf-new-1-0");
         let file = records.path("instances/.a.json.hf-new-1-0");
-        let volume = VolumeRecord {
-            id: VolumeId::from_random(1),
-            instance: "a".into(),
-            name: "data".into(),
-            size: None,
-            project: 1001,
-            created_at: 1,
-            replaced: 0,
-        };
+        let volume = record(1, "a", "data");
         records.create_volume(&volume).unwrap();
         std::fs::rename(records.volume_path(&volume.id), &kept).unwrap();
         std::fs::remove_file(kept.join("volume.json.spare")).unwrap();

@@ -155,14 +155,14 @@ impl Records {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::super::formats::damage;
     use super::*;
     use recipes::Secret;
 
-    fn record(random: u64, instance: &str, name: &str) -> VolumeRecord {
+    pub(in super::super) fn record(random: u64, instance: &str, name: &str) -> VolumeRecord {
         VolumeRecord {
             id: VolumeId::from_random(random),
             instance: instance.into(),

@@ -463,8 +463,9 @@ async fn sleep_until(deadline: Option<Instant>) {
 
 #[cfg(test)]
 mod tests {
-    use agent_core::network::{Cidr, InterfaceConfig, Mac, RouteConfig};
+    use agent_core::network::{Cidr, InterfaceConfig, RouteConfig};
 
+    use super::super::nic::tests::nic;
     use super::*;
 
     #[tokio::test]
@@ -488,18 +489,6 @@ mod tests {
         let (report, _) = mpsc::unbounded_channel();
         let mut manager = Manager::new(options, publish, report).unwrap();
 
-        let mac = Mac([2, 0, 0, 0, 0, 1]);
-        let link = Link {
-            index: 2,
-            name: "ens3".to_owned(),
-            mac: Some(mac),
-            up: true,
-            carrier: true,
-            mtu: 1500,
-            kind: None,
-            controller: None,
-            alias: None,
-        };
         let route = |via: &str, metric: u32| {
             let via: IpAddr = via.parse().unwrap();
             RouteConfig { to: Cidr::default_route(via), via: Some(via), on_link: false, metric: Some(metric) }
@@ -510,11 +499,10 @@ mod tests {
             routes: vec![route("192.0.2.1", 1), route("192.0.2.2", 2)],
             ..InterfaceConfig::automatic("ens3")
         };
-        let wanted = Wanted { place: 0, settings: settings.clone(), source: AddressSource::Settings };
-        let mut nic = Nic::new(link, mac, 0, wanted);
+        let mut nic = nic(settings.clone());
         nic.trial = Trial::Running { deadline: None, silent: settings.gateways(), probes: vec![] };
-        let key = store::key(&nic.link, mac);
-        manager.nics.insert(2, nic);
+        let key = store::key(&nic.link, nic.mac);
+        manager.nics.insert(nic.link.index, nic);
         (manager, settings, key)
     }
 

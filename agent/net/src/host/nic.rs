@@ -307,10 +307,10 @@ impl Nic {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn nic(wanted: InterfaceConfig) -> Nic {
+    pub(in super::super) fn nic(wanted: InterfaceConfig) -> Nic {
         let mac = Mac([2, 0, 0, 0, 0, 1]);
         let link = Link {
             index: 2,

@@ -7,6 +7,7 @@
 mod events;
 mod formats;
 mod generations;
+mod leftovers;
 mod levels;
 mod volumes;
 
@@ -15,8 +16,8 @@ use std::fs::Permissions;
 use std::net::Ipv4Addr;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, lchown};
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::atomic::AtomicU32;
-use std::sync::{Mutex, PoisonError};
 
 use agent_core::allocate::{self, AllocateError, Taken};
 use agent_core::network::NetworkRecord;
@@ -28,6 +29,7 @@ use agent_system::files::{self, Access, FileError, Leftover};
 
 pub(crate) use events::Events;
 use formats::{Durable, Formats};
+use leftovers::sweep;
 
 /// The longest file of ours that is read.
 const LIMIT: u64 = 16 << 20;
@@ -116,12 +118,6 @@ impl Records {
         left.extend(records.sweep_volumes());
         records.leftovers = Mutex::new(left);
         Ok(records)
-    }
-
-    /// Removes the folders whose removal was cut before they were opened. It takes as long as those are large.
-    pub(crate) fn remove_leftovers(&self) {
-        let left = std::mem::take(&mut *self.leftovers.lock().unwrap_or_else(PoisonError::into_inner));
-        left.into_iter().for_each(remove);
     }
 
     /// What was found out when they were opened, for their owner.
@@ -352,26 +348,6 @@ impl Records {
     }
 }
 
-/// Removes the files that interrupted writes left in a folder of ours; gives the folders, which may hold much. A folder
-/// that cannot be listed may hold anything, and is an error.
-fn sweep(folder: &Path) -> Result<Vec<Leftover>, FileError> {
-    let left = files::leftovers(folder)?;
-    let (trees, rest): (Vec<Leftover>, Vec<Leftover>) = left.into_iter().partition(Leftover::is_tree);
-    rest.into_iter().for_each(remove);
-    Ok(trees)
-}
-
-/// Removes what nothing goes by. What cannot be removed costs room and nothing else.
-fn remove(left: Leftover) {
-    if let Err(error) = left.remove() {
-        warn(error);
-    }
-}
-
-fn warn(error: FileError) {
-    tracing::warn!("{:#}", anyhow::Error::from(error));
-}
-
 /// Gives a file or folder of ours its rights back, should it have others.
 fn give_back(path: &Path, mode: u32) {
     let Ok(found) = std::fs::symlink_metadata(path) else { return };
@@ -533,48 +509,6 @@ mod tests {
         records.add_secret("a", "key", Secret::new("three")).unwrap();
         records.remove_secrets("a").unwrap();
         assert!(!spare.exists());
-    }
-
-    /// Lets nobody, root included, remove what a folder holds, or lets them again; says whether that can be done here.
-    fn hold(folder: &Path, held: bool) -> bool {
-        if !rustix::process::geteuid().is_root() {
-            let mode = if held { 0o500 } else { 0o700 };
-            return std::fs::set_permissions(folder, Permissions::from_mode(mode)).is_ok();
-        }
-        let open = std::fs::File::open(folder).unwrap();
-        let Ok(mut flags) = rustix::fs::ioctl_getflags(&open) else { return false };
-        flags.set(rustix::fs::IFlags::IMMUTABLE, held);
-        rustix::fs::ioctl_setflags(&open, flags).is_ok()
-    }
-
-    #[test]
-    fn what_cannot_be_removed_or_is_large_holds_no_start_up() {
-        let (folder, records) = open();
-        let state = folder.path().join("state");
-        // As removals of a volume and of a container that were cut leave them, and a write.
-        let kept = records.path("volumes/.0000000000000001.hf-new-1-0");
-        let gone = records.path("containers/.probe.sh.hf-new-1-0");
-        let file = records.path("instances/.a.json.hf-new-1-0");
-        let volume = record(1, "a", "data");
-        records.create_volume(&volume).unwrap();
-        std::fs::rename(records.volume_path(&volume.id), &kept).unwrap();
-        std::fs::remove_file(kept.join("volume.json.spare")).unwrap();
-        std::fs::create_dir_all(gone.join("upper/rest")).unwrap();
-        std::fs::write(&file, "{").unwrap();
-        if !hold(&kept, true) {
-            return eprintln!("skipped: nothing can be held here");
-        }
-        let opened = Records::open(&state, None).inspect_err(|_| assert!(hold(&kept, false))).unwrap();
-        let before = [&kept, &gone, &file].map(|path| path.exists());
-        let (volumes, complaints) = opened.volumes();
-        opened.remove_leftovers();
-        let after = [&kept, &gone, &file].map(|path| path.exists());
-        assert!(hold(&kept, false));
-        assert_eq!((before, after), ([true, true, false], [true, false, false]));
-        assert_eq!((volumes, complaints), (vec![], vec![]), "it is taken for no volume");
-        assert_eq!((opened.mended(), opened.notes()), (&[][..], &[][..]));
-        Records::open(&state, None).unwrap().remove_leftovers();
-        assert!(!kept.exists());
     }
 
     #[test]

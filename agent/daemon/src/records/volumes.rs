@@ -10,6 +10,7 @@ use agent_system::files::{self, Access, Leftover};
 use agent_system::quota;
 
 use super::formats::kept;
+use super::leftovers::{sweep, warn};
 use super::{RecordError, Records};
 
 impl Records {
@@ -111,14 +112,14 @@ impl Records {
                 let name = entry.file_name();
                 name.to_str().is_some_and(|name| name.starts_with("data") && !used(name))
             });
-            match super::sweep(&folder) {
+            match sweep(&folder) {
                 Ok(trees) => left.extend(trees),
-                Err(error) => super::warn(error),
+                Err(error) => warn(error),
             }
             for entry in old {
                 match files::put_away(entry.path()) {
                     Ok(away) => left.extend(away),
-                    Err(error) => super::warn(error),
+                    Err(error) => warn(error),
                 }
             }
         }

@@ -288,6 +288,7 @@ fn a_second_ctrl_c_ends_what_waits_for_a_server_that_says_nothing() {
     assert_eq!(ended.status.code(), Some(130));
     let told = String::from_utf8(ended.stderr).unwrap();
     assert!(told.contains("public until it is imported: s3://releases/holdfast-upload-"), "{told}");
+    assert!(told.contains("the image is called holdfast-0.3.1: `images` shows it"), "{told}");
 }
 
 #[test]

@@ -190,6 +190,7 @@ fn digitalocean(context: &Context, args: DigitalOceanArgs) -> Result<ExitCode> {
     let suffix = if disk.extension().is_some_and(|ext| ext == "gz") { ".raw.gz" } else { ".qcow2" };
 
     let mut staged = Staged::new(&service, &args.bucket, suffix).map_err(CloudError::from)?;
+    told(context, &name);
     context.progress.note(format!("public until it is imported: {}", staged.name()));
     let patience = patience(args.common.timeout, &cancelled);
     let step = format!("put {} into the bucket", disk.display());
@@ -219,6 +220,7 @@ fn openstack(context: &Context, ovh: bool, args: OpenStackArgs) -> Result<ExitCo
     let name = args.common.name.unwrap_or_else(|| default_name(&built));
     let disk = Disk { scsi: args.disk == Bus::Scsi, uefi: args.firmware == Firmware::Uefi };
     let length = file.metadata().with_context(|| format!("failed to read `{}`", file.display()))?.len();
+    told(context, &name);
     let bar = context.progress.bytes(&format!("send {}", file.display()), length);
     let patience = patience(args.common.timeout, &cancelled);
     let sent = project.upload(&name, &file, format, disk, &mut |count| bar.inc(count), &patience);
@@ -276,6 +278,11 @@ fn done(image: &Image, as_json: bool) -> Result<ExitCode> {
         format!("{} {}\n", image.id, image.name)
     })?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whoever stops an upload at once has to know what may be left of it.
+fn told(context: &Context, name: &str) {
+    context.progress.note(format!("the image is called {name}: `images` shows it, `destroy` removes it"));
 }
 
 fn default_name(built: &Built) -> String {

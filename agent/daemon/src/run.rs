@@ -99,6 +99,9 @@ async fn prepare() -> anyhow::Result<(Arc<Agent>, UnboundedReceiver<NetworkEvent
         events.add("identity", None, "made an SSH host key");
     }
     let store = Store::open(records.path("images")).context("failed to open the image store")?;
+    if let Err(error) = store.tidy() {
+        tracing::warn!("{:#}", anyhow::Error::from(error));
+    }
     let (updates, damaged) = Updates::open(&records);
     let (notices, also_damaged) = Notices::open(&records);
     for complaint in damaged.into_iter().chain(also_damaged) {

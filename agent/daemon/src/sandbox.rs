@@ -39,7 +39,8 @@ pub(crate) struct Program<'a> {
 }
 
 impl Program<'_> {
-    /// Its unit, to which more may be added.
+    /// Its unit, to which more may be added. Not `IPAddressDeny` of all: a registry, an update source or a receiver of
+    /// messages may be anywhere.
     pub(crate) fn unit(&self) -> TransientUnit {
         let families: &[&str] = if self.network { &["AF_UNIX", "AF_INET", "AF_INET6"] } else { &["AF_UNIX"] };
         TransientUnit::service(self.unit, self.argv.clone())
@@ -48,11 +49,13 @@ impl Program<'_> {
             .text(Text::ProtectSystem, "strict")
             .text(Text::ProtectHome, "yes")
             .text(Text::ProtectProc, "invisible")
+            .text(Text::ProcSubset, "pid")
             .text(Text::KeyringMode, "private")
             .flag(Flag::AddRef, true)
             .flag(Flag::NoNewPrivileges, true)
             .flag(Flag::PrivateDevices, true)
             .flag(Flag::PrivateTmp, true)
+            .flag(Flag::PrivateUsers, true)
             .flag(Flag::PrivateIPC, true)
             .flag(Flag::PrivateNetwork, !self.network)
             .flag(Flag::ProtectClock, true)
@@ -76,6 +79,7 @@ impl Program<'_> {
             .allow(Filter::SystemCallFilter, ["@system-service"])
             .allow(Filter::RestrictAddressFamilies, families.iter().copied())
             .deny_address(METADATA)
+            .umask(0o077)
     }
 
     /// Runs it to its end in `unit`, which is [`Program::unit`] with what was added, and reads the JSON of at

@@ -203,7 +203,7 @@ fn process(machine: &mut Machine, fetch: &Fetch) {
 }
 
 /// What systemd was told; a part of it shows in no other way.
-const UNIT: [(&str, &str); 31] = [
+const UNIT: [(&str, &str); 34] = [
     ("User", "holdfast-fetch"),
     ("MemoryMax", "268435456"),
     ("TasksMax", "64"),
@@ -211,6 +211,9 @@ const UNIT: [(&str, &str); 31] = [
     ("ProtectSystem", "strict"),
     ("ProtectHome", "yes"),
     ("ProtectProc", "invisible"),
+    ("ProcSubset", "pid"),
+    ("PrivateUsers", "yes"),
+    ("UMask", "0077"),
     ("KeyringMode", "private"),
     ("InaccessiblePaths", "-/run/holdfast -/run/dbus"),
     ("NoNewPrivileges", "yes"),

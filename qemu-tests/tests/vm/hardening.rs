@@ -227,11 +227,14 @@ fn provider(lab: &Lab, machine: &mut Machine) {
 
 /// What systemd was told of the unit of each program that handles foreign bytes. What it is told of the one that
 /// fetches images is looked at where that is tested.
-const ALIKE: [&str; 28] = [
+const ALIKE: [&str; 31] = [
     "TasksMax",
     "ProtectSystem",
     "ProtectHome",
     "ProtectProc",
+    "ProcSubset",
+    "PrivateUsers",
+    "UMask",
     "KeyringMode",
     "NoNewPrivileges",
     "PrivateDevices",

@@ -104,8 +104,7 @@ impl StoreError {
 }
 
 impl Store<Verity> {
-    /// Opens the store in `root`, makes it if it is new, and removes fetches that were cut, but for what they
-    /// had downloaded.
+    /// Opens the store in `root`, and makes it if it is new.
     pub fn open(root: impl Into<PathBuf>) -> Result<Store, StoreError> {
         Store::open_with(root, Verity)
     }
@@ -120,9 +119,15 @@ impl<S: Seal> Store<S> {
         files::create_dir_all(store.layers(), Access::mode(0o700))?;
         // The folder stays: where no room is left, it could not be made again.
         files::create_dir_all(store.staging(), Access::mode(0o711))?;
-        store.set_all_aside()?;
-        files::sweep(&store.root)?;
         Ok(store)
+    }
+
+    /// Removes what fetches and removals that were cut left, but for what fetches had downloaded. Nothing goes by it,
+    /// so the images can be used all the same when some of it cannot be removed. Nobody may be fetching.
+    pub fn tidy(&self) -> Result<(), StoreError> {
+        let fetches = self.set_all_aside();
+        files::sweep(&self.root)?;
+        fetches
     }
 
     /// Waits until nobody else adds or removes images, and keeps others from it. To be held from looking which are

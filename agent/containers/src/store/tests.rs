@@ -337,13 +337,13 @@ fn opening_keeps_the_folder_of_fetches_and_empties_it() {
     fs::create_dir_all(folder.join("fetch-1/layers")).unwrap();
     fs::write(folder.join("fetch-1/layers/half"), "x").unwrap();
     fs::write(folder.join("file"), "x").unwrap();
-    Store::open_with(&at.root, ByContent::default()).unwrap();
+    Store::open_with(&at.root, ByContent::default()).unwrap().tidy().unwrap();
     assert_eq!(identity(&File::open(&folder).unwrap()), identity(&held));
     assert_eq!(fs::read_dir(&folder).unwrap().count(), 0);
 }
 
 #[test]
-fn opening_removes_what_was_cut() {
+fn what_was_cut_is_removed_and_keeps_nobody_from_the_images() {
     let at = store();
     let image = pull(&at, "one", &["low"]).image;
     let staging = at.store.stage("fetch-2", &request(), None).unwrap();
@@ -352,6 +352,12 @@ fn opening_removes_what_was_cut() {
     fs::write(at.store.layer(&diff_id("orphan").hex()), "orphan").unwrap();
     let again =
         Store::open_with(&at.root, ByContent { sealed: at.store.seal.sealed, broken: false }).unwrap();
+    // A file where a folder of downloads should be: it cannot be swept.
+    fs::write(at.root.join("downloads"), "").unwrap();
+    again.tidy().unwrap_err();
+    assert_eq!(again.images().unwrap(), std::slice::from_ref(&image));
+    fs::remove_file(at.root.join("downloads")).unwrap();
+    again.tidy().unwrap();
     assert!(!staging.exists());
     assert_eq!(again.images().unwrap(), std::slice::from_ref(&image));
     again.verify(&image).unwrap();
@@ -447,7 +453,10 @@ fn what_was_downloaded_is_there_for_the_next_fetch() {
         let half = downloaded(&at, "fetch-1");
         match restarted {
             false => at.store.set_aside("fetch-1").unwrap(),
-            true => at.store = Store::open_with(&at.root, ByContent::default()).unwrap(),
+            true => {
+                at.store = Store::open_with(&at.root, ByContent::default()).unwrap();
+                at.store.tidy().unwrap();
+            }
         }
         assert_eq!(fs::read_dir(at.root.join("staging")).unwrap().count(), 0);
         assert_eq!(ids(&at), ["fetch-1"]);

@@ -65,7 +65,7 @@ pub(super) async fn apply(
     let notes = keeps_reach(&agent, &document, query.force)?;
     let newest = agent.records.newest_generation(|_| Ok(())).0;
     let plan = preview(&agent, &document);
-    let tried = network::hold_back(&agent, &document).map_err(anyhow::Error::from)?;
+    let tried = network::hold_back(&agent, &document).map_err(super::network::not_made)?;
     let same = newest.is_some_and(|g| g.document.expose() == text && g.number == agent.live().generation);
     if same && agent.live().errors.is_empty() {
         let mut applied = retry(&agent);
@@ -91,8 +91,7 @@ pub(super) async fn apply(
     Ok(Json(Applied { generation: generation.number, changed: true, removed: removes, plan, notes }))
 }
 
-/// Refuses what would keep the box's owner out, and a second change of the network while a first is tried. Gives what
-/// is to be said of the rest.
+/// Refuses what would keep the box's owner out. Gives what is to be said of the rest.
 fn keeps_reach(agent: &Agent, document: &Document, force: bool) -> Answer<Vec<String>> {
     let live = agent.live();
     if let Some((what, how)) = keeps_out(&live, document).filter(|_| !force) {
@@ -101,11 +100,6 @@ fn keeps_reach(agent: &Agent, document: &Document, force: bool) -> Answer<Vec<St
     let given = network_settings(&document.settings);
     let changes = given != network_settings(&live.document.settings);
     let confirmed = live.network_record.confirmed.is_some();
-    let trial = live.network_trial.is_some();
-    drop(live);
-    if changes && trial {
-        super::network::nothing_tried(agent)?;
-    }
     let above = "network settings that were confirmed by hand stay in force above this document's; \
                  `holdfast network revert` drops them";
     Ok(if changes && confirmed { vec![above.to_owned()] } else { vec![] })

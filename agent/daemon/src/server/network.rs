@@ -13,6 +13,7 @@ use axum::extract::{ConnectInfo, Query, State};
 use super::error::{Answer, Failure};
 use super::{Peer, session, status};
 use crate::agent::Agent;
+use crate::network::ChangeError;
 use crate::{clock, document, network};
 
 /// How it is confirmed.
@@ -94,7 +95,7 @@ pub(super) async fn revert(State(agent): State<Arc<Agent>>) -> Answer<Json<Chang
         return Ok(Json(Changed { changed: true, message: "the network settings before are back".into() }));
     }
     if agent.live().network_record.confirmed.is_none() {
-        let message = "nothing is being tried, and the document's settings are in force".into();
+        let message = "nothing is being tried, and no settings were confirmed by hand".into();
         return Ok(Json(Changed { changed: false, message }));
     }
     super::data::needed(&agent)?;
@@ -115,10 +116,19 @@ fn begin(
 }
 
 /// One change at a time: what was before the second would be what nobody has confirmed.
-pub(super) fn nothing_tried(agent: &Agent) -> Answer<()> {
-    if agent.live().network_trial.is_none() {
-        return Ok(());
+fn nothing_tried(agent: &Agent) -> Answer<()> {
+    if agent.live().network_trial.is_some() { Err(being_tried()) } else { Ok(()) }
+}
+
+fn being_tried() -> Failure {
+    Failure::not_allowed("a change of the network is being tried")
+        .hint("`holdfast network confirm` or `holdfast network revert` ends that")
+}
+
+/// Why a change was not made.
+pub(super) fn not_made(error: ChangeError) -> Failure {
+    match error {
+        ChangeError::BeingTried(_) => being_tried(),
+        error => anyhow::Error::from(error).into(),
     }
-    Err(Failure::not_allowed("a change of the network is being tried")
-        .hint("`holdfast network confirm` or `holdfast network revert` ends that"))
 }

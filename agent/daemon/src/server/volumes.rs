@@ -202,7 +202,9 @@ async fn ended(agent: &Agent, unit: &str) -> anyhow::Result<()> {
     }
 }
 
-/// A unit that sees the volume and nothing else that matters.
+/// A unit that sees the volume and nothing else that matters. Not `PrivateUsers`: files keep their owners. Not
+/// `RestrictSUIDSGID`: nor do they lose such modes. Not `UMask`: folders that a stream leaves out are for all to walk
+/// through.
 fn helper(unit: &str, verb: &str, data: &FsPath) -> TransientUnit {
     let program = std::env::current_exe().map(|path| path.display().to_string());
     let program = program.unwrap_or_else(|_| format!("{}/holdfastd", paths::LIBEXEC));
@@ -215,6 +217,8 @@ fn helper(unit: &str, verb: &str, data: &FsPath) -> TransientUnit {
         .text(Text::ProtectSystem, "strict")
         .text(Text::ProtectHome, "yes")
         .text(Text::ProtectProc, "invisible")
+        .text(Text::ProcSubset, "pid")
+        .text(Text::KeyringMode, "private")
         .flag(Flag::AddRef, true)
         .flag(Flag::NoNewPrivileges, true)
         .flag(Flag::PrivateDevices, true)

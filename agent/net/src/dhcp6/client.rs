@@ -192,29 +192,27 @@ impl Client {
                 }
                 Vec::new()
             }
-            (State::Soliciting(_), Answer::Reply(lease, true)) if !lease.addresses.is_empty() => {
+            (State::Soliciting(_), Answer::Reply { lease, rapid: true, .. })
+                if !lease.addresses.is_empty() =>
+            {
                 self.bind(now, lease)
             }
-            (State::Requesting(offer), Answer::Reply(lease, _)) if lease.server == offer.server => {
+            (State::Requesting(offer), Answer::Reply { lease, .. }) if lease.server == offer.server => {
                 if lease.addresses.is_empty() {
                     self.refused(&offer, None, now, random)
                 } else {
                     self.bind(now, lease)
                 }
             }
-            (State::Confirming, Answer::Reply(..)) => {
+            (State::Confirming, Answer::Reply { .. }) => {
                 let used = self.use_held();
                 self.extend_later(now);
                 used.into_iter().collect()
             }
-            (State::Renewing | State::Rebinding, Answer::Reply(lease, _)) => {
-                if lease.addresses.is_empty() {
-                    self.lose(now, random)
-                } else {
-                    self.bind(now, lease)
-                }
+            (State::Renewing | State::Rebinding, Answer::Reply { lease, associated: true, .. }) => {
+                if lease.addresses.is_empty() { self.lose(now, random) } else { self.bind(now, lease) }
             }
-            (State::Asking, Answer::Reply(lease, _)) => {
+            (State::Asking, Answer::Reply { lease, .. }) => {
                 let lease = Lease { addresses: Vec::new(), ..lease };
                 let actions = self.bind(now, lease);
                 self.next = Some(now + REFRESH);
@@ -230,8 +228,8 @@ impl Client {
             (State::Renewing | State::Rebinding, Answer::Refused(Status::NoBinding, server)) => {
                 self.ask_anew(server, now, random)
             }
-            // A server that fails, or has no more to give, takes nothing away (RFC 8415, section 18.2.10):
-            // the message is repeated.
+            // A server that fails, has no more to give or says nothing of the addresses takes nothing away
+            // (RFC 8415, sections 18.2.10 and 18.2.10.1): the message is repeated.
             _ => Vec::new(),
         }
     }

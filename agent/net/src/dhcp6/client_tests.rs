@@ -75,6 +75,17 @@ fn an_address_is_found_renewed_and_rebound_and_ends() {
 }
 
 #[test]
+fn an_answer_that_says_nothing_of_the_addresses_takes_none_away() {
+    let mut play = Play::bound(50, 80, 100, 200);
+    assert_eq!(sent(&play.pass()).msg_type(), MessageType::Renew);
+    assert_eq!(play.hear(MessageType::Reply, vec![]), []);
+    assert_eq!(sent(&play.pass()).msg_type(), MessageType::Renew);
+    let actions = play.hear(MessageType::Reply, vec![association(50, 80, &[])]);
+    assert_eq!(actions.first(), Some(&Action::Drop));
+    assert_eq!(sent(&actions[1..]).msg_type(), MessageType::Solicit);
+}
+
+#[test]
 fn pauses_grow_and_a_late_server_is_found() {
     let mut play = Play::new(Client::new(identity()));
     play.client.start(at(0.0), 1);

@@ -168,8 +168,15 @@ pub fn build(identity: &Identity, xid: u32, hundredths: u16, request: &Request<'
 pub enum Answer {
     /// This could be had; the preference is 255 where no other server is to be waited for.
     Advertise(Lease, u8),
-    /// It is given; `true` where it answers a solicitation at once (rapid commit).
-    Reply(Lease, bool),
+    /// It is given.
+    Reply {
+        /// What is.
+        lease: Lease,
+        /// Whether it answers a solicitation at once (rapid commit).
+        rapid: bool,
+        /// Whether it says anything of the addresses.
+        associated: bool,
+    },
     /// It is not, and why; by the server of this name.
     Refused(Status, Vec<u8>),
 }
@@ -186,7 +193,7 @@ pub fn parse(bytes: &[u8], identity: &Identity, xid: u32) -> Option<Answer> {
         return None;
     }
     let mut lease = Lease { renew: INFINITE, rebind: INFINITE, ..Lease::default() };
-    let (mut preference, mut rapid, mut status) = (0, false, None);
+    let (mut preference, mut rapid, mut associated, mut status) = (0, false, false, None);
     for option in options.iter() {
         match option {
             DhcpOption::ServerId(name) if (1..=LONGEST_DUID).contains(&name.len()) => {
@@ -208,6 +215,7 @@ pub fn parse(bytes: &[u8], identity: &Identity, xid: u32) -> Option<Answer> {
                 lease.search = plain.take(MOST).collect();
             }
             DhcpOption::IANA(association) if association.id == identity.association() => {
+                associated = true;
                 status = status.or(take(&mut lease, association));
             }
             _ => {}
@@ -221,7 +229,7 @@ pub fn parse(bytes: &[u8], identity: &Identity, xid: u32) -> Option<Answer> {
         None if kind == MessageType::Advertise => {
             (!lease.addresses.is_empty()).then_some(Answer::Advertise(lease, preference))
         }
-        None => Some(Answer::Reply(lease, rapid)),
+        None => Some(Answer::Reply { lease, rapid, associated }),
     }
 }
 
@@ -381,7 +389,11 @@ pub(super) mod tests {
             ["fe80::53", "::1", "2001:db8::53"].map(|address| address.parse().unwrap()).to_vec(),
         );
         let bytes = said(MessageType::Reply, 5, vec![association(90, 80, &given), names]);
-        let Some(Answer::Reply(found, false)) = parse(&bytes, &identity(), 5) else { panic!() };
+        let Some(Answer::Reply { lease: found, rapid: false, associated: true }) =
+            parse(&bytes, &identity(), 5)
+        else {
+            panic!()
+        };
         assert_eq!(found, Lease { search: vec![], ..lease() });
         let refused = said(MessageType::Reply, 5, vec![refusal(Status::NoBinding)]);
         let answer = Answer::Refused(Status::NoBinding, SERVER.to_vec());

@@ -26,14 +26,14 @@ macro_rules! properties {
 properties! {
     /// Properties that hold text (`s`).
     Text: CollectMode DelegateSubgroup Description Group KeyringMode KillMode NetworkNamespacePath
-        NotifyAccess OOMPolicy ProtectHome ProtectProc ProtectSystem Restart RootDirectory Slice
+        NotifyAccess OOMPolicy ProcSubset ProtectHome ProtectProc ProtectSystem Restart RootDirectory Slice
         StandardError StandardInput StandardOutput SyslogIdentifier Type User WorkingDirectory
 }
 properties! {
     /// Properties that are on or off (`b`).
     Flag: AddRef DefaultDependencies Delegate DynamicUser LockPersonality MemoryDenyWriteExecute
-        NoNewPrivileges PrivateDevices PrivateIPC PrivateMounts PrivateNetwork PrivateTmp ProtectClock
-        ProtectControlGroups ProtectHostname ProtectKernelLogs ProtectKernelModules
+        NoNewPrivileges PrivateDevices PrivateIPC PrivateMounts PrivateNetwork PrivateTmp PrivateUsers
+        ProtectClock ProtectControlGroups ProtectHostname ProtectKernelLogs ProtectKernelModules
         ProtectKernelTunables RemainAfterExit RestrictRealtime RestrictSUIDSGID SendSIGKILL SyslogLevelPrefix
 }
 properties! {
@@ -152,6 +152,11 @@ impl TransientUnit {
         self.with("IPAddressDeny", vec![(nix::libc::AF_INET, address.octets().to_vec(), 32u32)])
     }
 
+    /// Rights that the process's new files do not get, as `0o077`.
+    pub fn umask(self, mask: u32) -> TransientUnit {
+        self.with("UMask", mask)
+    }
+
     /// Devices that may be opened, whoever owns them: path, and `r`, `w` or both.
     pub fn allow_devices(self, devices: Vec<(String, String)>) -> TransientUnit {
         self.with("DeviceAllow", devices)
@@ -191,6 +196,7 @@ mod tests {
             .journal_fields(["HOLDFAST_INSTANCE=a"])
             .credentials(vec![("c".into(), b"1".to_vec())])
             .deny_address(Ipv4Addr::new(169, 254, 169, 254))
+            .umask(0o077)
             .open_files(vec![("/dev/vda1".into(), "a".into(), true)])
             .allow_devices(vec![("/dev/vda1".into(), "r".into())]);
         let types: Vec<String> =
@@ -211,6 +217,7 @@ mod tests {
                 "LogExtraFields aay",
                 "SetCredential a(say)",
                 "IPAddressDeny a(iayu)",
+                "UMask u",
                 "OpenFile a(sst)",
                 "DeviceAllow a(ss)",
             ]

@@ -114,6 +114,31 @@ const ARGUMENTS: [&str; 23] = [
     "vsyscall=none",
 ];
 
+/// What each unit may do at most, word by word: what it gains is seen here.
+const RIGHTS: [&str; 21] = [
+    "dbus-broker.service.d/10-holdfast.conf:CapabilityBoundingSet=CAP_AUDIT_WRITE CAP_SETGID CAP_SETPCAP CAP_SETUID",
+    "dbus-broker.service.d/10-holdfast.conf:RestrictAddressFamilies=AF_UNIX AF_NETLINK",
+    "dbus-broker.service.d/10-holdfast.conf:SystemCallFilter=@system-service",
+    "holdfast-trial-agent.service:CapabilityBoundingSet=",
+    "holdfast-trial-agent.service:RestrictAddressFamilies=AF_UNIX",
+    "holdfast-trial-agent.service:SystemCallFilter=@system-service",
+    "holdfast-trial.service:CapabilityBoundingSet=",
+    "holdfast-trial.service:RestrictAddressFamilies=AF_UNIX",
+    "holdfast-trial.service:SystemCallFilter=@system-service",
+    "holdfastd.service:CapabilityBoundingSet=~CAP_AUDIT_CONTROL CAP_AUDIT_READ CAP_BLOCK_SUSPEND CAP_BPF CAP_LEASE CAP_MAC_ADMIN CAP_MAC_OVERRIDE CAP_PERFMON CAP_SYS_BOOT CAP_SYS_MODULE CAP_SYS_PACCT CAP_SYS_RAWIO CAP_SYSLOG CAP_WAKE_ALARM",
+    "holdfastd.service:RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6 AF_NETLINK AF_PACKET",
+    "holdfastd.service:SystemCallFilter=~@cpu-emulation @module @obsolete @raw-io @reboot @swap",
+    "sshd.service:CapabilityBoundingSet=CAP_CHOWN CAP_FOWNER CAP_KILL CAP_NET_BIND_SERVICE CAP_SETGID CAP_SETUID CAP_SYS_CHROOT CAP_SYS_RESOURCE",
+    "sshd.service:RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6",
+    "sshd.service:SystemCallFilter=@system-service chroot",
+    "systemd-journald.service.d/10-holdfast.conf:CapabilityBoundingSet=CAP_SYS_RESOURCE",
+    "systemd-tmpfiles-clean.service.d/10-holdfast.conf:CapabilityBoundingSet=CAP_DAC_OVERRIDE CAP_DAC_READ_SEARCH CAP_FOWNER",
+    "systemd-tmpfiles-clean.service.d/10-holdfast.conf:RestrictAddressFamilies=AF_UNIX",
+    "systemd-tmpfiles-clean.service.d/10-holdfast.conf:SystemCallFilter=@system-service",
+    "systemd-udevd.service.d/10-holdfast.conf:CapabilityBoundingSet=~CAP_BPF CAP_MAC_ADMIN CAP_MAC_OVERRIDE CAP_NET_BIND_SERVICE CAP_NET_RAW CAP_PERFMON CAP_SETPCAP CAP_SYS_BOOT CAP_SYS_CHROOT CAP_SYS_MODULE CAP_SYS_PTRACE CAP_SYS_RAWIO CAP_SYSLOG",
+    "systemd-udevd.service.d/10-holdfast.conf:SystemCallFilter=~@module @raw-io bpf",
+];
+
 fn image() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
@@ -159,6 +184,24 @@ fn each_unit_of_ours_is_sandboxed_or_says_why_not() {
             assert_eq!(lost(&without), [directive], "{name}: its loss is not seen");
         }
     }
+}
+
+#[test]
+fn no_unit_gains_a_right_unnoticed() {
+    let folder = image().join("files/usr/lib/systemd/system");
+    let inside = |folder: &Path| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    let (folders, mut files): (Vec<PathBuf>, Vec<PathBuf>) = inside(&folder).partition(|path| path.is_dir());
+    files.extend(folders.iter().flat_map(|folder| inside(folder)));
+    let mut found = vec![];
+    for file in files {
+        let name = file.strip_prefix(&folder).unwrap().display().to_string();
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        let rights = ["CapabilityBoundingSet=", "RestrictAddressFamilies=", "SystemCallFilter="];
+        let lines = text.lines().filter(|line| rights.iter().any(|right| line.starts_with(right)));
+        found.extend(lines.map(|line| format!("{name}:{line}")));
+    }
+    found.sort_unstable();
+    assert_eq!(found, RIGHTS);
 }
 
 #[test]

@@ -88,6 +88,9 @@ pub(crate) fn route(arguments: &[&str]) -> Option<(&'static str, String)> {
         ["notify"] | ["notify", "status"] => ("GET", routes::NOTIFY.into()),
         ["notify", "test"] => ("POST", routes::NOTIFY_TEST.into()),
         ["data", "check"] => ("POST", routes::DATA_CHECK.into()),
+        ["network"] | ["network", "show"] => ("GET", routes::NETWORK.into()),
+        ["network", "confirm"] => ("POST", routes::NETWORK_CONFIRM.into()),
+        ["network", "revert"] => ("POST", routes::NETWORK_REVERT.into()),
         _ => return None,
     })
 }

@@ -562,8 +562,10 @@ fn connect(
     let qmp = loop {
         match Qmp::connect(&dir.join("qmp")) {
             Ok(qmp) => break qmp,
-            Err(error) if Instant::now() > end => return Err(error),
-            Err(_) => std::thread::sleep(Duration::from_millis(20)),
+            Err(_) if Instant::now() < end && child.try_wait()?.is_none() => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            Err(error) => return Err(error.context(std::fs::read_to_string(dir.join("qemu.log"))?)),
         }
     };
     Ok((Console::follow(socket), qmp, shell))

@@ -1,9 +1,11 @@
 //! Which channel wins.
 
-use std::fs;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 
-use agent_metadata::{Channel, DecodeError, Offer, OpenError, Sources, find};
+use agent_metadata::{Channel, DecodeError, Offer, OpenError, Sources, explain, find};
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGk0LlHVvXMDgW2VPZhoMRqsX4fL0vQ7QK2UQkSpZ1aA";
 
@@ -93,4 +95,54 @@ fn user_data_that_cannot_be_unpacked_still_brings_the_keys() {
     write(latest.join("user_data"), vec![b'#'; 70_000]);
     let offer = find(&sources(root.path())).offer.unwrap();
     assert!(matches!(error(&offer), DecodeError::Delivered));
+}
+
+/// One file at least of each kind that is looked for.
+const VOLUMES: [(&str, &str); 11] = [
+    ("cidata/meta-data", "instance-id: 1\n"),
+    ("cidata/user-data", "[box]\n"),
+    ("cidata/network-config", "version: 2\n"),
+    ("cidata/vendor-data", "#cloud-config\n"),
+    ("config-2/digitalocean_meta_data.json", r#"{"droplet_id": 1}"#),
+    ("config-2/openstack/latest/meta_data.json", r#"{"uuid": "2"}"#),
+    ("config-2/openstack/latest/network_data.json", "{}"),
+    ("config-2/openstack/latest/user_data", "[box]\n"),
+    ("config-2/openstack/latest/vendor_data.json", r#"{"cloud-init": "x"}"#),
+    ("fw_cfg/raw", "fw_cfg"),
+    ("system/holdfast.user-data", "smbios"),
+];
+
+/// A folder and all below it: when each was changed, and what is in a file.
+fn listing(path: &Path) -> BTreeMap<PathBuf, (SystemTime, Option<Vec<u8>>)> {
+    let changed = fs::metadata(path).unwrap().modified().unwrap();
+    let content = path.is_file().then(|| fs::read(path).unwrap());
+    let mut all = BTreeMap::from([(path.to_owned(), (changed, content))]);
+    if path.is_dir() {
+        for entry in fs::read_dir(path).unwrap() {
+            all.extend(listing(&entry.unwrap().path()));
+        }
+    }
+    all
+}
+
+#[test]
+fn a_look_at_volumes_writes_nothing() {
+    let root = tempfile::tempdir().unwrap();
+    for (path, content) in VOLUMES {
+        write(root.path().join(path), content);
+    }
+    // What is written from now on has another time.
+    let long_ago = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000);
+    for path in listing(root.path()).keys() {
+        File::open(path).unwrap().set_modified(long_ago).unwrap();
+    }
+    let before = listing(root.path());
+    assert!(before.values().all(|(changed, _)| *changed == long_ago));
+    let found = find(&sources(root.path()));
+    assert!(found.problems.is_empty(), "{:?}", found.problems);
+    assert_eq!(found.offer.unwrap().channel, Channel::NoCloud);
+    for volume in ["cidata", "config-2"] {
+        explain(&root.path().join(volume)).unwrap();
+    }
+    assert_eq!(listing(root.path()), before);
 }

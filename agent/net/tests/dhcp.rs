@@ -105,25 +105,34 @@ fn a_server_that_comes_late_is_found() {
     });
 }
 
-/// As at OVHcloud: the lease is a /32, its router lies elsewhere, and no other route is given.
+/// The lease of a box at OVHcloud, in 2018: a /32 whose router lies elsewhere, without any other route.
 #[test]
 fn a_router_outside_the_lease_is_reached() {
     inside("a_router_outside_the_lease_is_reached", async |site: Site| {
-        site.nic(1, &["54.36.112.1/24"]);
-        far("ip addr add 198.51.100.1/32 dev lo");
+        site.nic(1, &["54.36.112.1/23"]);
+        far("ip addr add 213.186.33.99/32 dev lo; ip addr add 198.51.100.1/32 dev lo");
         let _server = site.dnsmasq(
             1,
             &[
-                "--dhcp-range=54.36.112.9,54.36.112.9,1h",
+                "--dhcp-range=54.36.113.86,54.36.113.86,24h",
                 "--dhcp-option=1,255.255.255.255",
                 "--dhcp-option=3,54.36.112.1",
+                "--dhcp-option=6,213.186.33.99",
+                "--dhcp-option=26,1500",
                 "--dhcp-option=28",
+                "--domain=openstacklocal",
             ],
         );
         let network = site.network(automatic());
-        network.has("nic1", "54.36.112.9/32").await;
+        let nic = network.has("nic1", "54.36.113.86/32").await;
+        assert_eq!((nic.source, nic.mtu), (AddressSource::Dhcp, 1500));
+        assert_eq!(nic.gateways, ["54.36.112.1".parse::<std::net::IpAddr>().unwrap()]);
         assert_eq!(routes("-4"), ["default via 54.36.112.1 dev nic1 metric 100 onlink"]);
-        assert!(reaches("54.36.112.1") && reaches("198.51.100.1"));
+        assert!(reaches("54.36.112.1") && reaches("213.186.33.99") && reaches("198.51.100.1"));
+        assert_eq!(
+            site.resolver().lines().filter(|l| !l.starts_with('#')).collect::<Vec<_>>(),
+            ["nameserver 213.186.33.99", "search openstacklocal"]
+        );
     });
 }
 

@@ -1,9 +1,12 @@
 //! Data that is full, of bytes or of files: the box's own writes go on, it comes back, and its admin makes room.
+//! The journal has a bound of its own long before.
 
 use std::time::Duration;
 
 use crate::commands::relabelled;
-use crate::common::{BOOT, CHANGE, apply, lab, out, page, probe, resumed, settled, text, up, wait_until};
+use crate::common::{
+    BOOT, CHANGE, apply, lab, out, page, probe, resumed, settings, settled, text, up, wait_until,
+};
 use qemu_tests::{Disk, Machine, Registry, Setup};
 use serde_json::Value;
 
@@ -93,9 +96,15 @@ fn works(machine: &mut Machine, word: &str, document: &str, hostname: &str) {
         let new = number(machine);
         if new > old { Ok(()) } else { Err(format!("{old}, then {new}")) }
     });
-    let journal = machine.shell("du -sk /var/log/journal").unwrap();
-    let journal: u64 = journal.split_whitespace().next().unwrap().parse().unwrap();
-    assert!(journal < 80 << 10, "the journal takes {journal} KiB");
+    journal(machine);
+}
+
+/// KiB that the journal takes, which may be 64 MiB and a file of 8 MiB. A file may go while it is looked at.
+fn journal(machine: &mut Machine) -> u64 {
+    let said = machine.shell("du -sk /var/log/journal 2>/dev/null || true").unwrap();
+    let taken: u64 = said.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(taken < 80 << 10, "the journal takes {taken} KiB");
+    taken
 }
 
 /// A page of a site that writes to memory alone: it starts on a disk without room, too.
@@ -243,5 +252,45 @@ fn images_that_nothing_uses_make_room_before_data_is_full() {
     up(&machine, &["probe.sh"]);
     wait_full(&machine, false);
     assert!(machine.serves("used"));
+    machine.kill().unwrap();
+}
+
+/// So many lines are more than the journal keeps: of 400 bytes each, which it does not compress.
+const LINES: u64 = 160_000;
+
+/// Starts a unit that says them, each with its number in front, as fast as it can.
+fn talk(machine: &mut Machine) {
+    let (busybox, words) = ("/run/lab/busybox", "word ".repeat(80));
+    let unit = format!(
+        "[Service]\\nSyslogIdentifier=talk\\nLogRateLimitIntervalSec=0\\n\
+         ExecStart={busybox} awk -v 'words={words}' 'BEGIN {{ while (n++ < {LINES}) print n, words }}'\\n"
+    );
+    machine.shell(&format!("printf \"{unit}\" >/run/systemd/system/lab-talk.service")).unwrap();
+    machine.shell("systemctl daemon-reload && systemctl start lab-talk").unwrap();
+}
+
+/// The number of the first line that the journal has, or of the last.
+fn kept(machine: &mut Machine, which: &str) -> Result<u64, String> {
+    let line = format!("journalctl -q -o cat --no-pager SYSLOG_IDENTIFIER=talk {which} | cut -d ' ' -f 1");
+    let said = machine.shell(&line).map_err(|error| format!("{error:#}"))?;
+    said.parse().map_err(|_| said)
+}
+
+#[test]
+fn full_the_journal_is_bounded_whatever_is_said() {
+    let (lab, registry) = lab();
+    let mut machine = resumed(&lab, &settings(&registry), &[]);
+    machine.wait_ssh(CHANGE).unwrap();
+    talk(&mut machine);
+    wait_until("the last line", BOOT, || {
+        journal(&mut machine);
+        let last = kept(&mut machine, "-n 1")?;
+        if last == LINES { Ok(()) } else { Err(last.to_string()) }
+    });
+    let first = kept(&mut machine, "| head -n 1").unwrap();
+    let taken = journal(&mut machine);
+    println!("{taken} KiB hold the lines from {first} on");
+    assert!(first > 1 && taken > 30 << 10, "{taken} KiB from {first} on");
+    machine.wait_ssh(CHANGE).unwrap();
     machine.kill().unwrap();
 }

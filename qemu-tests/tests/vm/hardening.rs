@@ -82,6 +82,13 @@ fn wanted(lab: &Lab) -> BTreeMap<String, String> {
     lines.filter_map(|line| line.split_once(" = ")).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
 }
 
+/// What the image says that its kernel is told.
+fn arguments(lab: &Lab) -> Vec<String> {
+    let text = std::fs::read_to_string(lab.root().join("image/holdfast.toml")).unwrap();
+    let image: toml::Table = toml::from_str(&text).unwrap();
+    image["kernel"]["arguments"].clone().try_into().unwrap()
+}
+
 #[test]
 fn full_the_kernel_is_as_closed_as_its_settings_say() {
     let (lab, registry) = lab();
@@ -94,6 +101,10 @@ fn full_the_kernel_is_as_closed_as_its_settings_say() {
     for (name, value) in wanted {
         let found = machine.shell(&format!("cat /proc/sys/{}", name.replace('.', "/"))).unwrap();
         assert_eq!(found, value, "{name}");
+    }
+    let told = machine.shell("cat /proc/cmdline").unwrap();
+    for argument in arguments(&lab) {
+        assert!(told.split_whitespace().any(|word| word == argument), "no {argument} in {told}");
     }
     let lockdown = machine.shell("cat /sys/kernel/security/lockdown").unwrap();
     assert!(lockdown.contains("[confidentiality]"), "{lockdown}");

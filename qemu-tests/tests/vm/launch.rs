@@ -7,6 +7,9 @@
 #[path = "../../../image/builder/tests/support/digitalocean.rs"]
 mod digitalocean;
 #[allow(dead_code, reason = "other tests use the rest of it")]
+#[path = "../../../image/builder/tests/support/http.rs"]
+mod http;
+#[allow(dead_code, reason = "other tests use the rest of it")]
 #[path = "../../../image/builder/tests/support/openstack.rs"]
 mod openstack;
 #[allow(dead_code, reason = "other tests use the rest of it")]

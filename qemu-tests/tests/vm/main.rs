@@ -39,6 +39,7 @@ mod outages;
 mod ports;
 mod power;
 mod probes;
+mod readme;
 mod recipes;
 mod refusals;
 mod reports;

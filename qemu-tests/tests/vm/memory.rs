@@ -48,6 +48,30 @@ fn unharmed(machine: &Machine, before: &str, what: &str) {
     assert_eq!(page_pid(machine), before, "{what} cost the page's container");
 }
 
+/// The command line of a session, which is not `known`.
+fn session(machine: &mut Machine, known: u32) -> u32 {
+    wait_until("a session", CHANGE, || {
+        let all = machine.shell("pidof holdfast || true").unwrap();
+        let pid = all.split_whitespace().flat_map(str::parse::<u32>).find(|pid| *pid != known);
+        pid.ok_or(all)
+    })
+}
+
+/// A session that is starved ends, and another one stays.
+fn starved_session(machine: &mut Machine) {
+    let mut stays = machine.cli_start(&["events", "--follow"], false).unwrap();
+    let known = session(machine, 0);
+    let ends = machine.cli_start(&["events", "--follow"], false).unwrap();
+    let pid = session(machine, known);
+    starve(machine, pid);
+    let ended = ends.wait_with_output().unwrap();
+    assert!(!ended.status.success(), "{}", out(&ended));
+    machine.shell(&format!("test -d /proc/{known}")).unwrap();
+    assert!(stays.try_wait().unwrap().is_none(), "the other session has ended");
+    stays.kill().unwrap();
+    stays.wait().unwrap();
+}
+
 #[test]
 fn full_each_process_of_the_box_that_is_starved_comes_back_and_costs_no_container() {
     let (lab, registry) = lab();
@@ -79,6 +103,9 @@ fn full_each_process_of_the_box_that_is_starved_comes_back_and_costs_no_containe
     let bus: u32 = machine.shell("pidof dbus-broker").unwrap().parse().unwrap();
     starve(&mut machine, bus);
     unharmed(&machine, &before, "dbus-broker");
+
+    starved_session(&mut machine);
+    unharmed(&machine, &before, "a session");
 
     // What a container says is kept although the journal was another one when it began.
     let last = |machine: &Machine| text(machine, &["logs", "-n", "1", "talks.sh"]);
@@ -119,6 +146,10 @@ fn greedy(registry: &Registry, name: &str, line: &str) -> String {
     )
 }
 
+/// Succeeds when a process of a container was one too many, for its own limit or for that of all containers.
+const REFUSED: &str =
+    "cat $(find /sys/fs/cgroup/containers.slice -name pids.events) 2>/dev/null | grep '^max [1-9]'";
+
 /// For a while: how long the box takes to answer its admin at most, and how often the page was not there.
 fn watch(machine: &Machine, seconds: u64) -> (Duration, u32) {
     let (end, mut longest, mut missed) = (Instant::now() + Duration::from_secs(seconds), Duration::ZERO, 0);
@@ -138,31 +169,21 @@ fn full_containers_without_limits_that_take_all_they_can_cost_the_box_nothing() 
     let (lab, registry) = lab();
     let base = page(&registry, "unharmed") + &probe(&registry, "");
     let mut machine = boot(&lab, base.clone());
-    let bomb = "f() { f | f & }; f; sleep 1000000";
-    let bombs: String = ["one", "two", "three"].iter().map(|name| greedy(&registry, name, bomb)).collect();
-    let cases = [
-        ("memory", greedy(&registry, "eats", "a=x; while :; do a=$a$a; done")),
-        (
-            "memory bit by bit",
-            greedy(
-                &registry,
-                "grows",
-                "a=; while :; do a=$a$(head -c 100000 /dev/zero | tr '\\\\0' x); done",
-            ),
-        ),
+    // What the containers are called, and what they do.
+    let cases: [(&str, &[&str], &str); 4] = [
+        ("memory", &["eats"], "a=x; while :; do a=$a$a; done"),
+        ("memory bit by bit", &["grows"], "tail /dev/zero"),
         (
             "memory in files",
-            greedy(
-                &registry,
-                "files",
-                "for f in /tmp/a /more/b; do head -c 2000000000 /dev/zero >$f; done; sleep 1000000",
-            ),
+            &["files"],
+            "for f in /tmp/a /more/b; do head -c 2000000000 /dev/zero >$f; done; sleep 1000000",
         ),
-        ("processes", bombs),
+        ("processes", &["one", "two", "three"], "f() { f | f & }; f; sleep 1000000"),
     ];
     let units = ["holdfastd.service", "sshd.service", "systemd-journald.service", "dbus-broker.service"];
     let pids = |machine: &mut Machine| units.map(|unit| main_pid(machine, unit));
-    for (what, more) in cases {
+    for (what, names, line) in cases {
+        let more: String = names.iter().map(|name| greedy(&registry, name, line)).collect();
         let (before, mark) = (pids(&mut machine), machine.console.mark());
         let accepted = apply(&machine, &(base.clone() + &more), &["--no-wait"]);
         assert!(accepted.status.success(), "{what}: {}", out(&accepted));
@@ -171,7 +192,12 @@ fn full_containers_without_limits_that_take_all_they_can_cost_the_box_nothing() 
         assert!(missed <= 5 && longest < Duration::from_secs(60), "{what}: {missed}, {longest:?}");
         let events = text(&machine, &["events"]);
         println!("{}", events.lines().rev().take(12).collect::<Vec<_>>().join("\n"));
-        assert!(what != "memory" || events.contains("eats.sh ran out of memory"), "{events}");
+        if what == "processes" {
+            machine.shell(REFUSED).unwrap();
+        } else {
+            let ended = format!("{}.sh ran out of memory", names[0]);
+            assert!(events.contains(&ended), "{what}: {events}");
+        }
         let less = apply(&machine, &base, &["--remove", "--timeout", "170s"]);
         assert!(less.status.success(), "{what}: {}", out(&less));
         machine.wait_served("unharmed", CHANGE).unwrap();

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::common::{BOOT, CHANGE, DISK, apply, lab, out, page, resumed, settings, text, wait_until};
-use qemu_tests::{Answer, Channel, Disk, Lab, Machine, NameServer, Nic, Setup};
+use qemu_tests::{Answer, Channel, Disk, Gate, Lab, Machine, Mode, NameServer, Nic, Setup};
 use serde_json::{Value, json};
 
 /// The first NIC's hardware address.
@@ -125,7 +125,7 @@ fn what_is_tried_ends_unless_it_is_confirmed_by_a_new_connection() {
         other => Err(format!("{other:?}")),
     });
     text(&machine, &["network", "confirm"]);
-    assert!(text(&machine, &["network"]).contains("confirmed by hand"));
+    assert!(text(&machine, &["network", "show"]).contains("confirmed by hand"));
 
     // It stands above the document, and nobody confirms that it should not.
     let dropped = text(&machine, &["network", "revert"]);
@@ -325,16 +325,18 @@ fn full_a_config_drive_that_describes_static_addresses() {
 }
 
 /// A bond of the first two NICs, and a VLAN on the third, at whose other end is the fourth in a network
-/// namespace of its own.
+/// namespace of its own. The fifth is alone in a bond of LACP, by which nothing has to come.
 #[test]
 fn full_a_bond_and_a_vlan_of_the_providers() {
     let (lab, registry) = lab();
     let disk = Disk::new(&lab, "disk.raw", DISK).unwrap();
-    let (third, fourth) = ("52:54:00:12:34:58", "52:54:00:12:34:59");
+    let (third, fourth, fifth) = ("52:54:00:12:34:58", "52:54:00:12:34:59", "52:54:00:12:34:5a");
     let network = format!(
         "version: 2\nethernets:\n  a: {{match: {{macaddress: '{MAC}'}}}}\n  b: {{match: {{macaddress: '{SECOND}'}}}}\n  \
-         c: {{match: {{macaddress: '{third}'}}}}\n\
-         bonds:\n  bond0:\n    interfaces: [a, b]\n    parameters: {{mode: active-backup, mii-monitor-interval: 100}}\n    dhcp4: true\n\
+         c: {{match: {{macaddress: '{third}'}}}}\n  e: {{match: {{macaddress: '{fifth}'}}}}\n\
+         bonds:\n  bond0:\n    interfaces: [a, b]\n    parameters: {{mode: active-backup, mii-monitor-interval: 100}}\n    dhcp4: true\n  \
+         bond1:\n    interfaces: [e]\n    parameters: {{mode: 802.3ad, lacp-rate: fast, \
+         transmit-hash-policy: layer3+4}}\n\
          vlans:\n  vlan7: {{id: 7, link: c, addresses: [192.0.2.7/24]}}\n"
     );
     let hub = |n: u8, mac: &str| {
@@ -349,7 +351,7 @@ fn full_a_bond_and_a_vlan_of_the_providers() {
         shell: true,
         network: Some(network),
         more_nics: vec![Nic { net: "10.0.2.0/24".into(), mac: SECOND.into() }],
-        arguments: [hub(1, third), hub(2, fourth)].concat(),
+        arguments: [hub(1, third), hub(2, fourth), hub(3, fifth)].concat(),
         ..Setup::with(page(&registry, "by a bond"))
     };
     let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
@@ -369,9 +371,18 @@ fn full_a_bond_and_a_vlan_of_the_providers() {
     let state = machine.json(&["network"], &[0, 3]).unwrap();
     let names: Vec<&str> =
         state["interfaces"].as_array().unwrap().iter().filter_map(|nic| nic["name"].as_str()).collect();
-    assert_eq!(names.len(), 4, "the bond, the VLAN and two NICs: {state}");
+    assert_eq!(names.len(), 5, "the bonds, the VLAN and two NICs: {state}");
     let ports = machine.shell("grep -c 'Slave Interface' /proc/net/bonding/bond0").unwrap();
     assert_eq!(ports, "2");
+    let lacp = machine.shell("cat /proc/net/bonding/bond1").unwrap();
+    for said in [
+        "Bonding Mode: IEEE 802.3ad Dynamic link aggregation",
+        "Transmit Hash Policy: layer3+4 (1)",
+        "LACP rate: fast",
+        "Slave Interface: ",
+    ] {
+        assert!(lacp.contains(said), "{said}: {lacp}");
+    }
 
     let far = machine.shell(&format!("grep -l {fourth} /sys/class/net/*/address")).unwrap();
     let far = far.trim_start_matches("/sys/class/net/").trim_end_matches("/address").to_owned();
@@ -461,6 +472,8 @@ fn full_a_metadata_service_that_is_late_holds_nothing_up() {
     });
     let (port, asked) =
         service(page(&registry, "by the service"), network.to_string(), lab.public_key().unwrap());
+    // Until the box is up without it, it takes connections and says nothing.
+    let gate = Gate::to(port, Mode::Hangs).unwrap();
     let with = |forward: String| {
         let arguments = [
             "-smbios",
@@ -472,8 +485,13 @@ fn full_a_metadata_service_that_is_late_holds_nothing_up() {
         ];
         Setup { arguments: arguments.map(str::to_owned).to_vec(), ..Setup::default() }
     };
-    let forward = format!(",guestfwd=tcp:169.254.169.254:80-cmd:busybox nc 127.0.0.1 {port}");
+    let forward = format!(",guestfwd=tcp:169.254.169.254:80-cmd:busybox nc 127.0.0.1 {}", gate.port());
     let machine = Machine::boot(&lab, &disk, &with(forward)).unwrap();
+    // Its own name is what a box calls itself that knows no other.
+    for said in ["holdfast: ready addresses=10.0.2.15", " hostname=holdfast"] {
+        machine.console.wait(said, BOOT).unwrap();
+    }
+    gate.set(Mode::Open);
     machine.wait_served("by the service", BOOT).unwrap();
     machine.wait_ssh(BOOT).unwrap();
     assert!(asked.load(Ordering::SeqCst) > 4, "it was asked until it was well");

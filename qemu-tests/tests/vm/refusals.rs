@@ -212,22 +212,23 @@ fn stays(machine: &Machine) {
 
 #[test]
 fn full_a_release_that_is_too_big_for_its_slot_is_never_switched_to() {
-    const SMALL: u64 = 32 << 20;
     let (lab, registry) = lab();
     let publisher = Publisher::new(&lab).unwrap();
     publisher.add(&publisher.image(SECOND)).unwrap();
     let disk = Disk::of(&lab, &publisher.raw(FIRST), "disk.raw", DISK).unwrap();
+    let size = fs::read_to_string(publisher.image(SECOND).join("manifest.json")).unwrap();
+    let size = serde_json::from_str::<Value>(&size).unwrap()["root_size"].as_u64().unwrap();
+    // The last whole MiB below it.
+    let small = (size - 1) >> 20 << 20;
     let whole = image_layout::disk::partition(Role::Root(Slot::B)).size;
-    disk.resize_partition(Role::Root(Slot::B), SMALL).unwrap();
+    disk.resize_partition(Role::Root(Slot::B), small).unwrap();
     let setup = setup(&registry, &publisher);
     let machine = Machine::boot(&lab, &disk, &setup).unwrap();
     serves(&machine);
-    let size = fs::read_to_string(publisher.image(SECOND).join("manifest.json")).unwrap();
-    let size = serde_json::from_str::<Value>(&size).unwrap()["root_size"].clone();
     refuses(
         &machine,
         &publisher.url(),
-        &format!("the root image has {size} bytes, and target-root has {SMALL}"),
+        &format!("the root image has {size} bytes, and target-root has {small}"),
     );
     machine.power_off(CHANGE).unwrap();
 

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+mod faults;
 mod generated;
 mod imports;
 mod licences;
@@ -24,7 +25,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Check imports between crates, sources, licences and generated files.
+    /// Check imports between crates, sources, tests that are named, licences and generated files.
     Check {
         /// Write generated files anew instead of failing on stale ones.
         #[arg(long)]
@@ -67,6 +68,7 @@ fn root() -> &'static Path {
 fn check(fix: bool) -> anyhow::Result<()> {
     imports::check()?;
     sources::check()?;
+    faults::check()?;
     generated::check(fix)?;
     licences::check()
 }

@@ -20,12 +20,8 @@ const MAY_BE_UNSAFE: &[&str] = &["agent/initrd/", "agent/shim/", "agent/system/"
 const FORBID: &str = "#![forbid(unsafe_code)]";
 
 pub(crate) fn check() -> Result<()> {
-    let output =
-        Command::new("git").arg("ls-files").current_dir(crate::root()).output().context("cannot run git")?;
-    ensure!(output.status.success(), "git ls-files: {}", String::from_utf8_lossy(&output.stderr));
-    let listing = String::from_utf8(output.stdout)?;
     let mut wrong = vec![];
-    for file in listing.lines() {
+    for file in &files()? {
         let first = file.split('/').next().unwrap_or_default();
         if !TOP.contains(&first) && !first.starts_with('.') {
             wrong.push(format!("{file}: `{first}` does not belong at the top level"));
@@ -40,6 +36,14 @@ pub(crate) fn check() -> Result<()> {
     }
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
+}
+
+/// Paths of the files in the repository.
+pub(crate) fn files() -> Result<Vec<String>> {
+    let output =
+        Command::new("git").arg("ls-files").current_dir(crate::root()).output().context("cannot run git")?;
+    ensure!(output.status.success(), "git ls-files: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(String::from_utf8(output.stdout)?.lines().map(str::to_owned).collect())
 }
 
 fn is_crate_root(file: &str) -> bool {

@@ -244,7 +244,27 @@ fn units(
     let status = child.wait()?;
     ensure!(status.success() || results.count(Outcome::Failed) > 0, "cargo test did not build or run");
     ensure!(seen > 0, "cargo test ran nothing");
-    Ok(())
+    if full { optimised(results) } else { Ok(()) }
+}
+
+/// A file of `recipes/tests`, and the test in it that is held to its bound on time only where it is optimised.
+const TIMED: (&str, &str) = ("mutants", "each_is_read_or_refused_with_its_place_in_no_time");
+
+/// Runs [`TIMED`] as programs are compiled that people use.
+fn optimised(results: &mut Results) -> Result<()> {
+    let start = Instant::now();
+    let (file, test) = TIMED;
+    let done = Command::new(env!("CARGO"))
+        .args(["test", "--locked", "--profile", "tool", "-p", "recipes", "--test", file])
+        .args(["--", "--exact", test])
+        .stderr(Stdio::inherit())
+        .output()
+        .context("cannot run cargo test")?;
+    let said = String::from_utf8_lossy(&done.stdout);
+    println!("{said}");
+    let passed = done.status.success() && said.contains("1 passed");
+    let outcome = if passed { Outcome::Passed } else { Outcome::Failed };
+    results.add(&format!("unit {test} (optimised)"), outcome, start.elapsed().as_secs_f64())
 }
 
 struct VmTest {
@@ -368,6 +388,14 @@ fn wait(mut child: Child, limit: Duration) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_test_that_is_timed_is_known_by_its_name() {
+        let (file, test) = TIMED;
+        let path = crate::root().join("recipes/tests").join(file).with_extension("rs");
+        let source = std::fs::read_to_string(path).unwrap();
+        assert!(source.contains(&format!("#[test]\nfn {test}(")), "{test}");
+    }
 
     #[test]
     fn each_test_that_may_do_nothing_is_known_by_its_name() {

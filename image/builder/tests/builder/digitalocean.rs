@@ -3,7 +3,6 @@
 
 use std::fs;
 use std::net::TcpListener;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -11,7 +10,8 @@ use std::time::{Duration, Instant};
 use crate::support::digitalocean::{ControlPlane, TOKEN};
 use crate::support::release::{built, noise};
 use crate::support::s3::{BUCKET, ID, SECRET, Server};
-use crate::support::workspace::{Run, output};
+use crate::support::terminal;
+use crate::support::workspace::{self, Run, no_secret_is_in, watched_program};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -19,6 +19,7 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_holdfast-image");
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGk0LlHVvXMDgW2VPZhoMRqsX4fL0vQ7QK2UQkSpZ1aA ops";
 /// What the user-data says to nobody but the box.
 const IN_THE_DOCUMENT: &str = "sesame of the document";
+const SECRETS: [&str; 3] = [TOKEN, SECRET, IN_THE_DOCUMENT];
 
 /// A workstation, the provider, and a bucket of its.
 struct Place {
@@ -111,19 +112,9 @@ impl Place {
 }
 
 /// Runs it to its end. It says no secret, however much it is to say.
-fn quietly(command: &mut Command) -> Run {
-    let run = output(command.env("RUST_LOG", "trace").env("RUST_BACKTRACE", "1"));
-    no_secret_is_in(run.stdout.as_bytes());
-    no_secret_is_in(run.stderr.as_bytes());
-    run
-}
-
 #[track_caller]
-fn no_secret_is_in(shown: &[u8]) {
-    let shown = String::from_utf8_lossy(shown);
-    for secret in [TOKEN, SECRET, IN_THE_DOCUMENT] {
-        assert!(!shown.contains(secret), "a secret was shown: {shown}");
-    }
+fn quietly(command: &mut Command) -> Run {
+    workspace::quietly(command, &SECRETS)
 }
 
 fn send(child: &Child, signal: Signal) {
@@ -236,11 +227,11 @@ fn an_upload_that_is_stopped_cleans_up() {
         let place = Place::new();
         let child = place.waiting_upload("--default-signal=HUP");
         assert!(!files(&place.bucket.objects("")).is_empty());
-        no_secret_is_in(&fs::read(format!("/proc/{}/cmdline", child.id())).unwrap());
+        no_secret_is_in(&fs::read(format!("/proc/{}/cmdline", child.id())).unwrap(), &SECRETS);
         send(&child, signal);
         let ended = child.wait_with_output().unwrap();
         assert_eq!(ended.status.code(), Some(130), "{signal:?}");
-        no_secret_is_in(&[ended.stdout, ended.stderr].concat());
+        no_secret_is_in(&[ended.stdout, ended.stderr].concat(), &SECRETS);
         place.nothing_is_left_in_the_bucket();
         assert!(place.provider.state().images.is_empty());
     }
@@ -410,20 +401,13 @@ fn a_box_that_nobody_heard_of_is_told() {
 fn what_asks_a_new_box_is_told_no_secret() {
     let place = Place::new();
     place.upload(&[]).ok();
-    // It is looked for beside the program, and writes down both command lines.
-    let beside = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let program = beside.path().join("holdfast-image");
-    fs::hard_link(PROGRAM, &program).unwrap();
-    let asks = beside.path().join("holdfast");
-    let script = "#!/bin/sh\n/bin/cat /proc/$PPID/cmdline /proc/$$/cmdline >>\"$HOME/seen\"\nexit 1\n";
-    fs::write(&asks, script).unwrap();
-    fs::set_permissions(&asks, fs::Permissions::from_mode(0o755)).unwrap();
+    let (_beside, program) = watched_program();
     let launch = ["launch", "digitalocean", "--user-data", "box.toml", "--size", "s-1vcpu-1gb"];
     let more = ["--region", "fra1", "--timeout", "2s"];
     let launched = quietly(&mut place.command_of(&program, &[&launch[..], &more].concat()));
     launched.fails(1, &["the box hub1 (3164444) at 127.0.0.1 does not answer", "hint: it stays there"]);
     let seen = fs::read(place.path("seen")).unwrap();
-    no_secret_is_in(&seen);
+    no_secret_is_in(&seen, &SECRETS);
     let seen = String::from_utf8(seen).unwrap();
     assert!(seen.contains("s-1vcpu-1gb") && seen.contains("admin@127.0.0.1"), "{seen}");
 }
@@ -478,6 +462,59 @@ fn what_is_destroyed_is_asked_for() {
     assert_eq!(destroy(&["image", "holdfast-0.3.1", "--yes", "--json"]).ok().stdout, "[\n  \"7555620\"\n]\n");
     assert!(place.provider.state().images.is_empty());
     assert_eq!(place.run(&["boxes", "digitalocean", "--json"]).ok().stdout.matches("\"id\"").count(), 1);
+}
+
+#[test]
+fn a_person_is_asked_before_something_is_destroyed() {
+    let place = Place::new();
+    place.upload(&[]).ok();
+    place.launch(&["--name", "a"]).ok();
+    place.launch(&["--name", "b"]).ok();
+    let asked = |answer: &str, what: &[&str]| {
+        let (_ours, theirs) = terminal::typed(&[answer]);
+        quietly(place.command(&[&["destroy", "digitalocean"], what].concat()).stdin(theirs))
+    };
+    let left = || {
+        let state = place.provider.state();
+        [state.droplets.len(), state.images.len()]
+    };
+    for (what, question, removed, then) in [
+        (["box", "a"], "remove box a (3164444)? [y/N] ", "removed box 3164444 a\n", [1, 1]),
+        (
+            ["image", "holdfast-0.3.1"],
+            "remove image holdfast-0.3.1 (7555620)? [y/N] ",
+            "removed image 7555620 holdfast-0.3.1\n",
+            [1, 0],
+        ),
+    ] {
+        let before = left();
+        for answer in ["n", "", "no, yes"] {
+            asked(answer, &what).fails(1, &[question, "error: nothing was removed\n"]);
+            assert_eq!(left(), before, "{answer:?}");
+        }
+        let run = asked("y", &what).ok();
+        assert_eq!((run.stderr.as_str(), run.stdout.as_str()), (question, removed));
+        assert_eq!(left(), then);
+    }
+}
+
+/// The last of these would remove all boxes of a tag.
+#[test]
+fn what_is_asked_of_the_provider_must_be_an_operation_of_its_specification() {
+    let provider = ControlPlane::start();
+    provider.add_snapshot(7, "hub1: before");
+    for (path, expect) in [
+        ("/v2/images/8", 404),
+        ("/v2/image/7", 422),
+        ("/v2/images/7/actions", 422),
+        ("/v2/droplets?tag_name=holdfast", 422),
+    ] {
+        let request = ureq::delete(format!("{}{path}", provider.url));
+        let answer = request.header("authorization", format!("Bearer {TOKEN}")).call();
+        let refused = matches!(answer, Err(ureq::Error::StatusCode(status)) if status == expect);
+        assert!(refused, "{path}: {answer:?}");
+    }
+    assert_eq!(provider.state().images.len(), 1);
 }
 
 #[test]

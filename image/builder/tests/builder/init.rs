@@ -1,10 +1,9 @@
 //! A first document: from options without a terminal, and by asking at one.
 
-use std::fs::{self, File};
-use std::io::Write;
+use std::fs;
 use std::process::{Command, Stdio};
 
-use rustix::pty::{OpenptFlags, grantpt, ioctl_tiocgptpeer, openpt, unlockpt};
+use crate::support::terminal;
 
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGk0LlHVvXMDgW2VPZhoMRqsX4fL0vQ7QK2UQkSpZ1aA ops";
 
@@ -24,12 +23,7 @@ impl Place {
 
     /// Runs it at a terminal, at which these lines are typed.
     fn asked(&self, lines: &[&str]) -> (i32, String, String) {
-        let ours = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        grantpt(&ours).unwrap();
-        unlockpt(&ours).unwrap();
-        let theirs = ioctl_tiocgptpeer(&ours, OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
-        let mut ours = File::from(ours);
-        lines.iter().for_each(|line| writeln!(ours, "{line}").unwrap());
+        let (_ours, theirs) = terminal::typed(lines);
         self.run_with(theirs.into(), &[])
     }
 

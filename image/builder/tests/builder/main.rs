@@ -5,6 +5,7 @@ mod support;
 
 mod app;
 mod check;
+mod cli;
 mod digitalocean;
 mod hardening;
 mod init;
@@ -13,6 +14,7 @@ mod lock;
 mod mirror;
 mod moto;
 mod openstack;
+mod openstack_stub;
 mod page;
 mod push;
 mod release;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use crate::support::archive::package;
+use crate::support::terminal;
 use crate::support::workspace::{Run, Workspace, output};
 
 /// What happens to requests before they are answered properly.
@@ -167,18 +168,12 @@ fn each_step_is_timed_when_asked() {
     assert!(told.stderr.lines().any(|line| line == "fetch release test"), "{}", told.stderr);
 }
 
-/// `script` runs the program on a terminal of its own and copies what is shown there.
 #[test]
 fn a_terminal_is_shown_bars_and_all_else_plain_lines() {
     let (w, server) = served();
     run(&w, &server, &["lock"]).ok();
     let layout = w.dir.path().join("layout");
-    let inner = w.command(&["app", "build", "app", "--output", layout.to_str().unwrap()]);
-    let words = std::iter::once(inner.get_program()).chain(inner.get_args());
-    let words: Vec<String> = words.map(|word| format!("'{}'", word.to_str().unwrap())).collect();
-    let mut script = std::process::Command::new("script");
-    script.args(["--quiet", "--return", "--command", &words.join(" "), "/dev/null"]).env("TERM", "xterm");
-    let shown = output(&mut script).ok().stdout;
+    let shown = terminal::shown(&w.command(&["app", "build", "app", "--output", layout.to_str().unwrap()]));
     for part in ["verify 1 packages", "fetch 1 packages [", "] 0 B/", "build test.local/app:1", "\r\u{1b}["] {
         assert!(shown.contains(part), "no {part:?} in {shown:?}");
     }

@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crate::support::openstack::{CORES, Cloud, PAGE, PASSWORD};
+use crate::support::openstack::{CORES, Cloud, PAGE, PASSWORD, TOKENS};
 use crate::support::release::built;
-use crate::support::workspace::{Run, output};
+use crate::support::workspace::{Run, no_secret_is_in, quietly, watched_program};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha512};
 
@@ -18,6 +18,8 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_holdfast-image");
 const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGk0LlHVvXMDgW2VPZhoMRqsX4fL0vQ7QK2UQkSpZ1aA ops";
 const OTHER_KEY: &str =
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGk1LlHVvXMDgW2VPZhoMRqsX4fL0vQ7QK2UQkSpZ1aA night";
+/// What the user-data says to nobody but the box.
+const IN_THE_DOCUMENT: &str = "sesame of the document";
 /// What the fixture of a network gives each box.
 const ADDRESS: &str = "192.168.1.30";
 /// A name that nearly all of which must be escaped.
@@ -26,6 +28,8 @@ const SNAPSHOT: &str = "hub1: the night / before";
 struct Place {
     folder: tempfile::TempDir,
     cloud: Cloud,
+    /// The secret of the application credential, once there is one.
+    secret: Option<String>,
 }
 
 impl Place {
@@ -34,7 +38,7 @@ impl Place {
             std::env::var_os("HOLDFAST_OPENSTACK").expect("HOLDFAST_OPENSTACK: the programs' folder");
         let folder = tempfile::tempdir().unwrap();
         let cloud = Cloud::start(Path::new(&programs), &folder.path().join("cloud"));
-        let place = Place { folder, cloud };
+        let place = Place { folder, cloud, secret: None };
         // Glance looks at what it is given: a raw disk begins with a boot record.
         let mut disk = vec![0; 3 << 20];
         disk[510..512].copy_from_slice(&[0x55, 0xaa]);
@@ -61,9 +65,12 @@ impl Place {
             .env("OS_USERNAME", "admin")
             .env("OS_PASSWORD", PASSWORD);
         command.env("OS_PROJECT_NAME", "admin").env("OS_REGION_NAME", "RegionOne").envs(set.iter().copied());
-        let run = output(command.args(arguments));
-        assert!(!run.stdout.contains(PASSWORD) && !run.stderr.contains(PASSWORD), "a secret was shown");
-        run
+        quietly(command.args(arguments), &self.secrets())
+    }
+
+    fn secrets(&self) -> Vec<&str> {
+        let secrets = [PASSWORD, TOKENS, IN_THE_DOCUMENT].into_iter();
+        secrets.chain(self.secret.as_deref()).collect()
     }
 
     fn launch(&self, more: &[&str]) -> Run {
@@ -97,7 +104,7 @@ fn json_of(run: Run) -> Value {
 #[test]
 #[ignore = "needs Keystone and Glance, which scripts/test --full prepares"]
 fn keystone_and_glance_have_an_image_as_it_was_sent() {
-    let place = Place::new();
+    let mut place = Place::new();
     let image = json_of(place.run(&[], &["upload", "openstack", "image", "--firmware", "uefi", "--json"]));
     assert_eq!((&image["name"], &image["state"]), (&json!("holdfast-0.3.1"), &json!("active")));
     let id = image["id"].as_str().unwrap();
@@ -129,10 +136,9 @@ fn keystone_and_glance_have_an_image_as_it_was_sent() {
         place.cloud.auth_url
     );
     fs::write(place.folder.path().join("clouds.yaml"), clouds).unwrap();
+    place.secret = Some(secret);
     let upload = ["upload", "openstack", "image", "--cloud", "work", "--name", "b", "--disk", "virtio"];
-    let run = place.run(&[], &[&upload[..], &["--json"]].concat());
-    assert!(!run.stdout.contains(&secret) && !run.stderr.contains(&secret), "a secret was shown");
-    let second = json_of(run);
+    let second = json_of(place.run(&[], &[&upload[..], &["--json"]].concat()));
     let virtio = json!({ "hw_disk_bus": "virtio", "hw_scsi_model": null, "hw_firmware_type": "bios" });
     has(second["id"].as_str().unwrap(), virtio);
     let names = |set: &[(&str, &str)], arguments: &[&str]| -> Vec<String> {
@@ -180,7 +186,7 @@ fn keystone_and_glance_with_nova_have_boxes_as_they_were_asked_for() {
     let mut place = Place::new();
     place.cloud.add_compute();
     // As long as Nova takes it.
-    let user_data = format!("[box]\nhostname = \"hub1\"\nadmins = [\"{KEY}\"]\n# ");
+    let user_data = format!("[box]\nhostname = \"hub1\"\nadmins = [\"{KEY}\"]\n# {IN_THE_DOCUMENT} ");
     let user_data = format!("{user_data:x<49148}\n");
     fs::write(place.folder.path().join("box.toml"), &user_data).unwrap();
     fs::write(place.folder.path().join("other.pub"), OTHER_KEY).unwrap();
@@ -260,16 +266,14 @@ fn keystone_and_glance_with_nova_have_boxes_as_they_were_asked_for() {
     }
 
     // Nobody reaches these boxes: the program that asks them, which is looked for beside this one, always fails.
-    let beside = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
-    let program = beside.path().join("holdfast-image");
-    fs::hard_link(PROGRAM, &program).unwrap();
-    std::os::unix::fs::symlink("/bin/false", beside.path().join("holdfast")).unwrap();
+    let (_beside, program) = watched_program();
     let launch = ["launch", "openstack", "--user-data", "box.toml", "--timeout", "30s", "--size", "m1.tiny"];
     let run = place.run_at(&program, &[], &[&launch[..], &["--name", "hub2"]].concat());
     run.fails(
         1,
         &[&format!("hub2 has {ADDRESS}\n"), &format!("at {ADDRESS} does not answer"), "hint: it stays there"],
     );
+    no_secret_is_in(&fs::read(place.folder.path().join("seen")).unwrap(), &place.secrets());
     let boxes = ["by-id", "by-name", "by-other-id", "hub1", "hub2"].map(|name| format!("{name} ACTIVE"));
     assert_eq!(place.boxes(), boxes);
 }

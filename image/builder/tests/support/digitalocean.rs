@@ -1,15 +1,16 @@
 //! DigitalOcean's control plane, as far as images, boxes and keys go, held against the provider's own
-//! specification: what is asked and what is answered must be what it says, and no key that it does not name is
-//! taken. It fetches images from their URL like the real one, without credentials, HEAD first.
+//! specification: what is asked and answered must be what it says, and no operation or key is taken that it
+//! does not name. It fetches images from their URL like the real one, without credentials, HEAD first.
 //!
 //! That specification is an excerpt. Where `HOLDFAST_PRISM` is the address of a prism that was started with the whole
 //! of it, each request must be right to that one, too.
 
-use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Map, Value, json};
+
+use super::http::{Request, respond};
 
 const SPECIFICATION: &str = include_str!("../specification/digitalocean.json");
 pub(crate) const TOKEN: &str = "dop_v1_sesame";
@@ -51,7 +52,7 @@ impl ControlPlane {
         let url = format!("http://{}", listener.local_addr().unwrap());
         let state = Arc::new(Mutex::new(State { slow: 2, page: 200, ..State::default() }));
         let shared = state.clone();
-        std::thread::spawn(move || listener.incoming().flatten().for_each(|stream| serve(stream, &shared)));
+        std::thread::spawn(move || listener.incoming().flatten().for_each(|stream| serve(&stream, &shared)));
         ControlPlane { url, state }
     }
 
@@ -89,43 +90,21 @@ impl ControlPlane {
     }
 }
 
-fn serve(mut stream: TcpStream, state: &Mutex<State>) {
-    let mut reader = BufReader::new(stream.try_clone().unwrap());
-    let mut line = String::new();
-    reader.read_line(&mut line).unwrap();
-    let mut words = line.split_whitespace();
-    let (method, target) = (words.next().unwrap().to_owned(), words.next().unwrap().to_owned());
-    let (mut length, mut authorized) = (0, false);
-    loop {
-        let mut header = String::new();
-        reader.read_line(&mut header).unwrap();
-        let Some((name, value)) = header.trim().split_once(": ") else { break };
-        match name.to_ascii_lowercase().as_str() {
-            "content-length" => length = value.parse().unwrap(),
-            "authorization" => authorized = value == format!("Bearer {TOKEN}"),
-            _ => {}
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).unwrap();
-    let violation = prism(&method, &target, &body);
-    let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
-    let (status, answer) = if let Some(violation) = violation {
+fn serve(stream: &TcpStream, state: &Mutex<State>) {
+    let request = Request::read(stream);
+    let (method, target) = (request.method.as_str(), request.target.as_str());
+    let authorized = request.header("authorization").is_some_and(|value| value == format!("Bearer {TOKEN}"));
+    let (status, answer) = if let Some(violation) = prism(method, target, &request.body) {
         (422, error("unprocessable_entity", &format!("prism: {violation}")))
     } else if authorized {
-        answer(&method, &target, body, &mut state.lock().unwrap())
+        answer(method, target, request.document(), &mut state.lock().unwrap())
     } else {
         (401, error("unauthorized", "Unable to authenticate you"))
     };
-    if state.lock().unwrap().cuts_launches && (method.as_str(), target.as_str()) == ("POST", "/v2/droplets") {
+    if state.lock().unwrap().cuts_launches && (method, target) == ("POST", "/v2/droplets") {
         return;
     }
-    let body = if status == 204 { String::new() } else { answer.to_string() };
-    let head = format!(
-        "HTTP/1.1 {status} x\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
-        body.len()
-    );
-    let _ = stream.write_all(&[head.as_bytes(), body.as_bytes()].concat());
+    respond(stream, status, "", &answer);
 }
 
 /// What is wrong with a request to a prism that was started with the provider's specification, if there is one. It
@@ -160,12 +139,6 @@ fn answer(method: &str, target: &str, body: Value, state: &mut State) -> (u16, V
         Some(id) => format!("{method} {}", path.replace(&format!("/{id}"), "/{id}")),
         None => format!("{method} {path}"),
     };
-    if method == "DELETE" {
-        let list = if path.contains("images") { &mut state.images } else { &mut state.droplets };
-        let before = list.len();
-        list.retain(|item| item["id"].as_u64() != id);
-        return if list.len() < before { (204, Value::Null) } else { (404, error("not_found", "not found")) };
-    }
     if let Err(problem) = check(&operation, "request", &body) {
         return (422, error("unprocessable_entity", &problem));
     }
@@ -177,9 +150,11 @@ fn answer(method: &str, target: &str, body: Value, state: &mut State) -> (u16, V
         "GET /v2/images" => (200, page(&state.images, "images", target, query, state.page)),
         "POST /v2/images" => (202, json!({ "image": import(&body, state) })),
         "GET /v2/images/{id}" => one(&mut state.images, id, "image"),
+        "DELETE /v2/images/{id}" => remove(&mut state.images, id),
         "GET /v2/droplets" => (200, page(&state.droplets, "droplets", target, query, state.page)),
         "POST /v2/droplets" => (202, json!({ "droplet": launch(&body, state), "links": {} })),
         "GET /v2/droplets/{id}" => one(&mut state.droplets, id, "droplet"),
+        "DELETE /v2/droplets/{id}" => remove(&mut state.droplets, id),
         "GET /v2/account/keys" => (200, page(&state.keys, "ssh_keys", target, query, state.page)),
         "POST /v2/account/keys" => {
             let mut key = body;
@@ -201,7 +176,10 @@ fn answer(method: &str, target: &str, body: Value, state: &mut State) -> (u16, V
 /// Holds a document against what the provider says of it.
 fn check(operation: &str, part: &str, document: &Value) -> Result<(), String> {
     let specification: Value = serde_json::from_str(SPECIFICATION).unwrap();
-    let Some(schema) = specification["operations"][operation].get(part) else {
+    let Some(said) = specification["operations"].get(operation) else {
+        return Err(format!("{operation} is unknown"));
+    };
+    let Some(schema) = said.get(part) else {
         return if document.is_null() { Ok(()) } else { Err(format!("{operation} takes no body")) };
     };
     let mut schema = schema.clone();
@@ -261,6 +239,12 @@ fn one(all: &mut [Value], id: Option<u64>, key: &str) -> (u16, Value) {
         }
     }
     (200, json!({ key: item }))
+}
+
+fn remove(all: &mut Vec<Value>, id: Option<u64>) -> (u16, Value) {
+    let before = all.len();
+    all.retain(|item| item["id"].as_u64() != id);
+    if all.len() < before { (204, Value::Null) } else { (404, error("not_found", "not found")) }
 }
 
 fn import(body: &Value, state: &mut State) -> Value {

@@ -5,7 +5,10 @@
 pub(crate) mod archive;
 pub(crate) mod digitalocean;
 pub(crate) mod files;
+pub(crate) mod http;
 pub(crate) mod openstack;
+pub(crate) mod openstack_stub;
 pub(crate) mod release;
 pub(crate) mod s3;
+pub(crate) mod terminal;
 pub(crate) mod workspace;

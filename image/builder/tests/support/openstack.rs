@@ -26,6 +26,8 @@ const NOVA: &str = include_str!("../../../../scripts/peers/openstack-nova.py");
 const SIGN: &str =
     "import hmac, sys; print(hmac.new(sys.argv[1].encode(), sys.argv[2].encode(), 'sha256').hexdigest())";
 pub(crate) const PASSWORD: &str = "open sesame";
+/// How Keystone's tokens begin: Fernet's version and the upper bytes of a time.
+pub(crate) const TOKENS: &str = "gAAAAA";
 /// What Neutron's proxy shows Nova's metadata service that it is one.
 const PROXY: &str = "proxy";
 /// Most boxes or flavors that Nova gives at once.
@@ -65,6 +67,7 @@ impl Cloud {
         };
         cloud.serve("keystone", identity, cloud.application("keystone", identity));
         (cloud.token, cloud.project) = cloud.authenticate();
+        assert!(cloud.token.starts_with(TOKENS));
         cloud.ask("/regions", &json!({ "region": { "id": "elsewhere" } }));
         cloud.offer("image", image, "");
         glance(programs, folder, &cloud.auth_url);

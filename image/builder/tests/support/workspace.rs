@@ -1,6 +1,7 @@
 //! A checkout with `image/holdfast.toml`, a cache, and the program to run in it.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -130,4 +131,34 @@ pub(crate) fn output(command: &mut Command) -> Run {
         stdout: String::from_utf8_lossy(&stdout).into_owned(),
         stderr: String::from_utf8_lossy(&stderr).into_owned(),
     }
+}
+
+/// Runs a command to its end. It says none of these secrets, however much it is to say.
+#[track_caller]
+pub(crate) fn quietly(command: &mut Command, secrets: &[&str]) -> Run {
+    let run = output(command.env("RUST_LOG", "trace").env("RUST_BACKTRACE", "1"));
+    no_secret_is_in(run.stdout.as_bytes(), secrets);
+    no_secret_is_in(run.stderr.as_bytes(), secrets);
+    run
+}
+
+#[track_caller]
+pub(crate) fn no_secret_is_in(shown: &[u8], secrets: &[&str]) {
+    let shown = String::from_utf8_lossy(shown);
+    for secret in secrets {
+        assert!(!shown.contains(secret), "a secret was shown: {shown}");
+    }
+}
+
+/// The program in a folder of its own, where it finds a stand-in for what asks boxes: that writes both
+/// command lines into `$HOME/seen`, and fails.
+pub(crate) fn watched_program() -> (TempDir, PathBuf) {
+    let beside = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let program = beside.path().join("holdfast-image");
+    fs::hard_link(env!("CARGO_BIN_EXE_holdfast-image"), &program).unwrap();
+    let asks = beside.path().join("holdfast");
+    let script = "#!/bin/sh\n/bin/cat /proc/$PPID/cmdline /proc/$$/cmdline >>\"$HOME/seen\"\nexit 1\n";
+    fs::write(&asks, script).unwrap();
+    fs::set_permissions(&asks, fs::Permissions::from_mode(0o755)).unwrap();
+    (beside, program)
 }

@@ -18,7 +18,7 @@ Examples:
   holdfast-image destroy digitalocean box hub1
   holdfast-image destroy openstack image 0f7b… --cloud work --yes
 
-Exit codes: 0 removed, 1 failed, 2 no such thing, or not asked for.";
+Exit codes: 0 removed, 1 failed, or the answer was no, 2 no such thing, or nobody can be asked.";
 
 /// Arguments of `destroy`.
 #[derive(clap::Args)]

@@ -247,6 +247,15 @@ mod tests {
     }
 
     #[test]
+    fn a_planted_private_key_stops_the_build() {
+        for label in ["PRIVATE KEY", "OPENSSH PRIVATE KEY"] {
+            let key = format!("-----BEGIN {label}-----\nMC4C\n-----END {label}-----\n");
+            let error = check_tree(|tree| tree.file("etc/ssl/own.pem", 0o600, key, "test")).unwrap_err();
+            assert_eq!(error, "the root holds what it must not:\n  etc/ssl/own.pem: a private key");
+        }
+    }
+
+    #[test]
     fn a_link_to_nothing_stops_the_build() {
         let error = check_tree(|tree| tree.symlink("etc/x", "y", "test")).unwrap_err();
         assert_eq!(error, "links of the root lead nowhere: etc/x");

@@ -39,12 +39,6 @@ pub fn page(registry: &Registry, text: &str) -> String {
     settings(registry) + &site(registry, text)
 }
 
-/// The same, of a site that writes to memory alone: it starts on a disk without room, too.
-pub fn page_in_memory(registry: &Registry, text: &str) -> String {
-    let ports = "ports = [\"80:8080\"]\n";
-    page(registry, text).replace(ports, &format!("{ports}read_only = true\ntmpfs = [\"/tmp\"]\n"))
-}
-
 /// An instance `probe` that sleeps in a container with a shell.
 pub fn probe(registry: &Registry, more: &str) -> String {
     format!(

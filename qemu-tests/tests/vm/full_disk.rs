@@ -5,8 +5,7 @@ use std::time::Duration;
 
 use crate::commands::relabelled;
 use crate::common::{
-    BOOT, CHANGE, apply, lab, out, page, page_in_memory, probe, resumed, settings, settled, text, up,
-    wait_until,
+    BOOT, CHANGE, apply, lab, out, page, probe, resumed, settings, settled, text, up, wait_until,
 };
 use qemu_tests::{Disk, Machine, Registry, Setup};
 use serde_json::Value;
@@ -108,11 +107,19 @@ fn journal(machine: &mut Machine) -> u64 {
     taken
 }
 
+/// A page of a site that writes to memory alone: it starts on a disk without room, too.
+fn served(registry: &Registry) -> String {
+    let ports = "ports = [\"80:8080\"]\n";
+    let page = page(registry, "still served");
+    assert!(page.contains(ports));
+    page.replace(ports, &format!("{ports}read_only = true\ntmpfs = [\"/tmp\"]\n"))
+}
+
 /// Fills the disk, lives with it over a killed agent, a power cut and a restart, and makes room by the CLI.
 fn lives(fill: impl Fn(&mut Machine)) {
     let (lab, registry) = lab();
     let disk = Disk::new(&lab, "disk.raw", SMALL).unwrap();
-    let document = page_in_memory(&registry, "still served") + &writers(&registry);
+    let document = served(&registry) + &writers(&registry);
     let setup = Setup { shell: true, ..Setup::with(document.clone()) };
     let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
     machine.wait_served("still served", BOOT).unwrap();
@@ -137,7 +144,7 @@ fn lives(fill: impl Fn(&mut Machine)) {
     machine.console.wait_after(mark, "Holdfast: slot a on", BOOT).unwrap();
     works(&mut machine, "still served", &document, "four");
 
-    let room = page_in_memory(&registry, "still served");
+    let room = served(&registry);
     let applied = apply(&machine, &room, &["--remove"]);
     assert!(matches!(applied.status.code(), Some(0 | 3)), "{}", out(&applied));
     for volume in ["data", "more"] {

@@ -4,8 +4,7 @@ use std::io::Write;
 use std::process::Child;
 
 use crate::common::{
-    BOOT, CHANGE, DISK, Random, apply, lab, out, page, page_in_memory, probe, resumed, settings, site, text,
-    wait_until,
+    BOOT, CHANGE, DISK, Random, apply, lab, out, page, probe, resumed, settings, site, text, wait_until,
 };
 use qemu_tests::{Disk, Machine, Setup};
 use serde_json::{Value, json};
@@ -149,7 +148,7 @@ fn full_data_that_is_full_costs_neither_the_page_nor_the_admin() {
     let (lab, registry) = lab();
     let disk = Disk::new(&lab, "disk.raw", 2 << 30).unwrap();
     let filler = probe(&registry, "volumes = { data = \"/data\" }\n[recipe.volumes.data]\n");
-    let setup = Setup::with(page_in_memory(&registry, "still served") + &filler);
+    let setup = Setup::with(page(&registry, "still served") + &filler);
     let machine = Machine::boot(&lab, &disk, &setup).unwrap();
     machine.wait_served("still served", BOOT).unwrap();
     machine.wait_ssh(CHANGE).unwrap();

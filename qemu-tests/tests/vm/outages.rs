@@ -196,10 +196,9 @@ fn full_a_wire_that_loses_a_third_of_its_frames_makes_everything_slower_and_noth
     // What the image holds is served as ever.
     machine.wait_served("anyhow", BOOT).unwrap();
     wait_until("ssh", BOOT, || if answers(&machine) { Ok(()) } else { Err("it is silent".to_owned()) });
-    // More than one in two: chance alone takes a few of any ten.
-    let answered = (0..14).filter(|_| answers(&machine)).take(7).count();
-    println!("{answered} answers");
-    assert!(answered == 7, "{answered} of 14");
+    let answered = (0..10).filter(|_| answers(&machine)).count();
+    println!("{answered} of 10 answers");
+    assert!(answered >= 7, "{answered} of 10");
     // A pull goes on however slow it is: QEMU sends anew after a second at the earliest, and twice that each time.
     let pulled = |machine: &mut Machine| -> u64 {
         let files = "find /var/lib/holdfast/images -type f -exec stat -c %s {} +; echo 0";

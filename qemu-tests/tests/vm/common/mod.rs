@@ -7,7 +7,7 @@ use std::process::Output;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use image_layout::Slot;
-pub(crate) use qemu_tests::documents::{page, page_in_memory, probe, settings, site};
+pub(crate) use qemu_tests::documents::{page, probe, settings, site};
 use qemu_tests::{Lab, Machine, Registry, documents};
 
 /// How long a boot may take until its page is served: emulated processors are slow.

@@ -10,6 +10,7 @@ mod console;
 mod disk;
 mod doctor;
 mod document;
+mod eviction;
 mod exec;
 mod execute;
 mod host_keys;

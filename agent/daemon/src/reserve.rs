@@ -2,7 +2,7 @@
 //!
 //! All of them are in one slice with a limit on memory and on processes. Invariant: whatever they take, the box can
 //! be reached and can put things right; who goes beyond the limit is a container. Absent: limits between containers,
-//! which are the recipes' own.
+//! which are the recipes' own, and which of them goes when memory is short, which is [`crate::eviction`].
 
 use agent_core::container::SLICE;
 use agent_system::systemd::{Number, Systemd};
@@ -17,7 +17,8 @@ const MOST: u64 = 384 << 20;
 pub(crate) async fn keep(systemd: &Systemd) -> anyhow::Result<()> {
     let memory = rustix::system::sysinfo();
     let limit = for_containers(memory.totalram * u64::from(memory.mem_unit));
-    let set = systemd.set_numbers(SLICE, &[(Number::MemoryMax, limit)]).await;
+    let numbers = [(Number::MemoryMax, limit), (Number::MemoryHigh, short(limit))];
+    let set = systemd.set_numbers(SLICE, &numbers).await;
     set.context("failed to limit the memory of containers")
 }
 
@@ -25,6 +26,11 @@ pub(crate) async fn keep(systemd: &Systemd) -> anyhow::Result<()> {
 fn for_containers(total: u64) -> u64 {
     let reserve = (total / 10 * 3).clamp(LEAST, MOST);
     total.saturating_sub(reserve).max(total / 2)
+}
+
+/// Bytes of `limit` from which on memory is short: the kernel slows containers down, and the largest is ended.
+fn short(limit: u64) -> u64 {
+    limit - limit / 16
 }
 
 #[cfg(test)]

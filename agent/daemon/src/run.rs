@@ -26,8 +26,8 @@ use crate::notify::Notices;
 use crate::records::{Events, Records};
 use crate::update::Updates;
 use crate::{
-    announce, clock, disk, host_keys, network, power_button, reconcile, reserve, server, slots, space,
-    update, user_data,
+    announce, clock, disk, eviction, host_keys, network, power_button, reconcile, reserve, server, slots,
+    space, update, user_data,
 };
 
 /// Runs until asked to stop; an error means that the agent must be started anew.
@@ -49,6 +49,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     tokio::spawn(miss_network(agent.clone()));
     tokio::spawn(power_button::watch(agent.clone()));
     tokio::spawn(disk::watch(agent.clone()));
+    tokio::spawn(eviction::run(agent.clone()));
     let sweeping = agent.clone();
     tokio::task::spawn_blocking(move || sweeping.records.remove_leftovers());
     update::note_answer();

@@ -162,12 +162,19 @@ fn full_data_that_is_full_costs_neither_the_page_nor_the_admin() {
     let status = machine.json(&["status"], &[0, 3]).unwrap();
     assert!(status["disk"]["available"].as_u64().is_some_and(|a| a < 1 << 20), "{}", status["disk"]);
     machine.kill().unwrap();
-    // What is kept back for the box itself is enough to start everything.
+    // What is kept back for the box itself is enough to start everything that needs no room of its own, and to say
+    // what is wrong. The page's server writes to its root when it starts.
     let machine = Machine::boot(&lab, &disk, &setup).unwrap();
-    machine.wait_served("still served", BOOT).unwrap();
-    machine.wait_ssh(CHANGE).unwrap();
+    machine.wait_ssh(BOOT).unwrap();
     wait_for(&machine, "probe.sh", |c| c["state"] == "running");
+    assert!(inside(&machine, "dd if=/dev/zero of=/data/more bs=1M count=1").contains("No space left"));
+    wait_until("what is wrong", CHANGE, || {
+        let doctor = out(&machine.cli(&["doctor"]).unwrap());
+        if doctor.contains("data is full") { Ok(()) } else { Err(doctor) }
+    });
+    // With room, everything comes by itself.
     inside(&machine, "rm /data/fill /data/more");
+    machine.wait_served("still served", CHANGE).unwrap();
     assert!(inside(&machine, "echo room >/data/more && cat /data/more").contains("room"));
     machine.kill().unwrap();
 }

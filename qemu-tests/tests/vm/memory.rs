@@ -190,8 +190,7 @@ fn full_containers_without_limits_that_take_all_they_can_cost_the_box_nothing() 
     for (what, names, line) in cases {
         let more: String = names.iter().map(|name| greedy(&registry, name, line)).collect();
         let (before, mark) = (pids(&mut machine), machine.console.mark());
-        // Files in memory count for nobody: it may be another's end first.
-        let who = if what == "memory in files" { String::new() } else { format!("{}.sh", names[0]) };
+        let (who, site) = (format!("{}.sh", names[0]), page_pid(&machine));
         let known = out_of_memory(&machine, &who);
         let accepted = apply(&machine, &(base.clone() + &more), &["--no-wait"]);
         assert!(accepted.status.success(), "{what}: {}", out(&accepted));
@@ -203,12 +202,17 @@ fn full_containers_without_limits_that_take_all_they_can_cost_the_box_nothing() 
         if what == "processes" {
             machine.shell(REFUSED).unwrap();
         } else {
+            assert_eq!(page_pid(&machine), site, "{what} cost the page's container");
             wait_until(what, CHANGE, || {
                 let taken = machine
                     .shell("cd /sys/fs/cgroup/containers.slice; cat memory.current memory.max")
                     .unwrap();
                 if out_of_memory(&machine, &who) > known { Ok(()) } else { Err(taken) }
             });
+        }
+        // What the kernel does not see is seen by the agent.
+        if what == "memory in files" {
+            assert!(events.contains("files.sh held"), "{events}");
         }
         let less = apply(&machine, &base, &["--remove", "--timeout", "170s"]);
         assert!(less.status.success(), "{what}: {}", out(&less));

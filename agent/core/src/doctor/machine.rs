@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{Facts, Finding, Kill, Machine, Severity, Unit, size};
+use crate::container::ContainerName;
 use crate::healing::Millis;
 
 /// A time server has had time enough to answer.
@@ -19,7 +20,7 @@ const RESTARTS: u32 = 2;
 pub(super) fn findings(facts: &Facts<'_>) -> Vec<Finding> {
     let mut found: Vec<Finding> = clock(facts).into_iter().collect();
     found.extend(memory(&facts.seen.machine));
-    found.extend(kills(&facts.seen.machine.kills));
+    found.extend(kills(facts));
     found.extend(facts.seen.machine.units.iter().filter_map(unit));
     found
 }
@@ -67,34 +68,43 @@ fn memory(machine: &Machine) -> Option<Finding> {
 }
 
 /// What was killed, each once.
-fn kills(kills: &[Kill]) -> Vec<Finding> {
+fn kills(facts: &Facts<'_>) -> Vec<Finding> {
     let mut counted: BTreeMap<&Kill, usize> = BTreeMap::new();
-    kills.iter().for_each(|kill| *counted.entry(kill).or_default() += 1);
+    facts.seen.machine.kills.iter().for_each(|kill| *counted.entry(kill).or_default() += 1);
     let found = counted.into_iter().map(|(kill, count)| {
         let name = kill.unit.trim_end_matches(".service");
-        let container = name.strip_prefix("holdfast-").filter(|name| name.contains('.'));
-        let subject = container.unwrap_or(name);
+        let container = name.strip_prefix("holdfast-").and_then(ContainerName::parse);
+        let subject = container.as_ref().map_or_else(|| name.to_owned(), ToString::to_string);
         let times = if count == 1 { String::new() } else { format!(" {count} times") };
-        let (severity, whose) = match kill.of_box {
-            true => (Severity::Degraded, "the box had no memory left"),
-            false => (Severity::Notice, "it had used up its limit"),
+        let limited = container.as_ref().is_none_or(|container| limited(facts, container));
+        let (severity, whose, why) = match (kill.of_box, limited) {
+            (true, _) => {
+                let why = "limits it, so that it is not the box that runs out";
+                (Severity::Degraded, "the box had no memory left", why)
+            }
+            (false, true) => (Severity::Notice, "it had used up its limit", "gives it more"),
+            (false, false) => {
+                let why = "limits it, so that the others have theirs";
+                (Severity::Notice, "containers had no memory left, and it has no limit", why)
+            }
         };
         let message = format!("{} of {subject} was killed{times} within a day: {whose}", kill.process);
         let finding = Finding::new("memory-kill", severity, subject, message);
-        match container.and_then(|name| name.split_once('.')) {
-            Some((_, container)) => {
-                let lines = format!("[recipe.containers.{container}]\nmemory = \"SIZE\"");
-                let why = if kill.of_box {
-                    "limits it, so that it is not the box that runs out"
-                } else {
-                    "gives it more"
-                };
-                finding.write(lines, why)
+        match container {
+            Some(name) => {
+                finding.write(format!("[recipe.containers.{}]\nmemory = \"SIZE\"", name.container), why)
             }
             None => finding.run("holdfast ps", "shows what takes how much memory"),
         }
     });
     found.collect()
+}
+
+/// Whether a container has a limit of its own; of one that is not wanted any more that is taken for granted.
+fn limited(facts: &Facts<'_>, name: &ContainerName) -> bool {
+    let wanted = facts.desired.instances.get(&name.instance);
+    let config = wanted.and_then(|wanted| wanted.containers.get(&name.container)?.config.ready());
+    config.is_none_or(|config| config.memory.is_some())
 }
 
 fn unit(unit: &Unit) -> Option<Finding> {

@@ -687,6 +687,20 @@ fn where_bytes_are_few_it_is_bytes() {
 }
 
 #[test]
+fn who_is_killed_without_a_limit_is_not_told_to_take_more() {
+    let check = |unit: &str, whose: &str, why: &str| {
+        let mut bench = Bench::healthy();
+        bench.seen.machine.kills = vec![Kill { process: "nginx".into(), unit: unit.into(), of_box: false }];
+        let finding = bench.findings().remove(0);
+        assert!(finding.message.ends_with(whose), "{finding:?}");
+        assert!(format!("{:?}", finding.next).contains(why), "{finding:?}");
+    };
+    check("holdfast-site.db.service", "no memory left, and it has no limit", "limits it");
+    check("holdfast-site.web.service", "it had used up its limit", "gives it more");
+    check("holdfast-gone.web.service", "it had used up its limit", "gives it more");
+}
+
+#[test]
 fn the_worst_comes_first() {
     let mut bench = Bench::healthy();
     bench.seen.data.repaired = true;

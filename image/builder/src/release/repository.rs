@@ -5,12 +5,11 @@
 //! nothing.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::num::NonZeroU64;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp as Time;
-use rustix::fs::FlockOperation;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 use tough::TargetName;
@@ -151,7 +150,7 @@ pub(crate) struct Repository {
     state: Option<State>,
     /// Of all that is written.
     now: Time,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Repository {
@@ -352,19 +351,30 @@ fn written<T: Role>(
 }
 
 /// Locks a repository that is there.
-pub(crate) fn lock_existing(path: &Path) -> Result<File, RepositoryError> {
+pub(crate) fn lock_existing(path: &Path) -> Result<Lock, RepositoryError> {
     if !path.join(order::metadata(TIMESTAMP)).exists() {
         return Err(RepositoryError::Absent(path.to_owned()));
     }
     lock(path)
 }
 
-fn lock(path: &Path) -> Result<File, RepositoryError> {
+fn lock(path: &Path) -> Result<Lock, RepositoryError> {
     let failed = |source: std::io::Error| RepositoryError::Lock { path: path.to_owned(), source };
     let file = File::options().create(true).append(true).open(path.join(LOCK)).map_err(failed)?;
-    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Err(rustix::io::Errno::WOULDBLOCK) => Err(RepositoryError::Locked(path.to_owned())),
-        locked => locked.map(|()| file).map_err(|error| failed(error.into())),
+    match file.try_lock() {
+        Ok(()) => Ok(Lock(file)),
+        Err(TryLockError::WouldBlock) => Err(RepositoryError::Locked(path.to_owned())),
+        Err(TryLockError::Error(error)) => Err(failed(error)),
+    }
+}
+
+/// The only command that changes the repository.
+pub(crate) struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing it does not do: a program that is just being started has the file too, until it runs.
+        let _ = self.0.unlock();
     }
 }
 

@@ -369,6 +369,7 @@ fn lock(path: &Path) -> Result<Lock, RepositoryError> {
 }
 
 /// The only command that changes the repository.
+#[derive(Debug)]
 pub(crate) struct Lock(File);
 
 impl Drop for Lock {

@@ -9,6 +9,7 @@ pub mod allocate;
 pub mod container;
 pub mod desired;
 pub mod doctor;
+pub mod eviction;
 pub mod fingerprint;
 pub mod healing;
 pub mod health;

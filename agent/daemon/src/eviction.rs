@@ -2,20 +2,21 @@
 //!
 //! The kernel goes by what processes have mapped. Files in memory count for none of them, so it would end the neighbours
 //! of a container that fills a tmpfs, again and again, and not that one. Containers are slowed down by the kernel
-//! when little is left of what they share ([`crate::reserve`]), and here the largest loses its share then: its limit
-//! becomes 0, so the kernel ends it as a whole, and it is started again with back-off like any that ran out of memory.
-//! Invariant: none with a limit of its own goes while one without is there. Absent: anything before memory is short.
+//! when little is left of what they share ([`crate::reserve`]), and here the one that is chosen loses its share then: its
+//! limit becomes 0, so the kernel ends it as a whole, and it is started again with back-off like any that ran out of
+//! memory. Absent: who is chosen, which is [`agent_core::eviction`].
 
 use std::fs::File;
-use std::io::{self, Read, Seek};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use agent_core::ContainerName;
 use agent_core::container::SLICE;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
+use agent_core::eviction::{Share, choose};
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::agent::Agent;
 use crate::observe;
@@ -24,87 +25,107 @@ use crate::observe;
 const PAUSE: Duration = Duration::from_millis(100);
 /// After which it is tried again to listen to the kernel.
 const AGAIN: Duration = Duration::from_secs(30);
+/// After which the slice is opened anew: it may be another. Milliseconds.
+const SILENT: i32 = 600_000;
 
 /// A container that was ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Evicted {
-    name: ContainerName,
-    /// Bytes that it held.
-    held: u64,
+    share: Share,
     /// Bytes that all of them held.
     of: u64,
 }
 
-/// Follows what the kernel tells of the slice, for ever.
-pub(crate) async fn run(agent: Arc<Agent>) {
+/// Follows what the kernel tells of the slice, for ever, in a thread of its own: the kernel may take long to end one.
+pub(crate) fn start(agent: Arc<Agent>) {
     let slice = Path::new("/sys/fs/cgroup").join(SLICE);
-    loop {
-        let Err(error) = follow(&slice, |evicted| tell(&agent, evicted)).await;
-        tracing::warn!("nobody ends the container that takes all memory: {error}");
-        tokio::time::sleep(AGAIN).await;
-    }
+    std::thread::spawn(move || {
+        loop {
+            if let Err(error) = follow(&slice, |evicted| tell(&agent, evicted)) {
+                tracing::warn!("nobody ends the container that takes all memory: {error}");
+                std::thread::sleep(AGAIN);
+            }
+        }
+    });
 }
 
 fn tell(agent: &Agent, evicted: &Evicted) {
-    let Evicted { name, held, of } = evicted;
+    let Share { name, held, .. } = &evicted.share;
     let message = format!(
         "{name} held {} MiB of the {} MiB that containers had in all, and was ended so that the others go on",
         held >> 20,
-        of >> 20
+        evicted.of >> 20
     );
     agent.events.add("memory", Some(&name.instance), message);
 }
 
-async fn follow(slice: &Path, tell: impl Fn(&Evicted)) -> io::Result<std::convert::Infallible> {
-    let events = AsyncFd::with_interest(File::open(slice.join("memory.events.local"))?, Interest::PRIORITY)?;
+/// Until the kernel has been silent for long, as it is of a slice that is gone.
+fn follow(slice: &Path, tell: impl Fn(&Evicted)) -> io::Result<()> {
+    let mut events = File::open(slice.join("memory.events.local"))?;
     loop {
         // The kernel tells of what changes after the file was read.
-        let mut file = events.get_ref();
-        file.rewind()?;
-        file.read_to_string(&mut String::new())?;
-        let folder = slice.to_owned();
-        let evicted =
-            tokio::task::spawn_blocking(move || relieve(&folder)).await.map_err(io::Error::other)??;
-        match evicted {
+        events.rewind()?;
+        events.read_to_string(&mut String::new())?;
+        match relieve(slice)? {
             Some(evicted) => tell(&evicted),
-            None => events.ready(Interest::PRIORITY).await?.clear_ready(),
+            None => {
+                let timeout = PollTimeout::try_from(SILENT).unwrap_or(PollTimeout::MAX);
+                match poll(&mut [PollFd::new(events.as_fd(), PollFlags::POLLPRI)], timeout) {
+                    Ok(0) => return Ok(()),
+                    Ok(_) | Err(Errno::EINTR) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
         }
-        tokio::time::sleep(PAUSE).await;
+        std::thread::sleep(PAUSE);
     }
 }
 
-/// Ends the largest container if they hold so much together that the kernel cannot get below its threshold.
+/// Ends the container that is to go, if one is.
 fn relieve(slice: &Path) -> io::Result<Option<Evicted>> {
     let Some(high) = limit(slice, "memory.high")? else { return Ok(None) };
     let of = held(slice)?;
-    // What can be written back or read again is freed first, but for the little that programs run in.
-    if of < high - high / 32 {
-        return Ok(None);
-    }
     let entries = std::fs::read_dir(slice)?.filter_map(Result::ok);
-    let containers = entries.filter_map(|entry| {
-        let name = observe::container_of(entry.file_name().to_str()?)?;
-        candidate(name, entry.path().join("ctr")).ok()?
-    });
-    let Some(largest) = containers.max_by_key(|candidate| (candidate.unlimited, candidate.held)) else {
-        return Ok(None);
-    };
-    std::fs::write(largest.folder.join("memory.max"), "0")?;
-    Ok(Some(Evicted { name: largest.name, held: largest.held, of }))
+    // One that is gone meanwhile holds nothing.
+    let (mut shares, mut ends): (Vec<_>, Vec<_>) =
+        entries.filter_map(|entry| share(&entry.path()).ok()?).unzip();
+    let Some(chosen) = choose(of, high, &shares) else { return Ok(None) };
+    let (share, ends) = (shares.swap_remove(chosen), ends.swap_remove(chosen));
+    Ok(ends.end()?.then_some(Evicted { share, of }))
 }
 
-struct Candidate {
-    name: ContainerName,
-    folder: PathBuf,
-    unlimited: bool,
-    held: u64,
+/// What ends a container. Both are of the one that was looked at, and of none that has its name since.
+struct Ends {
+    limit: File,
+    kill: File,
 }
 
-/// A container that may be ended; none if it is being ended.
-fn candidate(name: ContainerName, folder: PathBuf) -> io::Result<Option<Candidate>> {
-    let limit = limit(&folder, "memory.max")?;
-    let held = held(&folder)?;
-    Ok((limit != Some(0)).then_some(Candidate { name, folder, unlimited: limit.is_none(), held }))
+impl Ends {
+    /// Says whether it was still there.
+    fn end(mut self) -> io::Result<bool> {
+        // The kernel counts it as one that ran out of memory, and the second ends whom it spares then.
+        let there = put(&mut self.limit, "0")?;
+        put(&mut self.kill, "1")?;
+        Ok(there)
+    }
+}
+
+/// Writes to a cgroup, and says whether it is still there.
+fn put(file: &mut File, text: &str) -> io::Result<bool> {
+    match file.write_all(text.as_bytes()) {
+        Err(error) if error.raw_os_error() == Some(nix::libc::ENODEV) => Ok(false),
+        written => written.map(|()| true),
+    }
+}
+
+/// What the container of a unit has; none for other units.
+fn share(unit: &Path) -> io::Result<Option<(Share, Ends)>> {
+    let name = unit.file_name().and_then(|name| observe::container_of(name.to_str()?));
+    let Some(name) = name else { return Ok(None) };
+    let folder = unit.join("ctr");
+    let open = |name: &str| File::options().write(true).open(folder.join(name));
+    let ends = Ends { limit: open("memory.max")?, kill: open("cgroup.kill")? };
+    Ok(Some((Share { name, held: held(&folder)?, limit: limit(&folder, "memory.max")? }, ends)))
 }
 
 /// A limit in bytes; none is `max`.
@@ -143,6 +164,7 @@ mod tests {
         std::fs::write(path.join("memory.current"), format!("{}\n", current << 20)).unwrap();
         std::fs::write(path.join("memory.stat"), stat).unwrap();
         std::fs::write(path.join("memory.max"), format!("{max}\n")).unwrap();
+        std::fs::write(path.join("cgroup.kill"), "").unwrap();
     }
 
     /// Containers, each with what it holds, what of that can be freed, and its limit; who is ended.
@@ -156,23 +178,21 @@ mod tests {
             group(&ctr(name), *current, *file, current - file, max);
         }
         // A unit that is no container, and one whose container is not there yet.
-        std::fs::create_dir_all(slice.join("other.service/ctr")).unwrap();
+        group(&slice.join("other.service/ctr"), 300, 0, 0, "max");
         std::fs::create_dir_all(slice.join("holdfast-new.web.service")).unwrap();
-        let evicted = relieve(slice).unwrap();
-        assert_eq!(
-            evicted.as_ref().map(|evicted| evicted.name.to_string()).as_deref(),
-            expect,
-            "{containers:?}"
-        );
+        let evicted = relieve(slice).unwrap().map(|evicted| evicted.share.name.to_string());
+        assert_eq!(evicted.as_deref(), expect, "{containers:?}");
         for (name, _, _, max) in containers {
-            let now = std::fs::read_to_string(ctr(name).join("memory.max")).unwrap();
-            let ended = expect == Some(*name) || *max == "0";
-            assert_eq!(now.trim(), if ended { "0" } else { *max }, "{name}");
+            let now = |file: &str| std::fs::read_to_string(ctr(name).join(file)).unwrap();
+            // The kernel takes what is written as a whole.
+            let (limit, kill) = if expect == Some(*name) { ("0", "1") } else { (*max, "") };
+            assert!(now("memory.max").starts_with(limit), "{name}");
+            assert_eq!(now("cgroup.kill"), kill, "{name}");
         }
     }
 
     #[test]
-    fn the_largest_is_ended_when_memory_is_short_and_those_with_a_limit_of_their_own_last() {
+    fn who_is_chosen_is_ended_and_nobody_else() {
         let high = &(320_u64 << 20).to_string();
         let two: &[_] = &[("site.web", 20, 5, "max"), ("files.sh", 290, 0, "max")];
         check(high, 315, 5, two, Some("files.sh"));
@@ -187,18 +207,9 @@ mod tests {
             &[("site.db", 250, 0, "300000000"), ("files.sh", 60, 0, "max")],
             Some("files.sh"),
         );
-        check(
-            high,
-            320,
-            0,
-            &[("site.db", 250, 0, "300000000"), ("b.sh", 60, 0, "90000000")],
-            Some("site.db"),
-        );
         // The one with the larger cache is not the largest.
         check(high, 320, 0, &[("a.a", 200, 150, "max"), ("b.b", 120, 0, "max")], Some("b.b"));
-        // One that is ended already is not ended again.
-        check(high, 320, 0, &[("a.a", 290, 0, "0"), ("b.b", 20, 0, "max")], Some("b.b"));
-        check(high, 320, 0, &[("a.a", 290, 0, "0")], None);
+        check(high, 320, 0, &[("a.a", 290, 0, "0"), ("b.b", 20, 0, "max")], None);
         check(high, 320, 0, &[], None);
     }
 
@@ -209,10 +220,10 @@ mod tests {
         assert_eq!(held_of(5, "file 60\n"), 0);
     }
 
-    #[tokio::test]
-    async fn where_the_kernel_cannot_be_listened_to_it_is_said() {
+    #[test]
+    fn without_the_slice_there_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        let Err(error) = follow(folder.path(), |_| ()).await;
+        let error = follow(folder.path(), |_| ()).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
     }
 }

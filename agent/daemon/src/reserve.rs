@@ -38,6 +38,12 @@ mod tests {
     use super::*;
 
     #[test]
+    fn memory_is_short_a_little_before_the_kernel_ends_somebody() {
+        assert_eq!(short(320 << 20), 300 << 20);
+        assert_eq!(short(0), 0);
+    }
+
+    #[test]
     fn the_box_keeps_a_part_that_grows_with_it_to_a_bound() {
         for (total, expect) in [(256, 128), (460, 300), (960, 672), (1960, 1576), (16_000, 15_616)] {
             assert_eq!(for_containers(total << 20) >> 20, expect, "{total} MiB");

@@ -49,7 +49,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     tokio::spawn(miss_network(agent.clone()));
     tokio::spawn(power_button::watch(agent.clone()));
     tokio::spawn(disk::watch(agent.clone()));
-    tokio::spawn(eviction::run(agent.clone()));
+    eviction::start(agent.clone());
     let sweeping = agent.clone();
     tokio::task::spawn_blocking(move || sweeping.records.remove_leftovers());
     update::note_answer();

@@ -144,7 +144,7 @@ fn kill_agent(machine: &mut Machine, delay: u64) {
 }
 
 #[test]
-fn full_data_that_is_full_costs_neither_the_page_nor_the_admin() {
+fn full_data_that_is_full_keeps_nobody_out_and_with_room_everything_comes_by_itself() {
     let (lab, registry) = lab();
     let disk = Disk::new(&lab, "disk.raw", 2 << 30).unwrap();
     let filler = probe(&registry, "volumes = { data = \"/data\" }\n[recipe.volumes.data]\n");

@@ -202,7 +202,6 @@ fn full_containers_without_limits_that_take_all_they_can_cost_the_box_nothing() 
         if what == "processes" {
             machine.shell(REFUSED).unwrap();
         } else {
-            assert_eq!(page_pid(&machine), site, "{what} cost the page's container");
             wait_until(what, CHANGE, || {
                 let taken = machine
                     .shell("cd /sys/fs/cgroup/containers.slice; cat memory.current memory.max")
@@ -214,6 +213,7 @@ fn full_containers_without_limits_that_take_all_they_can_cost_the_box_nothing() 
         if what == "memory in files" {
             assert!(events.contains("files.sh held"), "{events}");
         }
+        assert_eq!(page_pid(&machine), site, "{what} cost the page's container");
         let less = apply(&machine, &base, &["--remove", "--timeout", "170s"]);
         assert!(less.status.success(), "{what}: {}", out(&less));
         machine.wait_served("unharmed", CHANGE).unwrap();

@@ -466,3 +466,19 @@ fn verify<T: Role>(root: &Root, path: &str, signed: &Signed<T>, keys: &Keys) -> 
         source: Box::new(source),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_ends_with_its_holder_whoever_else_has_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let held = lock(folder.path()).unwrap();
+        let inherited = held.0.try_clone().unwrap();
+        assert!(matches!(lock(folder.path()), Err(RepositoryError::Locked(_))));
+        drop(held);
+        lock(folder.path()).unwrap();
+        drop(inherited);
+    }
+}

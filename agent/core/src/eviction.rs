@@ -16,13 +16,18 @@ pub struct Share {
     pub limit: Option<u64>,
 }
 
-/// Which to end, if any, of containers that hold `of` bytes together, by the number of bytes from which on the kernel
+/// Whether memory is short for containers that hold `of` bytes together, of the number of bytes from which on the kernel
 /// slows them down.
+pub fn short(of: u64, high: u64) -> bool {
+    // What can be written back or read again is freed before, but for the little that programs run in.
+    of >= high - high / 32
+}
+
+/// Which to end of them, if any.
 pub fn choose(of: u64, high: u64, shares: &[Share]) -> Option<usize> {
     let ending = |share: &Share| share.limit == Some(0);
     let freed: u64 = shares.iter().filter(|share| ending(share)).map(|share| share.held).sum();
-    // What can be written back or read again is freed before, but for the little that programs run in.
-    if of.saturating_sub(freed) < high - high / 32 {
+    if !short(of.saturating_sub(freed), high) {
         return None;
     }
     let rank = |(_, share): &(usize, &Share)| (share.limit.is_none_or(|limit| limit >= high), share.held);

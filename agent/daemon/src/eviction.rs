@@ -14,7 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agent_core::container::SLICE;
-use agent_core::eviction::{Share, choose};
+use agent_core::eviction::{Share, choose, short};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -85,6 +85,10 @@ fn follow(slice: &Path, tell: impl Fn(&Evicted)) -> io::Result<()> {
 fn relieve(slice: &Path) -> io::Result<Option<Evicted>> {
     let Some(high) = limit(slice, "memory.high")? else { return Ok(None) };
     let of = held(slice)?;
+    // The kernel tells of what is full of files on disk, too, and then often.
+    if !short(of, high) {
+        return Ok(None);
+    }
     let entries = std::fs::read_dir(slice)?.filter_map(Result::ok);
     // One that is gone meanwhile holds nothing.
     let (mut shares, mut ends): (Vec<_>, Vec<_>) =

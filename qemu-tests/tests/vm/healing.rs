@@ -144,7 +144,7 @@ fn kill_agent(machine: &mut Machine, delay: u64) {
 }
 
 #[test]
-fn full_data_that_is_full_keeps_nobody_out_and_with_room_everything_comes_by_itself() {
+fn full_data_that_is_full_costs_neither_the_page_nor_the_admin() {
     let (lab, registry) = lab();
     let disk = Disk::new(&lab, "disk.raw", 2 << 30).unwrap();
     let filler = probe(&registry, "volumes = { data = \"/data\" }\n[recipe.volumes.data]\n");
@@ -162,19 +162,17 @@ fn full_data_that_is_full_keeps_nobody_out_and_with_room_everything_comes_by_its
     let status = machine.json(&["status"], &[0, 3]).unwrap();
     assert!(status["disk"]["available"].as_u64().is_some_and(|a| a < 1 << 20), "{}", status["disk"]);
     machine.kill().unwrap();
-    // What is kept back for the box itself is enough to start everything that needs no room of its own, and to say
-    // what is wrong. The page's server writes to its root when it starts.
+    // What is kept back for the box itself is enough to start everything, and to say what is wrong.
     let machine = Machine::boot(&lab, &disk, &setup).unwrap();
-    machine.wait_ssh(BOOT).unwrap();
+    machine.wait_served("still served", BOOT).unwrap();
+    machine.wait_ssh(CHANGE).unwrap();
     wait_for(&machine, "probe.sh", |c| c["state"] == "running");
     assert!(inside(&machine, "dd if=/dev/zero of=/data/more bs=1M count=1").contains("No space left"));
     wait_until("what is wrong", CHANGE, || {
         let doctor = out(&machine.cli(&["doctor"]).unwrap());
         if doctor.contains("data is full") { Ok(()) } else { Err(doctor) }
     });
-    // With room, everything comes by itself.
     inside(&machine, "rm /data/fill /data/more");
-    machine.wait_served("still served", CHANGE).unwrap();
     assert!(inside(&machine, "echo room >/data/more && cat /data/more").contains("room"));
     machine.kill().unwrap();
 }

@@ -22,6 +22,7 @@ use crate::document::{Document, Library};
 use crate::notify::Notices;
 use crate::records::{Events, Records};
 use crate::space::Space;
+use crate::starts::Starts;
 use crate::update::Updates;
 
 /// Everything that lives as long as the agent.
@@ -44,6 +45,8 @@ pub(crate) struct Agent {
     pub(crate) store: Arc<Store>,
     /// Room on data.
     pub(crate) space: Space,
+    /// Room for what starts while there is none.
+    pub(crate) starts: Starts,
     /// systemd.
     pub(crate) systemd: Systemd,
     /// The system bus, for what is no unit.
@@ -166,6 +169,7 @@ impl Agent {
             notices: parts.notices,
             store: parts.store,
             space: Space::default(),
+            starts: Starts::default(),
             systemd: parts.systemd,
             bus: parts.bus,
             networks: tokio::sync::Mutex::new(parts.networks),

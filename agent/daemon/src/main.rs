@@ -32,6 +32,7 @@ mod server;
 mod service;
 mod slots;
 mod space;
+mod starts;
 mod update;
 mod user_data;
 mod volume_tar;

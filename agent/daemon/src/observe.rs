@@ -92,7 +92,8 @@ fn folders(agent: &Agent) -> BTreeMap<ContainerName, ObservedContainer> {
     found
 }
 
-fn names(folder: &Path) -> Vec<ContainerName> {
+/// Containers that have an entry in a folder.
+pub(crate) fn names(folder: &Path) -> Vec<ContainerName> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     entries.filter_map(|entry| ContainerName::parse(entry.file_name().to_str()?)).collect()
 }

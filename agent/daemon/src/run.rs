@@ -75,7 +75,8 @@ async fn work(agent: Arc<Agent>) -> anyhow::Result<()> {
     tokio::spawn(update::run(agent.clone()));
     tokio::spawn(crate::notify::run(agent.clone()));
     // Before the first container runs.
-    space::look(&agent);
+    let looking = agent.clone();
+    tokio::task::spawn_blocking(move || space::look(&looking)).await.context("the look at data broke off")?;
     tokio::spawn(space::run(agent.clone()));
     reconcile::run(agent).await
 }

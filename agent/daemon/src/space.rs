@@ -23,10 +23,8 @@ use tokio::sync::Notify;
 
 use crate::agent::{Agent, Live};
 use crate::server::{self, disk};
-use crate::{clock, execute, images};
+use crate::{clock, execute, images, starts};
 
-/// The project of all writable layers; those of volumes are above 1000.
-pub(crate) const LAYERS: u32 = 1;
 /// Between two looks.
 const PAUSE: Duration = Duration::from_secs(5);
 /// Between two searches for unused images, once there were none.
@@ -90,6 +88,9 @@ pub(crate) fn look(agent: &Agent) -> bool {
     if let Err(error) = divide(agent) {
         failed(format!("inodes cannot be kept back for the box: {:#}", anyhow::Error::from(error)));
     }
+    if let Err(error) = starts::look(agent) {
+        failed(format!("what is kept for containers that start cannot be given or taken back: {error:#}"));
+    }
     let asked = agent.space.asked.load(Ordering::Relaxed);
     let due = clock::uptime() >= agent.space.vain_until.load(Ordering::Relaxed);
     if (asked || due && room().short())
@@ -107,8 +108,8 @@ pub(crate) fn divide(agent: &Agent) -> Result<(), QuotaError> {
     let state = agent.records.path("");
     let projects = quota::inodes(&state)?;
     let (used, empty): (Vec<_>, Vec<_>) = projects.into_iter().partition(|project| project.used > 0);
-    // What a volume that is gone was counted under.
-    for project in empty.iter().filter(|project| project.limit.is_some() && project.project != LAYERS) {
+    // What a volume or layer that is gone was counted under.
+    for project in empty.iter().filter(|project| project.limit.is_some()) {
         quota::forget(&state, project.project)?;
     }
     let project = |of: quota::Inodes| Project { number: of.project, used: of.used, limit: of.limit };
@@ -120,11 +121,12 @@ pub(crate) fn divide(agent: &Agent) -> Result<(), QuotaError> {
 }
 
 /// The data file system as it is.
-fn room() -> Room {
+pub(crate) fn room() -> Room {
     let disk = disk();
     let inodes = rustix::fs::statvfs(paths::STATE).map(|all| (all.f_files, all.f_ffree));
     let (inodes, free_inodes) = inodes.unwrap_or_default();
-    Room { size: disk.size, available: disk.available, inodes, free_inodes }
+    let free = disk.size - disk.used;
+    Room { size: disk.size, available: disk.available, free, inodes, free_inodes }
 }
 
 /// Removes images that nothing uses until there is room, or all when they were asked for.

@@ -6,9 +6,11 @@ use thiserror::Error;
 
 /// What `--help` prints.
 pub(crate) const USAGE: &str = "\
-usage: holdfast-shim run --state DIR BUNDLE
+usage: holdfast-shim run --state DIR [--group GID] BUNDLE
        holdfast-shim exec --state DIR BUNDLE [--user USER[:GROUP]] [--env NAME=VALUE]...
                           [--cwd DIR] [--tty] -- COMMAND [ARGUMENT]...
+
+With --group, the writable layer takes room as a member of that group, and nothing else does.
 
 The container's id is the last part of BUNDLE. With --tty, standard input must be a terminal; it
 becomes the command's controlling one.
@@ -32,6 +34,8 @@ pub(crate) struct Run {
     pub(crate) state: PathBuf,
     /// The bundle.
     pub(crate) bundle: PathBuf,
+    /// As whose member the writable layer takes room.
+    pub(crate) group: Option<u32>,
 }
 
 /// `exec`.
@@ -66,6 +70,8 @@ pub(crate) enum ArgsError {
     NoValue(String),
     #[error("`--env {0}` is not NAME=VALUE")]
     Env(String),
+    #[error("`--group {0}` is not the number of a group")]
+    Group(String),
     #[error("`--state` is missing")]
     NoState,
     #[error("BUNDLE is missing")]
@@ -88,12 +94,17 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, A
     };
 
     let (mut state, mut bundle, mut user, mut cwd) = (None, None, None, None);
+    let mut group = None;
     let (mut env, mut tty, mut command) = (Vec::new(), false, Vec::new());
     while let Some(arg) = args.next() {
         let mut value = || args.next().ok_or_else(|| ArgsError::NoValue(arg.clone()));
         match arg.as_str() {
             "-h" | "--help" => return Ok(Command::Help),
             "--state" => state = Some(PathBuf::from(value()?)),
+            "--group" if !exec => {
+                let number = value()?;
+                group = Some(number.parse().map_err(|_| ArgsError::Group(number))?);
+            }
             "--user" if exec => user = Some(value()?),
             "--cwd" if exec => cwd = Some(PathBuf::from(value()?)),
             "--tty" if exec => tty = true,
@@ -117,7 +128,7 @@ pub(crate) fn parse(args: impl IntoIterator<Item = String>) -> Result<Command, A
     let state = state.ok_or(ArgsError::NoState)?;
     let bundle = bundle.ok_or(ArgsError::NoBundle)?;
     if !exec {
-        return Ok(Command::Run(Run { state, bundle }));
+        return Ok(Command::Run(Run { state, bundle, group }));
     }
     if command.is_empty() {
         return Err(ArgsError::NoCommand);
@@ -135,8 +146,9 @@ mod tests {
 
     #[test]
     fn run_takes_state_and_bundle_in_any_order() {
-        let run = Run { state: "/s".into(), bundle: "/b/i.c".into() };
-        assert_eq!(words("run --state /s /b/i.c").as_ref(), Ok(&Command::Run(run)));
+        let run = |group| Ok(Command::Run(Run { state: "/s".into(), bundle: "/b/i.c".into(), group }));
+        assert_eq!(words("run --state /s /b/i.c"), run(None));
+        assert_eq!(words("run --state /s --group 4294967294 /b/i.c"), run(Some(u32::MAX - 1)));
         assert_eq!(words("run /b/i.c --state /s"), words("run --state /s /b/i.c"));
     }
 
@@ -165,6 +177,8 @@ mod tests {
             ("run --state /s", ArgsError::NoBundle),
             ("run --state /s /b /c", ArgsError::TooMany("/c".to_owned())),
             ("run --state /s /b --tty", ArgsError::UnknownOption("--tty".to_owned())),
+            ("run --state /s /b --group x", ArgsError::Group("x".to_owned())),
+            ("exec --state /s /b --group 1 -- x", ArgsError::UnknownOption("--group".to_owned())),
             ("exec --state /s /b", ArgsError::NoCommand),
             ("exec --state /s /b --", ArgsError::NoCommand),
             ("exec --state /s /b --env A -- x", ArgsError::Env("A".to_owned())),

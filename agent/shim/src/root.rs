@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, bail};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{Gid, setgroups};
 
 use crate::annotations::{self, IdMap};
 use crate::bundle::Bundle;
@@ -38,8 +39,9 @@ struct Sources {
     sys: OwnedFd,
 }
 
-/// Makes the mount namespace, and the root in it. `state` must not lie where the bundles do.
-pub(crate) fn prepare(bundle: &Bundle, state: &Path) -> anyhow::Result<Prepared> {
+/// Makes the mount namespace, and the root in it. `state` must not lie where the bundles do. The writable layer takes
+/// room as a member of `group`.
+pub(crate) fn prepare(bundle: &Bundle, state: &Path, group: Option<u32>) -> anyhow::Result<Prepared> {
     let place = cover(bundle, state)?;
     unshare(CloneFlags::CLONE_NEWNS).context("failed to make a mount namespace")?;
     let slave = MsFlags::MS_REC | MsFlags::MS_SLAVE;
@@ -55,7 +57,7 @@ pub(crate) fn prepare(bundle: &Bundle, state: &Path) -> anyhow::Result<Prepared>
     let covering = mounts::tmpfs(&[("mode", "0711"), ("size", "1m")])?;
     mounts::attach(covering.as_fd(), &place)?;
 
-    let root = overlay(bundle, &scratch, &sources.layers)?;
+    let root = overlay(bundle, &scratch, &sources.layers, group)?;
     let passwd = inside::read(root.as_fd(), "etc/passwd")?;
     let process = bundle.spec.process().as_ref().context("`process` is missing")?;
     let (uid, gid) = (process.user().uid(), process.user().gid());
@@ -128,7 +130,12 @@ fn open_sources(bundle: &Bundle, namespace: Option<BorrowedFd<'_>>) -> anyhow::R
 }
 
 /// Mounts the overlay at its place and opens it.
-fn overlay(bundle: &Bundle, scratch: &Scratch<'_>, layers: &[OwnedFd]) -> anyhow::Result<OwnedFd> {
+fn overlay(
+    bundle: &Bundle,
+    scratch: &Scratch<'_>,
+    layers: &[OwnedFd],
+    group: Option<u32>,
+) -> anyhow::Result<OwnedFd> {
     let mut lowers = Vec::new();
     for (index, layer) in layers.iter().enumerate() {
         let at = scratch.lower(index);
@@ -151,10 +158,13 @@ fn overlay(bundle: &Bundle, scratch: &Scratch<'_>, layers: &[OwnedFd]) -> anyhow
         None => bail!("`org.holdfast.upper` is missing, and the root is not read-only"),
     };
     let map = bundle.annotations.id_map;
+    // An overlay writes as who mounted it, whoever writes to it, but for memory that is mapped.
+    join(group)?;
     let upper = owned_folder(&writable.join("upper"), map)?;
     let work = owned_folder(&writable.join("work"), map)?;
 
     let overlay = mounts::overlay(&lowers, &upper, &work)?;
+    join(None)?;
     let root = scratch.root();
     std::fs::create_dir(&root).context("failed to make a mount point")?;
     mounts::attach(overlay.as_fd(), &root)?;
@@ -163,6 +173,12 @@ fn overlay(bundle: &Bundle, scratch: &Scratch<'_>, layers: &[OwnedFd]) -> anyhow
         umount2(&scratch.lower(index), MntFlags::MNT_DETACH).context("failed to detach a layer")?;
     }
     Ok(overlay)
+}
+
+/// Makes the shim a member of this group, and of no other.
+fn join(group: Option<u32>) -> anyhow::Result<()> {
+    let groups: Vec<Gid> = group.map(Gid::from_raw).into_iter().collect();
+    setgroups(&groups).context("failed to join the group of the writable layer")
 }
 
 /// Makes a folder of the container's root user, or checks that it is one of the container's ids.

@@ -74,7 +74,7 @@ fn run_bundle(args: &args::Run, notify: Option<&Path>, journal: Option<&str>) ->
     // Nothing of the shim's own groups is for the container.
     nix::unistd::setgroups(&[]).context("failed to leave the shim's groups")?;
     let filter = spec::filtered_late(&bundle.spec).then(|| Filter::of(&bundle.spec, &state)).transpose()?;
-    let prepared = root::prepare(&bundle, &state)?;
+    let prepared = root::prepare(&bundle, &state, args.group)?;
     let program = Become { filter: filter.flatten() };
     let (mut container, relays) = create(&bundle, &state, &prepared, program, journal)?;
     let ended = start_and_wait(&mut container, relays, notify, &Stop::of(&bundle.annotations));

@@ -18,6 +18,9 @@ pub enum QuotaError {
     /// The directory cannot be opened.
     #[error("failed to open `{path}`")]
     Open { path: PathBuf, source: io::Error },
+    /// The project cannot be read.
+    #[error("failed to read the project of `{path}`")]
+    ReadProject { path: PathBuf, source: nix::Error },
     /// The project cannot be read or set.
     #[error("failed to give `{path}` the project {project}")]
     Project { path: PathBuf, project: u32, source: nix::Error },
@@ -52,19 +55,31 @@ pub struct Inodes {
     pub limit: Option<u64>,
 }
 
+/// The project that is given to what will be made in a directory, if there is one.
+pub fn project(directory: &Path) -> Result<Option<u32>, QuotaError> {
+    let failed = |source| QuotaError::ReadProject { path: directory.to_owned(), source };
+    let attributes = attributes(&open(directory)?).map_err(failed)?;
+    Ok((attributes.flags & INHERIT != 0).then_some(attributes.project))
+}
+
+fn attributes(file: &File) -> nix::Result<FileAttributes> {
+    let mut attributes = FileAttributes::default();
+    // SAFETY: the descriptor is open, and the call fills a structure of the kernel's layout.
+    unsafe { ioctl::fs_get_attributes(file.as_raw_fd(), &mut attributes) }?;
+    Ok(attributes)
+}
+
 /// Gives a directory, and what will be made in it, a project; says whether it had another one.
 pub fn set_project(directory: &Path, project: u32) -> Result<bool, QuotaError> {
     let file = open(directory)?;
     let failed = |source| QuotaError::Project { path: directory.to_owned(), project, source };
-    let mut attributes = FileAttributes::default();
-    // SAFETY: the descriptor is open, and the call fills a structure of the kernel's layout.
-    unsafe { ioctl::fs_get_attributes(file.as_raw_fd(), &mut attributes) }.map_err(failed)?;
+    let mut attributes = attributes(&file).map_err(failed)?;
     if attributes.project == project && attributes.flags & INHERIT != 0 {
         return Ok(false);
     }
     attributes.project = project;
     attributes.flags |= INHERIT;
-    // SAFETY: as above; the call only reads the structure.
+    // SAFETY: the descriptor is open; the call only reads the structure.
     unsafe { ioctl::fs_set_attributes(file.as_raw_fd(), &attributes) }.map_err(failed)?;
     Ok(true)
 }

@@ -1,9 +1,9 @@
-//! Blocks of the data file system that are kept back for the box itself.
+//! Blocks of the data file system that are kept back.
 //!
-//! ext4 gives its reserved blocks to nobody but CAP_SYS_RESOURCE of the host, and to one user, who is named at the
-//! mount. How many there are stands in the superblock. mke2fs counts them in hundredths of a small file system, and
-//! growing it adds to them by that measure, rounded down: they are set anew before each mount, whoever made the file
-//! system.
+//! ext4 gives its reserved blocks to nobody but CAP_SYS_RESOURCE of the host, and to one user and one group, which are
+//! named at the mount or later. How many there are stands in the superblock. mke2fs counts them in hundredths of a
+//! small file system, and growing it adds to them by that measure, rounded down: they are set anew before each mount,
+//! whoever made the file system.
 //!
 //! Invariant: only a superblock whose checksum is right is changed, and only while nothing is mounted and the journal
 //! is empty. Absent: inodes, of which ext4 keeps none back; see `quota`.
@@ -14,6 +14,8 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use image_layout::disk::data;
+use rustix::fs::CWD;
+use rustix::mount::{FsPickFlags, fsconfig_reconfigure, fsconfig_set_string, fspick};
 
 use crate::resize::ext4_blocks;
 
@@ -33,6 +35,34 @@ pub enum ReserveError {
     /// The superblock cannot be written.
     #[error("failed to write the superblock of `{device}`")]
     Write { device: PathBuf, source: io::Error },
+    /// The group cannot be named.
+    #[error("failed to name the group that may use what is kept back of `{mounted}`")]
+    Group { mounted: PathBuf, source: io::Error },
+}
+
+/// Names the group that may use the blocks that are kept back of the ext4 that is mounted at a path, 0 for none; says
+/// whether it was another one before.
+pub fn give_to(mounted: &Path, group: u32) -> Result<bool, ReserveError> {
+    let failed = |source| ReserveError::Group { mounted: mounted.to_owned(), source };
+    if given_to(mounted).map_err(failed)? == group {
+        return Ok(false);
+    }
+    let named = || -> rustix::io::Result<()> {
+        let fs = fspick(CWD, mounted, FsPickFlags::FSPICK_CLOEXEC)?;
+        fsconfig_set_string(&fs, "resgid", group.to_string())?;
+        fsconfig_reconfigure(&fs)
+    };
+    named().map_err(|error| failed(error.into()))?;
+    Ok(true)
+}
+
+/// The group that is named now: the kernel shows 0 by leaving it out. Fields are those of proc_pid_mounts(5).
+fn given_to(mounted: &Path) -> io::Result<u32> {
+    let mounts = std::fs::read_to_string("/proc/self/mounts")?;
+    let line = mounts.lines().rfind(|line| line.split(' ').nth(1).map(Path::new) == Some(mounted));
+    let options = line.and_then(|line| line.split(' ').nth(3)).ok_or(io::ErrorKind::NotFound)?;
+    let group = options.split(',').find_map(|option| option.strip_prefix("resgid="));
+    Ok(group.and_then(|group| group.parse().ok()).unwrap_or(0))
 }
 
 /// Keeps back [`data::reserve`] blocks of the ext4 on `device`, which is not mounted; says whether it was another
@@ -130,7 +160,7 @@ mod tests {
 
     #[test]
     fn so_much_is_kept_back_once() {
-        for (blocks, expect) in [(49_152, 6144), (1 << 20, 32_768), (1 << 30, 32_768)] {
+        for (blocks, expect) in [(49_152, 6144), (1 << 20, 40_960), (1 << 30, 40_960)] {
             let mut superblock = superblock(blocks);
             assert_eq!(change(&mut superblock), Some(true));
             assert_eq!(reserved(&superblock), expect);

@@ -162,11 +162,18 @@ pub mod data {
     /// The user beside whoever has CAP_SYS_RESOURCE that may use the blocks that are kept back: nobody. ext4's own
     /// choice is root, as whom much runs that has no rights.
     pub const RESERVE_USER: u32 = u32::MAX - 1;
+    /// The group that may use them while too few others are left, whose members are writable layers alone.
+    pub const RESERVE_GROUP: u32 = u32::MAX - 1;
 
-    /// Blocks of so many that are kept back for the box itself: 128 MiB, which is twice what the journal may
-    /// take, or an eighth.
+    /// Blocks of so many that are kept back: 160 MiB, or an eighth. All but [`starts`] are for the box itself, which
+    /// is twice what the journal may take.
     pub const fn reserve(blocks: u64) -> u64 {
-        const MOST: u64 = 128 * super::MIB / super::BLOCK;
+        const MOST: u64 = 160 * super::MIB / super::BLOCK;
         if blocks / 8 < MOST { blocks / 8 } else { MOST }
+    }
+
+    /// Of these, blocks for what containers write that start while no others are left: 32 MiB, or a fifth.
+    pub const fn starts(blocks: u64) -> u64 {
+        reserve(blocks) / 5
     }
 }

@@ -1,5 +1,7 @@
 //! Paths on the box.
 
+/// Where data is mounted.
+pub const DATA: &str = "/var";
 /// The agent's state, on data.
 pub const STATE: &str = "/var/lib/holdfast";
 /// Volatile state: sockets, bundles, container state.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::commands::relabelled;
 use crate::common::{
-    BOOT, CHANGE, apply, lab, out, page, probe, resumed, settings, settled, text, up, wait_until,
+    BOOT, CHANGE, apply, lab, out, page, probe, resumed, settings, settled, site, text, up, wait_until,
 };
 use qemu_tests::{Disk, Machine, Registry, Setup};
 use serde_json::Value;
@@ -69,6 +69,7 @@ fn wait_full(machine: &Machine, full: bool) {
 fn works(machine: &mut Machine, word: &str, document: &str, hostname: &str) {
     machine.wait_served(word, BOOT).unwrap();
     machine.wait_ssh(CHANGE).unwrap();
+    up(machine, &["memory.web", "shell.sh"]);
     let (free, _, inodes) = free(machine);
     assert!(free >= RESERVE.0 && inodes >= RESERVE.1, "{free} bytes and {inodes} inodes are free");
     let before = status(machine)["user_data"]["generation"].as_u64().unwrap();
@@ -107,16 +108,31 @@ fn journal(machine: &mut Machine) -> u64 {
     taken
 }
 
-/// A page of a site that writes to memory alone: it starts on a disk without room, too.
+/// A page of an ordinary site, which writes to its own root to start, a site that writes to memory alone, and a shell.
 fn served(registry: &Registry) -> String {
-    let ports = "ports = [\"80:8080\"]\n";
-    let page = page(registry, "still served");
-    assert!(page.contains(ports));
-    page.replace(ports, &format!("{ports}read_only = true\ntmpfs = [\"/tmp\"]\n"))
+    let (name, ports) = ("name = \"site\"\n", "ports = [\"80:8080\"]\n");
+    let own = site(registry, "still served");
+    assert!(own.contains(name) && own.contains(ports));
+    let memory = own
+        .replace(name, "name = \"memory\"\n")
+        .replace(ports, "ports = [\"81:8080\"]\nread_only = true\ntmpfs = [\"/tmp\"]\n");
+    let shell = probe(registry, "").replace("name = \"probe\"", "name = \"shell\"");
+    settings(registry) + &own + &memory + &shell
+}
+
+/// A container that started on a full disk may write to its own root: what was said when it wrote much.
+fn written(machine: &Machine) -> String {
+    let said = inside(machine, "shell.sh", "echo a little >/little && cat /little");
+    assert!(said.contains("a little"), "{said}");
+    inside(
+        machine,
+        "shell.sh",
+        "dd if=/dev/zero of=/much bs=1M count=8 && sync && echo it has room; rm /much",
+    )
 }
 
 /// Fills the disk, lives with it over a killed agent, a power cut and a restart, and makes room by the CLI.
-fn lives(fill: impl Fn(&mut Machine)) {
+fn lives(of_bytes: bool, fill: impl Fn(&mut Machine)) {
     let (lab, registry) = lab();
     let disk = Disk::new(&lab, "disk.raw", SMALL).unwrap();
     let document = served(&registry) + &writers(&registry);
@@ -136,6 +152,11 @@ fn lives(fill: impl Fn(&mut Machine)) {
     machine.kill().unwrap();
     let mut machine = Machine::boot(&lab, &disk, &setup).unwrap();
     works(&mut machine, "still served", &document, "three");
+    if of_bytes {
+        wait_full(&machine, true);
+    }
+    let said = written(&machine);
+    assert_eq!(said.contains("quota exceeded"), of_bytes, "{said}");
     fill(&mut machine);
     wait_full(&machine, true);
     let mark = machine.console.mark();
@@ -154,12 +175,17 @@ fn lives(fill: impl Fn(&mut Machine)) {
     wait_full(&machine, false);
     machine.wait_served("still served", CHANGE).unwrap();
     settled(&machine);
+    // In the same container.
+    wait_until("as much as it likes", CHANGE, || {
+        let said = written(&machine);
+        if said.contains("it has room") { Ok(()) } else { Err(said) }
+    });
     machine.kill().unwrap();
 }
 
 #[test]
 fn full_a_disk_full_of_bytes_costs_nothing_but_room() {
-    lives(|machine| {
+    lives(true, |machine| {
         std::thread::scope(|scope| {
             for (container, path) in
                 [("probe.sh", "/data/fill"), ("probe.other", "/data/fill"), ("probe.talk", "/fill")]
@@ -176,7 +202,7 @@ fn full_a_disk_full_of_bytes_costs_nothing_but_room() {
 
 #[test]
 fn full_a_disk_full_of_files_costs_nothing_but_room() {
-    lives(|machine| {
+    lives(false, |machine| {
         // Again while the agent gives what is left.
         for round in 0..12 {
             std::thread::scope(|scope| {

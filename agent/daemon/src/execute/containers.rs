@@ -19,12 +19,13 @@ use agent_system::files::{self, Access};
 use agent_system::quota;
 use agent_system::systemd::{Flag, List, Number, Span, Text, TransientUnit};
 use anyhow::{Context, bail};
+use image_layout::disk::data::RESERVE_GROUP;
 use image_layout::paths;
 use rustix::thread::CapabilitySet;
 
 use crate::agent::{Agent, bundles, shim_state};
 use crate::observe::{FINGERPRINT, HOSTS, RESOLVER, STARTED};
-use crate::space;
+use crate::{space, starts};
 
 /// What a writable layer was made from: the digest of the image.
 const IMAGE: &str = "image";
@@ -171,7 +172,7 @@ fn count(agent: &Agent, layer: &Path) -> anyhow::Result<()> {
     if layer.join("upper").exists() || !agent.boot.data_available() {
         return Ok(());
     }
-    quota::set_project(layer, space::LAYERS).context("failed to count the container's files")?;
+    quota::set_project(layer, starts::project(layer)?).context("failed to count the container's files")?;
     space::divide(agent).context("failed to limit the container's files")
 }
 
@@ -206,12 +207,24 @@ pub(super) async fn start(
     let bundle = agent.bundle(name);
     std::fs::write(bundle.join(STARTED), "").context("failed to mark the start")?;
     let stop = Duration::from_millis(config.stop_timeout_ms);
-    let unit = open(name, &bundle, stop, config.pids);
     // One with the host's ids, or that is privileged, may be given any capability.
     let free = config.privileged || config.userns == Userns::Host;
+    before_start(agent, name, !free).await;
+    let unit = open(name, &bundle, stop, config.pids);
     agent.systemd.start_transient(if free { unit } else { closed(unit) }).await?;
     agent.events.add("started", Some(&name.to_string()), format!("{name} runs"));
     Ok(true)
+}
+
+/// What is kept for starts is given to it where it needs that; without, it may start all the same. `closed` is whether
+/// it has a user namespace of its own and is not privileged.
+pub(super) async fn before_start(agent: &Arc<Agent>, name: &ContainerName, closed: bool) {
+    let (given, to) = (agent.clone(), name.clone());
+    // The file system may be busy for as long as its disk is slow.
+    let done = tokio::task::spawn_blocking(move || starts::before(&given, &to, closed)).await;
+    if let Err(error) = done.context("it broke off").and_then(|done| done) {
+        tracing::warn!("{name}: room to start cannot be given: {error:#}");
+    }
 }
 
 /// The unit of a container with a user namespace of its own that is not privileged.
@@ -241,14 +254,17 @@ fn closed(unit: TransientUnit) -> TransientUnit {
 /// The unit of a container: its shim, in the container's network namespace, with a cgroup of its own that
 /// the shim hands down. It may have as many processes as the container, and the shim's own.
 fn open(name: &ContainerName, bundle: &Path, stop: Duration, pids: u64) -> TransientUnit {
-    let argv = [
+    let mut argv = vec![
         format!("{}/holdfast-shim", paths::LIBEXEC),
         "run".into(),
         "--state".into(),
         shim_state().display().to_string(),
-        bundle.display().to_string(),
     ];
-    TransientUnit::service(name.unit(), argv.into())
+    if starts::marked(bundle) {
+        argv.extend(["--group".into(), RESERVE_GROUP.to_string()]);
+    }
+    argv.push(bundle.display().to_string());
+    TransientUnit::service(name.unit(), argv)
         .text(Text::Description, format!("Container {name}"))
         .text(Text::Type, "notify")
         .text(Text::NotifyAccess, "main")

@@ -114,6 +114,7 @@ async fn one_off_to_end(
     containers::prepare(agent, id, image, config)?;
     // Not a pipe: from a socket the shim makes one of the container's own user, who can open it by name.
     let (reader, writer) = UnixStream::pair().context("failed to make a pair of sockets")?;
+    containers::before_start(agent, id, true).await;
     let unit = containers::unit(id, &agent.bundle(id), STOP, config.pids)
         .text(Text::StandardInput, "null")
         .text(Text::StandardError, "journal")

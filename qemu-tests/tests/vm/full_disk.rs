@@ -69,7 +69,12 @@ fn wait_full(machine: &Machine, full: bool) {
 fn works(machine: &mut Machine, word: &str, document: &str, hostname: &str) {
     machine.wait_served(word, BOOT).unwrap();
     machine.wait_ssh(CHANGE).unwrap();
-    up(machine, &["memory.web", "shell.sh"]);
+    up(machine, &["shell.sh"]);
+    wait_until("the site that writes to memory alone", BOOT, || {
+        let all = machine.json(&["ps"], &[0, 3]).map_err(|error| format!("{error:#}"))?;
+        let web = all.as_array().into_iter().flatten().find(|one| one["name"] == "memory.web");
+        if web.is_some_and(|web| web["state"] == "healthy") { Ok(()) } else { Err(all.to_string()) }
+    });
     let (free, _, inodes) = free(machine);
     assert!(free >= RESERVE.0 && inodes >= RESERVE.1, "{free} bytes and {inodes} inodes are free");
     let before = status(machine)["user_data"]["generation"].as_u64().unwrap();

@@ -119,6 +119,8 @@ pub fn time_server() -> Result<PathBuf> {
 impl Shell {
     pub(crate) fn new(stream: UnixStream) -> Result<Shell> {
         stream.set_read_timeout(Some(Duration::from_millis(200)))?;
+        // A machine whose shell does not come up takes so much, and no more.
+        stream.set_write_timeout(Some(Duration::from_secs(60)))?;
         Ok(Shell { stream, count: 0 })
     }
 

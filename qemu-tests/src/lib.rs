@@ -18,6 +18,7 @@ mod gate;
 mod lab;
 mod machine;
 mod name_server;
+mod ports;
 mod publisher;
 mod qemu;
 mod qmp;

@@ -13,9 +13,9 @@ use crate::api::{self, Reply};
 use crate::console::Console;
 use crate::disk::Disk;
 use crate::lab::Lab;
+use crate::ports::free_port;
 use crate::qemu;
 use crate::qmp::Qmp;
-use crate::registry::free_port;
 use crate::relay::Relay;
 use crate::saved::Saved;
 use crate::schema::Schema;
@@ -201,7 +201,7 @@ impl Machine {
     /// Switches a machine on whose admin has this key.
     pub(crate) fn start(lab: &Lab, disk: &Disk, setup: &Setup, key: PathBuf) -> Result<Machine> {
         let dir = tempfile::Builder::new().prefix("vm-").tempdir_in(lab.dir())?.keep();
-        let (http, ssh) = (free_port()?, free_port()?);
+        let (http, ssh) = (free_port(lab)?, free_port(lab)?);
         let relay = setup.relayed.then(|| Relay::start(&dir)).transpose()?;
         let serial = UnixListener::bind(dir.join("serial"))?;
         let mut command = lab.tool("qemu-system-x86_64");

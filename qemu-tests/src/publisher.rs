@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::command::run;
 use crate::disk::Disk;
 use crate::lab::Lab;
-use crate::registry::free_port;
+use crate::ports::free_port;
 use crate::sources::Sources;
 
 /// The version that boxes of a [`Publisher`] are installed with.
@@ -50,7 +50,7 @@ impl Publisher {
             builder: lab.builder(),
             root: lab.root().to_owned(),
             server: None,
-            port: free_port()?,
+            port: free_port(lab)?,
         };
         publisher.up(lab)?;
         Ok(publisher)

@@ -1,6 +1,6 @@
 //! A real registry on loopback, started from the locked tools.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::command::run;
 use crate::lab::Lab;
+use crate::ports::free_port;
 
 /// User and password of a [`Registry::secured`] one.
 pub const USER: (&str, &str) = ("hub", "pass word");
@@ -28,7 +29,7 @@ impl Registry {
     pub fn start(lab: &Lab) -> Result<Registry> {
         let dir = lab.dir().join("registry");
         std::fs::create_dir_all(&dir)?;
-        let port = free_port()?;
+        let port = free_port(lab)?;
         std::fs::write(dir.join("config.yml"), config(&dir, port))?;
         let mut registry = Registry { child: None, port, dir };
         registry.up(lab)?;
@@ -45,7 +46,7 @@ impl Registry {
     /// Starts another one on what this one holds, over TLS with this certificate and its key (PEM), and for
     /// [`USER`] only.
     pub fn secured(&self, lab: &Lab, certificate: &str, key: &str) -> Result<Registry> {
-        let port = free_port()?;
+        let port = free_port(lab)?;
         let dir = lab.dir().join(format!("registry-{port}"));
         std::fs::create_dir(&dir)?;
         let files = [("server.pem", certificate), ("server.key", key), ("htpasswd", HTPASSWD)];
@@ -136,9 +137,4 @@ fn config(storage: &Path, port: u16) -> String {
         "version: 0.1\nlog:\n  level: warn\nstorage:\n  filesystem:\n    rootdirectory: {}\n  delete:\n    enabled: true\nhttp:\n  addr: 127.0.0.1:{port}\n",
         storage.display()
     )
-}
-
-/// A port of loopback that nothing listens on just now.
-pub(crate) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }

@@ -169,6 +169,9 @@ fn lives(of_bytes: bool, fill: impl Fn(&mut Machine)) {
     let _ = machine.cli(&["reboot"]).unwrap();
     machine.console.wait_after(mark, "Holdfast: slot a on", BOOT).unwrap();
     works(&mut machine, "still served", &document, "four");
+    // In the memory of the container, and so gone with it.
+    let mark = inside(&machine, "shell.sh", "echo the same >/dev/shm/mark && cat /dev/shm/mark");
+    assert!(mark.contains("the same"), "{mark}");
 
     let room = served(&registry);
     let applied = apply(&machine, &room, &["--remove"]);
@@ -180,11 +183,11 @@ fn lives(of_bytes: bool, fill: impl Fn(&mut Machine)) {
     wait_full(&machine, false);
     machine.wait_served("still served", CHANGE).unwrap();
     settled(&machine);
-    // In the same container.
     wait_until("as much as it likes", CHANGE, || {
         let said = written(&machine);
         if said.contains("it has room") { Ok(()) } else { Err(said) }
     });
+    assert_eq!(inside(&machine, "shell.sh", "cat /dev/shm/mark"), mark);
     machine.kill().unwrap();
 }
 

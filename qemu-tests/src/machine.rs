@@ -310,7 +310,7 @@ impl Machine {
             let got = self.get_within("/", ATTEMPT);
             match &got {
                 Ok((200, body)) if body.contains(text) => return Ok(self.age()),
-                _ if Instant::now() < end => std::thread::sleep(Duration::from_millis(100)),
+                _ if Instant::now() < end && self.runs()? => std::thread::sleep(Duration::from_millis(100)),
                 _ => bail!("no page with `{text}` ({got:?}); the console's end:\n{}", self.console.tail(60)),
             }
         }
@@ -456,7 +456,7 @@ impl Machine {
             if output.status.success() {
                 return Ok(());
             }
-            if Instant::now() > end {
+            if Instant::now() > end || !self.runs()? {
                 let err = String::from_utf8_lossy(&output.stderr).into_owned();
                 bail!("ssh does not answer: {err}\nthe console's end:\n{}", self.console.tail(60));
             }
@@ -464,10 +464,21 @@ impl Machine {
         }
     }
 
+    /// Whether QEMU has not ended by itself. It may abort, and nothing is worth waiting for then.
+    fn runs(&self) -> Result<bool> {
+        Ok(!self.stat()?.starts_with('Z'))
+    }
+
+    /// The fields of QEMU's `/proc/PID/stat` from its state on.
+    fn stat(&self) -> Result<String> {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let (_, fields) = stat.rsplit_once(") ").context("no fields in /proc/PID/stat")?;
+        Ok(fields.to_owned())
+    }
+
     /// CPU seconds that QEMU has used: steadier than wall time on a busy machine.
     pub fn cpu(&self) -> Result<f64> {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
-        let (_, fields) = stat.rsplit_once(')').context("no fields in /proc/PID/stat")?;
+        let fields = self.stat()?;
         let ticks: Vec<f64> = fields.split_whitespace().skip(11).take(2).flat_map(str::parse).collect();
         // USER_HZ is 100 on every architecture that Linux has.
         Ok(ticks.iter().sum::<f64>() / 100.0)

@@ -1,12 +1,14 @@
 //! A box in QEMU.
 
 use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
 use crate::api::{self, Reply};
@@ -526,9 +528,11 @@ impl Drop for Machine {
         let ended = self.child.try_wait().ok().flatten();
         // Both fail only when QEMU has ended already.
         let _ = self.child.kill();
-        let _ = self.child.wait();
+        // One that aborts closes its sockets a moment before it has ended: it ends by its own signal, not by this one.
+        let killed = Some(Signal::SIGKILL as i32);
+        let aborted = self.child.wait().ok().filter(|status| status.signal() != killed);
         if std::thread::panicking() {
-            if let Some(status) = ended {
+            if let Some(status) = ended.or(aborted) {
                 let said = std::fs::read_to_string(self.dir.join("qemu.log")).unwrap_or_default();
                 eprintln!("QEMU had ended by itself ({status}) and said: {}", said.trim_end());
             }
